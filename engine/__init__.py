@@ -1,0 +1,6 @@
+"""The backup engine: records every change of every item of a mail server, and reads it back.
+
+`timefs` (the mount) is built on this package; this package never imports `timefs`.
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,27 @@
+"""Blobs: content named by its digest, stored once, in packs.
+
+`PackWriter` stores them, `BlobStore` reads them, `verify` checks them. Where each one is, is known
+to the blob index, which the journal keeps.
+"""
+
+from engine.blobs.pack import Location, decode_location, encode_location
+from engine.blobs.store import BlobStore
+from engine.blobs.verification import Verdict, stored_blobs, verify
+from engine.blobs.volume import DirectoryVolume, StoredPack, Volume, pack_name
+from engine.blobs.writer import Flushed, PackWriter
+
+__all__ = [
+    "BlobStore",
+    "DirectoryVolume",
+    "Flushed",
+    "Location",
+    "PackWriter",
+    "StoredPack",
+    "Verdict",
+    "Volume",
+    "decode_location",
+    "encode_location",
+    "pack_name",
+    "stored_blobs",
+    "verify",
+]

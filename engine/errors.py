@@ -1,0 +1,78 @@
+"""What can go wrong, whose fault it is, and the exit status that tells.
+
+A message names what failed, on what, and what to do, in one line. Only exceptions that a user may
+meet are here; a programming error stays the exception that Python raises.
+"""
+
+from __future__ import annotations
+
+
+class EngineError(Exception):
+    """The root of the package's exceptions. `status` is the exit status of a command it ends."""
+
+    status = 1
+
+
+class UsageError(EngineError):
+    """The caller's fault: wrong arguments, an unknown setting, a time that can't be parsed."""
+
+    status = 2
+
+
+class BackupUnusable(EngineError):
+    """The backup path can't be used: missing, not a backup, another server's, too new, damaged."""
+
+    status = 3
+
+
+class ClockError(BackupUnusable):
+    """The journal's last time is far ahead of the clock: recording now would spoil later times."""
+
+
+class Damaged(EngineError):
+    """Stored bytes are not what was written. Whoever reads must fail rather than guess."""
+
+
+class RecordDamaged(Damaged):
+    """A journal record whose checksum or form is wrong."""
+
+
+class BlobDamaged(Damaged):
+    """A pack record whose checksum, length or form is wrong, or a pack that is missing."""
+
+
+class BlobMissing(Damaged):
+    """A digest that the blob index doesn't know."""
+
+
+class StorageFull(EngineError):
+    """No space where the backup is written. What was committed is safe, the rest not recorded."""
+
+
+class Conflict(EngineError):
+    """Another process changed the account since the plan was made: plan anew."""
+
+
+class SourceUnavailable(EngineError):
+    """A source can't be reached, or suddenly shows nothing: not a reason to record deletions."""
+
+    status = 4
+
+
+class SourceEmpty(SourceUnavailable):
+    """A source suddenly shows nothing of what it had. More likely unmounted than all deleted, so it
+    is an error; whoever knows better may take it at its word."""
+
+
+class ItemUnreadable(EngineError):
+    """One item of a source can't be read. It is reported, and the scan goes on."""
+
+
+class ItemVanished(EngineError):
+    """One item of a source is gone since it was listed. Nobody's fault; the next listing tells."""
+
+
+class Interrupted(EngineError):
+    """The user asked to stop. What was committed stays, nothing is half done."""
+
+    status = 130

@@ -1,0 +1,1 @@
+"""A FUSE file system that shows a backup as it was at any instant."""
