@@ -1,0 +1,379 @@
+"""The bytes of a pack: its header, its records, and where a blob is in it.
+
+Pure functions of bytes; `FORMAT.md` is their specification. Not for files, locks and durability
+(`volume`), nor for what is written when (`writer`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from enum import IntEnum
+from struct import Struct
+from typing import NamedTuple
+
+from blake3 import blake3
+
+from engine.blobs.codec import Codec, decompress
+from engine.errors import BlobDamaged, RecordDamaged
+
+VERSION = 1
+SUITE_NONE = 0
+"""The pack isn't encrypted. Other suites come with packs that leave the machine."""
+
+PART_SIZE = 4 << 20
+"""The raw payload of a record is at most this long. A blob that is longer is stored in parts, each
+but the last exactly this long."""
+MAX_BLOBS = 4096
+"""The most blobs that one record may hold, so that its table is bounded."""
+
+Load = Callable[[int, int], bytes]
+"""Bytes of a pack: `load(offset, size)`; fewer than `size` only where the pack ends. Raises
+BlobDamaged for bytes that the disk can't read, which is damage as any other."""
+
+_PACK_MAGIC = b"TIMEFSPK"
+_HEADER = Struct(">8sHHIQ16s72s16s")
+HEADER_SIZE = _HEADER.size
+
+MAGIC = b"\x9dTFR"
+_RECORD = Struct(">4sBBHIIQQ")
+_ENTRY = Struct(">32sQ")
+_PART = Struct(">Q32s")
+_CHECK = 16
+_AHEAD = 64 << 10
+"""One request loads this much of a record: most fit."""
+_WINDOW = 64 << 10
+"""How much is searched for the next record at a time, and skipped if the disk can't read it."""
+
+MAX_PARTS = PART_SIZE // _PART.size
+MAX_BLOB = MAX_PARTS * PART_SIZE
+"""The longest blob, 400 GiB: the list of its parts fits in one record."""
+
+
+class Kind(IntEnum):
+    """What a record holds. The numbers are part of the on-disk format."""
+
+    FRAME = 1
+    """Whole blobs, one after the other."""
+    PART = 2
+    """A part of a blob that is longer than `PART_SIZE`."""
+    LIST = 3
+    """Where the parts of one blob are. It follows the last of them."""
+
+
+_KINDS = frozenset(Kind)
+_CODECS = frozenset(Codec)
+
+
+# The header of a pack
+
+
+class Header(NamedTuple):
+    """What a pack says of itself."""
+
+    pack: int
+    backup: bytes
+    """16 bytes: the ID of the backup path that the pack was written for."""
+    version: int = VERSION
+    suite: int = SUITE_NONE
+
+
+def encode_header(header: Header) -> bytes:
+    """The first `HEADER_SIZE` bytes of a pack."""
+    fields = (_PACK_MAGIC, header.version, header.suite, 0, header.pack, header.backup, b"", b"")
+    body = _HEADER.pack(*fields)[:-_CHECK]
+    return body + blake3(body).digest(_CHECK)
+
+
+def decode_header(data: bytes) -> Header:
+    """The inverse of `encode_header`; whoever uses it decides on version and suite.
+
+    Raises BlobDamaged if `data` doesn't begin with an intact header.
+    """
+    data = data[:HEADER_SIZE]
+    if len(data) < HEADER_SIZE:
+        raise BlobDamaged("the pack's header is cut off")
+    if blake3(data[:-_CHECK]).digest(_CHECK) != data[-_CHECK:]:
+        raise BlobDamaged("the pack's header has a wrong checksum")
+    magic, version, suite, _, pack, backup, _, _ = _HEADER.unpack(data)
+    if magic != _PACK_MAGIC:
+        raise BlobDamaged("the file is no pack")
+    return Header(pack, backup, version, suite)
+
+
+# Records
+
+
+class Blob(NamedTuple):
+    """A blob, or a part of one, in the raw payload of a record."""
+
+    digest: bytes
+    start: int
+    """Offset in the raw payload."""
+    size: int
+
+
+class Head(NamedTuple):
+    """All of a record but its payload."""
+
+    kind: Kind
+    codec: Codec
+    number: int
+    """Of a PART, which one it is, from 0; of a LIST, how many parts there are; else 0."""
+    blobs: tuple[Blob, ...]
+    """Of a FRAME, its blobs; of a PART, the part; of a LIST, the blob that is in parts."""
+    raw: int
+    stored: int
+
+    @property
+    def size(self) -> int:
+        """Bytes before the payload."""
+        return _RECORD.size + len(self.blobs) * _ENTRY.size + _CHECK
+
+    @property
+    def length(self) -> int:
+        """Bytes of the whole record."""
+        return self.size + self.stored + _CHECK
+
+
+class Record(NamedTuple):
+    """An intact record, its payload decompressed."""
+
+    head: Head
+    payload: bytes
+
+
+class PartPlace(NamedTuple):
+    """An entry of a LIST's payload."""
+
+    distance: int
+    """From the start of the PART's record forward to the start of the LIST's, in bytes."""
+    digest: bytes
+    """Of the part's own content."""
+
+
+class Found(NamedTuple):
+    """What `scan` found at an offset: a record, or damage up to the next record."""
+
+    offset: int
+    length: int
+    head: Head | None
+    """None where not even that is intact."""
+    payload: bytes | None
+    """Decompressed; None where the record is damaged."""
+    reason: str
+    """Why it is damaged, else empty."""
+
+
+def record_key(pack: int) -> bytes:
+    """The key of the checksums of a pack's records.
+
+    It ties a record to its pack: what a stranger puts into a message can't be taken for a record.
+    """
+    return pack.to_bytes(8, "big") + b"timefs pack record check"
+
+
+def encode_record(
+    key: bytes,
+    kind: Kind,
+    codec: Codec,
+    blobs: Sequence[tuple[bytes, int]],
+    raw: int,
+    stored: bytes,
+    number: int = 0,
+) -> bytes:
+    """A record of `blobs` (digest, size) whose payload of `raw` bytes was compressed to `stored`.
+
+    `number` is as in `Head`.
+    """
+    header = _RECORD.pack(MAGIC, kind, codec, 0, len(blobs), number, raw, len(stored))
+    head = header + b"".join(_ENTRY.pack(digest, size) for digest, size in blobs)
+    head += _checksum(key, head)
+    return b"".join((head, stored, _checksum(key, head, stored)))
+
+
+def decode_record(key: bytes, data: bytes) -> Record:
+    """The record at the beginning of `data`. Raises BlobDamaged if it isn't intact."""
+    head = _decode_head(key, data)
+    return Record(head, _decode_payload(key, head, data))
+
+
+def load_record(load: Load, key: bytes, offset: int) -> Record:
+    """The record at `offset`, in one or two requests.
+
+    Raises BlobDamaged if it isn't intact, and what `load` raises.
+    """
+    head, data = _load_head(load, key, offset)
+    return Record(head, _decode_payload(key, head, _load_rest(load, offset, data, head.length)))
+
+
+def encode_parts(parts: Sequence[PartPlace]) -> bytes:
+    """The raw payload of a LIST."""
+    return b"".join(_PART.pack(*part) for part in parts)
+
+
+def decode_parts(payload: bytes) -> list[PartPlace]:
+    """The inverse of `encode_parts`."""
+    return [PartPlace(*fields) for fields in _PART.iter_unpack(payload)]
+
+
+def decode_part(payload: bytes, index: int) -> PartPlace:
+    """One entry of a LIST's payload."""
+    return PartPlace(*_PART.unpack_from(payload, index * _PART.size))
+
+
+def scan(load: Load, key: bytes, start: int, end: int) -> Iterator[Found]:
+    """All records in `[start, end)` and the damage between them, in order and without gaps.
+
+    `start` must be the end of the header or of a record. After damage the scan goes on at the next
+    intact head. Holds one record in memory. Raises what `load` raises, but for BlobDamaged.
+    """
+    offset = start
+    while offset < end:
+        head = None
+        try:
+            head, data = _load_head(load, key, offset)
+            if offset + head.length > end:
+                raise BlobDamaged("the record is cut off")
+            data = _load_rest(load, offset, data, head.length)
+            found = Found(offset, head.length, head, _decode_payload(key, head, data), "")
+        except BlobDamaged as error:
+            resume = _next_head(load, key, offset + (head.size if head else 1), end)
+            found = Found(offset, resume - offset, head, None, str(error))
+        yield found
+        offset += found.length
+
+
+def _next_head(load: Load, key: bytes, start: int, end: int) -> int:
+    """The offset of the first intact head at or after `start`, or `end`."""
+    while start < end:
+        try:
+            window = load(start, min(_WINDOW, end - start))
+        except BlobDamaged:
+            start += _WINDOW
+            continue
+        at = window.find(MAGIC)
+        while at >= 0:
+            try:
+                _load_head(load, key, start + at)
+            except BlobDamaged:
+                at = window.find(MAGIC, at + 1)
+            else:
+                return start + at
+        if len(window) < len(MAGIC):
+            break
+        start += len(window) - len(MAGIC) + 1
+    return end
+
+
+def _load_head(load: Load, key: bytes, offset: int) -> tuple[Head, bytes]:
+    """The head at `offset`, and the bytes that were loaded from there on."""
+    data = load(offset, _AHEAD)
+    if len(data) >= _RECORD.size:
+        count = min(_RECORD.unpack_from(data)[4], MAX_BLOBS)
+        data = _load_rest(load, offset, data, _RECORD.size + count * _ENTRY.size + _CHECK)
+    return _decode_head(key, data), data
+
+
+def _load_rest(load: Load, offset: int, data: bytes, size: int) -> bytes:
+    missing = size - len(data)
+    return data + load(offset + len(data), missing) if missing > 0 else data
+
+
+def _decode_head(key: bytes, data: bytes) -> Head:
+    if len(data) < _RECORD.size:
+        raise BlobDamaged("the record is cut off")
+    magic, kind, codec, flags, count, number, raw, stored = _RECORD.unpack_from(data)
+    if magic != MAGIC:
+        raise BlobDamaged("there is no record")
+    table = _RECORD.size + count * _ENTRY.size
+    if count > MAX_BLOBS or len(data) < table + _CHECK:
+        raise BlobDamaged("the record's table is cut off")
+    if _checksum(key, memoryview(data)[:table]) != data[table : table + _CHECK]:
+        raise BlobDamaged("the record's head has a wrong checksum")
+    if flags or kind not in _KINDS or codec not in _CODECS:
+        raise BlobDamaged(f"a record of kind {kind}, codec {codec} and flags {flags} is unknown")
+    blobs = []
+    start = 0
+    for digest, size in _ENTRY.iter_unpack(memoryview(data)[_RECORD.size : table]):
+        blobs.append(Blob(digest, start, size))
+        start += size
+    head = Head(Kind(kind), Codec(codec), number, tuple(blobs), raw, stored)
+    if not _plausible(head):
+        raise BlobDamaged("the record's lengths contradict each other")
+    return head
+
+
+def _plausible(head: Head) -> bool:
+    """Whether a head's lengths fit together. Nothing is allocated by those of one that doesn't."""
+    if head.raw > PART_SIZE or head.stored > head.raw or not head.blobs:
+        return False
+    total = sum(blob.size for blob in head.blobs)
+    if head.kind is Kind.FRAME:
+        return head.raw == total and head.number == 0
+    if head.kind is Kind.PART:
+        return head.raw == total and len(head.blobs) == 1
+    parts = -(-total // PART_SIZE)
+    if len(head.blobs) != 1 or parts < 2:
+        return False
+    return head.number == parts and head.raw == parts * _PART.size
+
+
+def _decode_payload(key: bytes, head: Head, data: bytes) -> bytes:
+    """The payload of the record at the beginning of `data`, decompressed."""
+    view = memoryview(data)
+    end = head.size + head.stored
+    if len(view) < head.length:
+        raise BlobDamaged("the record is cut off")
+    if _checksum(key, view[:end]) != view[end : head.length]:
+        raise BlobDamaged("the record has a wrong checksum")
+    return decompress(head.codec, view[head.size : end], head.raw)
+
+
+def _checksum(key: bytes, *pieces: bytes | memoryview) -> bytes:
+    hasher = blake3(key=key)
+    for piece in pieces:
+        hasher.update(piece)
+    return hasher.digest(_CHECK)
+
+
+# Where a blob is
+
+_LOCATION = Struct(">QQQ")
+_SIZE_BITS = 40
+
+
+class Location(NamedTuple):
+    """Where a blob is stored. The blob index maps digests to these."""
+
+    pack: int
+    record: int
+    """Offset of the record in the pack: a FRAME, or the LIST of a blob in parts."""
+    start: int
+    """Offset of the blob in the FRAME's raw payload; 0 for a blob in parts."""
+    size: int
+    """Length of the blob's content."""
+
+    @property
+    def in_parts(self) -> bool:
+        return self.size > PART_SIZE
+
+
+def encode_location(location: Location) -> bytes:
+    """24 bytes."""
+    place = location.start << _SIZE_BITS | location.size
+    return _LOCATION.pack(location.pack, location.record, place)
+
+
+def decode_location(data: bytes) -> Location:
+    """The inverse of `encode_location`. Raises RecordDamaged if `data` has another length."""
+    if len(data) != _LOCATION.size:
+        raise RecordDamaged(f"a blob's location has {len(data)} bytes instead of {_LOCATION.size}")
+    pack, record, place = _LOCATION.unpack(data)
+    return Location(pack, record, place >> _SIZE_BITS, place & (1 << _SIZE_BITS) - 1)
+
+
+def locations(pack: int, offset: int, head: Head) -> Iterator[tuple[bytes, Location]]:
+    """The blobs that can be read at the record at `offset`, with where they are."""
+    if head.kind is not Kind.PART:
+        for blob in head.blobs:
+            yield blob.digest, Location(pack, offset, blob.start, blob.size)

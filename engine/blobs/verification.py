@@ -1,0 +1,122 @@
+"""Checks packs, and finds all blobs again from packs alone.
+
+For the coherency check, and for rebuilding the blob index. Changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import NamedTuple
+
+from blake3 import blake3
+
+from engine.blobs import pack as packs
+from engine.blobs.pack import Found, Header, Kind, Load, Location
+from engine.blobs.volume import Volume, pack_name
+from engine.errors import BlobDamaged
+
+
+class Verdict(NamedTuple):
+    """What is in one stretch of a pack: its header, an intact record, or damage."""
+
+    offset: int
+    length: int
+    blobs: list[tuple[bytes, Location]]
+    """The blobs that are here, or are damaged. None of a part: the list of parts that follows it
+    is judged damaged too, and names the blob. None where not even the record's table is intact."""
+    reason: str
+    """What is wrong; empty if nothing is."""
+
+
+def verify(
+    volume: Volume, pack: int, *, end: int | None = None, deep: bool = False
+) -> Iterator[Verdict]:
+    """Checks a pack up to `end` (None: all of it), in order and without gaps.
+
+    A writer may be at work beyond the committed length: pass that as `end`. `deep` also compares
+    each blob's content with its digest. Raises BlobDamaged if the pack is missing or shorter than
+    `end`, and OSError if it can't be asked.
+    """
+    length = volume.length(pack)
+    if end is None:
+        end = length
+    elif length < end:
+        raise BlobDamaged(
+            f"pack {pack_name(pack)} has only {length} of the {end} bytes that were written to it"
+        )
+    load = partial(volume.load, pack)
+    header = min(packs.HEADER_SIZE, end)
+    yield Verdict(0, header, [], _header_fault(load, pack, header))
+    run = _Parts(deep)
+    for found in packs.scan(load, packs.record_key(pack), packs.HEADER_SIZE, end):
+        blobs = list(packs.locations(pack, found.offset, found.head)) if found.head else []
+        fault = found.reason or run.fault(found)
+        if deep and not fault:
+            fault = _content_fault(found)
+        run.follow(found)
+        yield Verdict(found.offset, found.length, blobs, fault)
+
+
+def stored_blobs(volume: Volume) -> Iterator[tuple[bytes, Location]]:
+    """Every blob that is intact in any pack: the rows of the blob index. Reads all packs.
+
+    A digest comes more than once if it was stored more than once. Raises OSError if a pack can't
+    be asked, and BackupUnusable if there are no packs to be asked.
+    """
+    for stored in volume.list():
+        for verdict in verify(volume, stored.id):
+            if not verdict.reason:
+                yield from verdict.blobs
+
+
+class _Parts:
+    """The intact PARTs since the one with number 0: the only ones that a LIST may name."""
+
+    def __init__(self, deep: bool) -> None:
+        self._deep = deep
+        self._places: list[tuple[int, bytes]] = []
+        self._hasher = blake3()
+
+    def follow(self, found: Found) -> None:
+        head = found.head
+        if head is None or found.payload is None or head.kind is not Kind.PART or head.number == 0:
+            self._places.clear()
+            self._hasher.reset()
+        if head and found.payload is not None and head.kind is Kind.PART:
+            self._places.append((found.offset, head.blobs[0].digest))
+            if self._deep:
+                self._hasher.update(found.payload)
+
+    def fault(self, found: Found) -> str:
+        """What is wrong with a LIST, given the parts before it; empty for any other record."""
+        if found.head is None or found.payload is None or found.head.kind is not Kind.LIST:
+            return ""
+        places = packs.decode_parts(found.payload)
+        if [(found.offset - distance, digest) for distance, digest in places] != self._places:
+            return "a part of the blob is damaged or missing"
+        if self._deep and self._hasher.digest() != found.head.blobs[0].digest:
+            return "the parts are intact, but the blob's content has another digest"
+        return ""
+
+
+def _content_fault(found: Found) -> str:
+    if found.head is None or found.payload is None or found.head.kind is Kind.LIST:
+        return ""
+    content = memoryview(found.payload)
+    for digest, start, size in found.head.blobs:
+        if blake3(content[start : start + size]).digest() != digest:
+            return f"the record is intact, but the content of {digest.hex()} has another digest"
+    return ""
+
+
+def _header_fault(load: Load, pack: int, size: int) -> str:
+    try:
+        header = packs.decode_header(load(0, size))
+    except BlobDamaged as error:
+        return str(error)
+    if header.pack != pack:
+        return f"the file is named {pack_name(pack)}, but its header says {pack_name(header.pack)}"
+    if header != Header(pack, header.backup):
+        return f"version {header.version}, encryption {header.suite} of the pack is unknown"
+    return ""

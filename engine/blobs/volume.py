@@ -1,0 +1,267 @@
+"""Where packs live: a directory of this machine.
+
+Knows files, locks and durability, and nothing of what is in a pack. `Volume` is what reading
+needs of any place; appending (`OpenPack`) needs a directory, for it locks and syncs.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from engine.errors import BackupUnusable, BlobDamaged
+
+_NAME = re.compile(r"([0-7][0-9a-f]{15})\.pack", re.ASCII)
+
+
+class StoredPack(NamedTuple):
+    """A pack as a volume lists it."""
+
+    id: int
+    length: int
+    modified: int
+    """In nanoseconds since the epoch."""
+
+
+class Volume(Protocol):
+    """A place of packs. Any thread may call its verbs, which may block."""
+
+    def load(self, pack: int, offset: int, size: int) -> bytes:
+        """`size` bytes of a pack from `offset` on; fewer only where it ends.
+
+        Raises BlobDamaged if the pack is missing or can't be read, OSError for any other reason.
+        """
+        ...
+
+    def length(self, pack: int) -> int:
+        """The pack's length in bytes. Raises as `load` does."""
+        ...
+
+    def list(self) -> Iterator[StoredPack]:
+        """All packs, in no order. Raises BackupUnusable if the place itself is missing."""
+        ...
+
+
+def pack_name(pack: int) -> str:
+    """A pack's ID as its file, messages and users name it: 16 hex digits."""
+    return f"{pack:016x}"
+
+
+class DirectoryVolume:
+    """Packs as files `XX/XXXXXXXXXXXXXXXX.pack` in a directory: a `Volume`, and where one writes.
+
+    At most `open_files` packs are held open for reading; `close` closes them.
+    """
+
+    def __init__(self, path: Path, *, open_files: int = 64) -> None:
+        self.path = path
+        self._limit = open_files
+        self._files: OrderedDict[int, _File] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def load(self, pack: int, offset: int, size: int) -> bytes:
+        try:
+            file = self._file(pack)
+            return _load(file.descriptor, offset, size)
+        except OSError as error:
+            raise _explained(error) from error
+
+    def length(self, pack: int) -> int:
+        try:
+            file = self._file(pack)
+            return os.fstat(file.descriptor).st_size
+        except OSError as error:
+            raise _explained(error) from error
+
+    def list(self) -> Iterator[StoredPack]:
+        try:
+            directories = [entry for entry in os.scandir(self.path) if entry.is_dir()]
+        except FileNotFoundError as error:
+            message = f"{self.path} is missing: is the disk that holds the packs mounted?"
+            raise BackupUnusable(message) from error
+        for directory in directories:
+            with os.scandir(directory) as entries:
+                for entry in entries:
+                    name = _NAME.fullmatch(entry.name)
+                    if name and directory.name == entry.name[:2]:
+                        try:
+                            status = entry.stat()
+                        except FileNotFoundError:
+                            continue  # deleted since it was listed
+                        yield StoredPack(int(name[1], 16), status.st_size, status.st_mtime_ns)
+
+    def create(self, pack: int) -> OpenPack | None:
+        """A new, empty, locked pack; None if there is one of this ID, or another process was
+        quicker to lock it. Raises OSError, and FileNotFoundError if the place itself is missing.
+        """
+        path = self._path(pack)
+        path.parent.mkdir(mode=0o750, exist_ok=True)
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o640)
+        except FileExistsError:
+            return None
+        opened = self._locked(pack, descriptor)
+        if opened:
+            opened.kept = 0
+        return opened
+
+    def lock(self, pack: int) -> OpenPack | None:
+        """A pack to go on with; None if another writer has its lock, or it is gone.
+
+        Raises OSError.
+        """
+        try:
+            descriptor = os.open(self._path(pack), os.O_RDWR)
+        except FileNotFoundError:
+            return None
+        return self._locked(pack, descriptor)
+
+    def close(self) -> None:
+        """Closes what is open for reading. The volume can still be used."""
+        with self._lock:
+            self._files.clear()
+
+    def _path(self, pack: int) -> Path:
+        name = pack_name(pack)
+        return self.path / name[:2] / f"{name}.pack"
+
+    def _locked(self, pack: int, descriptor: int) -> OpenPack | None:
+        path = self._path(pack)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Whoever had the lock before may have removed the file.
+            if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+                return OpenPack(pack, path, descriptor)
+        except (BlockingIOError, FileNotFoundError):
+            pass
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+        return None
+
+    def _file(self, pack: int) -> _File:
+        """Hold on to the result while its descriptor is used."""
+        with self._lock:
+            if pack in self._files:
+                self._files.move_to_end(pack)
+                return self._files[pack]
+        file = _File(os.open(self._path(pack), os.O_RDONLY))
+        with self._lock:
+            self._files[pack] = file
+            if len(self._files) > self._limit:
+                self._files.popitem(last=False)
+        return file
+
+
+class OpenPack:
+    """A pack that this process has locked, to append to. For one thread.
+
+    `length` is what was written, `kept` what stays when it is closed (None: all there is).
+    """
+
+    def __init__(self, pack: int, path: Path, descriptor: int) -> None:
+        self.id = pack
+        self.length = os.fstat(descriptor).st_size
+        self.kept: int | None = None
+        self._path = path
+        self._descriptor = descriptor
+        self._durable = -1
+        """The length that is known to be on the disk; -1: not even the file's name."""
+
+    @property
+    def closed(self) -> bool:
+        return self._descriptor < 0
+
+    def load(self, offset: int, size: int) -> bytes:
+        """As `Volume.load`, of this pack."""
+        try:
+            return _load(self._descriptor, offset, size)
+        except OSError as error:
+            raise _explained(error) from error
+
+    def append(self, data: bytes) -> int:
+        """Writes `data` at the end and returns its offset. Raises OSError; then some of it may be
+        in the file, but not in `length`."""
+        offset = self.length
+        view = memoryview(data)
+        while view:
+            view = view[os.pwrite(self._descriptor, view, self.length + len(data) - len(view)) :]
+        self.length += len(data)
+        return offset
+
+    def cut(self, length: int) -> None:
+        """Forgets what is beyond `length`. Raises OSError."""
+        self.length = length
+        self.kept = length if self.kept is None else min(self.kept, length)
+        os.ftruncate(self._descriptor, length)
+
+    def sync(self) -> None:
+        """Makes all that was written durable, and keeps it. Raises OSError."""
+        if self._durable != self.length:
+            os.fdatasync(self._descriptor)
+            if self._durable < 0:
+                _sync_directory(self._path.parent)
+                _sync_directory(self._path.parent.parent)
+            self._durable = self.length
+        self.kept = self.length
+
+    def close(self) -> None:
+        """Cuts off what isn't kept, removes the file if that is all of it, and gives up the lock.
+
+        Does nothing if it is closed. Raises OSError; it is closed all the same.
+        """
+        if self.closed:
+            return
+        descriptor, self._descriptor = self._descriptor, -1
+        try:
+            if self.kept == 0:
+                self._path.unlink()
+            elif self.kept is not None and os.fstat(descriptor).st_size > self.kept:
+                os.ftruncate(descriptor, self.kept)
+        finally:
+            os.close(descriptor)
+
+
+class _File:
+    """A descriptor that is closed when the last thread that uses it lets go of it."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+
+    def __del__(self) -> None:
+        os.close(self.descriptor)
+
+
+def _load(descriptor: int, offset: int, size: int) -> bytes:
+    data = os.pread(descriptor, size, offset)
+    while 0 < len(data) < size:
+        more = os.pread(descriptor, size - len(data), offset + len(data))
+        if not more:
+            break
+        data += more
+    return data
+
+
+def _explained(error: OSError) -> Exception:
+    """What a failure to read says about the pack: that it is damaged, or nothing."""
+    if error.errno == errno.ENOENT:
+        return BlobDamaged("the pack is missing")
+    if error.errno == errno.EIO:
+        return BlobDamaged("the disk can't read the pack")
+    return error
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,409 @@
+"""Puts blobs into packs, durably, before anything names them.
+
+Not for reading (`store`), nor for the blob index, which the journal keeps: the caller records what
+`flush` returns in the commit that names the blobs.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from types import TracebackType
+from typing import BinaryIO, NamedTuple, Self
+
+from blake3 import blake3
+
+from engine.blobs import pack as packs
+from engine.blobs.codec import Codec, compress
+from engine.blobs.pack import Header, Kind, Load, Location, PartPlace
+from engine.blobs.volume import DirectoryVolume, OpenPack
+from engine.errors import BlobDamaged, ItemUnreadable, StorageFull
+
+FRAME_SIZE = 128 << 10
+PACK_SIZE = 64 << 20
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+class Flushed(NamedTuple):
+    """What is durable and not yet in the blob index."""
+
+    blobs: list[tuple[bytes, Location]]
+    lengths: dict[int, int]
+    """For each pack among them how long it is by now: its committed length, once recorded."""
+
+
+class Recovery(NamedTuple):
+    """What to do with a pack before it is appended to."""
+
+    end: int
+    """Where its complete records end. What follows was being written when a writer died."""
+    blobs: list[tuple[bytes, Location]]
+    """The blobs beyond the committed length, for the blob index."""
+
+
+class PackWriter:
+    """Appends blobs to packs of one volume. For one thread; any number of writers may exist.
+
+    `known(digest)` tells whether the blob index has a digest, and `committed(pack)` the length of a
+    pack that the journal has recorded, None for an unknown pack. Both are asked often and must see
+    the latest commit. `level` is 0 for no compression, or zstd's. Frames hold up to `frame_size`
+    bytes of blobs (at most `pack.PART_SIZE`); a pack takes no more records once it has `pack_size`
+    bytes. `threads` compress frames while the caller goes on; 0: the caller's own thread does.
+
+    It goes on with the newest pack that isn't full and that nobody else writes to, or makes one.
+
+    All methods raise StorageFull where there is no space, and OSError where packs can't be
+    written for another reason. Then whatever was added since the last flush is forgotten and
+    its bytes are given back; the writer can be used again.
+    """
+
+    def __init__(
+        self,
+        volume: DirectoryVolume,
+        backup: bytes,
+        *,
+        known: Callable[[bytes], bool],
+        committed: Callable[[int], int | None],
+        level: int = 3,
+        frame_size: int = FRAME_SIZE,
+        pack_size: int = PACK_SIZE,
+        threads: int = 2,
+    ) -> None:
+        self._volume = volume
+        self._backup = backup
+        self._known = known
+        self._committed = committed
+        self._level = level
+        self._frame_size = min(frame_size, packs.PART_SIZE)
+        self._pack_size = pack_size
+        self._depth = 2 * threads
+        self._pool = ThreadPoolExecutor(threads, "compress") if threads else None
+        self._open: list[OpenPack] = []
+        """The packs written to since the last flush; the last one is not full."""
+        self._frame: list[tuple[bytes, bytes]] = []
+        self._frame_length = 0
+        self._queue: deque[_QueuedFrame] = deque()
+        self._pending: set[bytes] = set()
+        """Digests in the frame and the queue."""
+        self._written: dict[bytes, Location] = {}
+        """In a pack, but perhaps not durable."""
+        self._flushed: dict[bytes, Location] = {}
+        """Durable, but perhaps not in the blob index."""
+        self._lengths: dict[int, int] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def add(self, content: bytes) -> bytes:
+        """Stores a blob, unless it is stored already, and returns its digest (32 bytes)."""
+        digest = blake3(content).digest()
+        if self._has(digest):
+            return digest
+        if len(content) > packs.PART_SIZE:
+            whole = memoryview(content)
+            pieces = (
+                bytes(whole[start : start + packs.PART_SIZE])
+                for start in range(0, len(whole), packs.PART_SIZE)
+            )
+            self._add_parts(pieces)
+            return digest
+        with self._all_or_nothing():
+            if self._frame_length + len(content) > self._frame_size:
+                self._close_frame()
+            self._frame.append((digest, content))
+            self._frame_length += len(content)
+            self._pending.add(digest)
+            if self._frame_length >= self._frame_size or len(self._frame) == packs.MAX_BLOBS:
+                self._close_frame()
+        return digest
+
+    def add_stream(self, file: BinaryIO) -> tuple[bytes, int]:
+        """Stores all that `file` still has to give as one blob; returns its digest and size.
+
+        Holds a few parts (4 MiB each) in memory, whatever the size. What reading `file` raises is
+        passed on; then nothing is added, and what was added before stays. Raises ItemUnreadable for
+        more than `pack.MAX_BLOB` bytes.
+        """
+        first, second = _read_part(file), _read_part(file)
+        if not second:
+            return self.add(first), len(first)
+        return self._add_parts(_rest(file, first, second))
+
+    def flush(self) -> Flushed:
+        """Makes all that was added durable.
+
+        Returns the blobs that are durable and that `known` doesn't know: what was added since the
+        last flush, what an earlier flush returned if it didn't come to a commit, and what a writer
+        that died had left complete.
+        """
+        with self._all_or_nothing():
+            self._close_frame()
+            self._write_queued(0)
+            for pack in self._open:
+                pack.sync()
+                self._lengths[pack.id] = pack.length
+            self._flushed |= self._written
+            self._written.clear()
+            while self._open and (len(self._open) > 1 or self._open[0].length >= self._pack_size):
+                self._open.pop(0).close()
+        self._flushed = {
+            digest: location
+            for digest, location in self._flushed.items()
+            if not self._known(digest)
+        }
+        named = {location.pack for location in self._flushed.values()}
+        self._lengths = {pack: self._lengths[pack] for pack in named}
+        return Flushed(list(self._flushed.items()), dict(self._lengths))
+
+    def close(self) -> None:
+        """Forgets what was added since the last flush, and lets others go on with the pack."""
+        self._forget()
+        if self._pool:
+            self._pool.shutdown()
+
+    def _has(self, digest: bytes) -> bool:
+        return (
+            digest in self._pending
+            or digest in self._written
+            or digest in self._flushed
+            or self._known(digest)
+        )
+
+    # Frames
+
+    def _close_frame(self) -> None:
+        if not self._frame:
+            return
+        raw = b"".join(content for _, content in self._frame)
+        blobs = [(digest, len(content)) for digest, content in self._frame]
+        self._frame.clear()
+        self._frame_length = 0
+        if self._pool:
+            self._queue.append(_QueuedFrame(blobs, self._pool.submit(compress, raw, self._level)))
+            self._write_queued(self._depth)
+        else:
+            self._write_frame(blobs, *compress(raw, self._level))
+
+    def _write_queued(self, depth: int) -> None:
+        """Writes what is compressed, in order, until at most `depth` frames wait."""
+        while self._queue and (len(self._queue) > depth or self._queue[0].payload.done()):
+            frame = self._queue.popleft()
+            self._write_frame(frame.blobs, *frame.payload.result())
+
+    def _write_frame(self, blobs: list[tuple[bytes, int]], codec: Codec, stored: bytes) -> None:
+        raw = sum(size for _, size in blobs)
+        pack = self._room()
+        key = packs.record_key(pack.id)
+        offset = pack.append(packs.encode_record(key, Kind.FRAME, codec, blobs, raw, stored))
+        start = 0
+        for digest, size in blobs:
+            self._written[digest] = Location(pack.id, offset, start, size)
+            self._pending.discard(digest)
+            start += size
+
+    # Blobs in parts
+
+    def _add_parts(self, contents: Iterator[bytes]) -> tuple[bytes, int]:
+        """Stores a blob of more than one part. If it turns out to be stored already, or `contents`
+        fails, its parts are cut off again."""
+        with self._all_or_nothing():
+            self._write_queued(0)
+            pack = self._room()
+        mark = pack.length
+        hasher = blake3()
+        size = 0
+        parts: list[tuple[int, bytes]] = []
+        try:
+            for content in contents:
+                if len(parts) == packs.MAX_PARTS:
+                    raise ItemUnreadable(
+                        f"a content of more than {packs.MAX_BLOB} bytes can't be stored"
+                    )
+                hasher.update(content)
+                size += len(content)
+                part = blake3(content).digest()
+                blobs = [(part, len(content))]
+                offset = self._write_record(pack, Kind.PART, blobs, content, len(parts))
+                parts.append((offset, part))
+            digest = hasher.digest()
+            if self._has(digest):
+                pack.cut(mark)
+                return digest, size
+            places = [PartPlace(pack.length - offset, part) for offset, part in parts]
+            payload = packs.encode_parts(places)
+            offset = self._write_record(pack, Kind.LIST, [(digest, size)], payload, len(parts))
+        except BaseException:
+            if not pack.closed:
+                pack.cut(mark)
+            raise
+        self._written[digest] = Location(pack.id, offset, 0, size)
+        return digest, size
+
+    def _write_record(
+        self, pack: OpenPack, kind: Kind, blobs: list[tuple[bytes, int]], raw: bytes, number: int
+    ) -> int:
+        codec, stored = compress(raw, self._level)
+        key = packs.record_key(pack.id)
+        record = packs.encode_record(key, kind, codec, blobs, len(raw), stored, number)
+        with self._all_or_nothing():
+            return pack.append(record)
+
+    # Packs
+
+    def _room(self) -> OpenPack:
+        """A pack that isn't full."""
+        while not self._open or self._open[-1].length >= self._pack_size:
+            self._open.append(self._continued_pack() or self._new_pack())
+        return self._open[-1]
+
+    def _new_pack(self) -> OpenPack:
+        while True:
+            pack = self._volume.create(secrets.randbits(63))
+            if pack:
+                self._begin(pack)
+                return pack
+
+    def _continued_pack(self) -> OpenPack | None:
+        """The newest pack that isn't full and that nobody writes to, made fit to be appended to.
+
+        A damaged one is left as it is.
+        """
+        stored = sorted(self._volume.list(), key=lambda stored: stored.modified, reverse=True)
+        for candidate in stored:
+            if (self._committed(candidate.id) or 0) >= self._pack_size:
+                continue
+            pack = self._volume.lock(candidate.id)
+            if not pack:
+                continue
+            try:
+                # Only now does nobody else add to it.
+                committed = self._committed(pack.id) or 0
+                recovery = plan_recovery(pack.load, pack.id, self._backup, pack.length, committed)
+                if recovery:
+                    self._recover(pack, recovery)
+                    return pack
+            except BaseException:
+                pack.close()
+                raise
+            pack.close()
+        return None
+
+    def _recover(self, pack: OpenPack, recovery: Recovery) -> None:
+        pack.cut(recovery.end)
+        if recovery.end == 0:
+            self._begin(pack)
+        self._written.update(recovery.blobs)
+
+    def _begin(self, pack: OpenPack) -> None:
+        try:
+            pack.append(packs.encode_header(Header(pack.id, self._backup)))
+        except BaseException:
+            pack.close()
+            raise
+
+    # Failures
+
+    @contextmanager
+    def _all_or_nothing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self._forget()
+            if error.errno not in _FULL:
+                raise
+            raise StorageFull(
+                f"no space for blobs in {self._volume.path} ({os.strerror(error.errno)}): "
+                "make some and start again; what was committed is safe"
+            ) from error
+        except BaseException:
+            self._forget()
+            raise
+
+    def _forget(self) -> None:
+        """Back to the last flush. The packs are closed, and recovered before they are used again:
+        after a failed write or sync only their kept part can be relied on."""
+        for frame in self._queue:
+            frame.payload.cancel()
+        self._queue.clear()
+        self._frame.clear()
+        self._frame_length = 0
+        self._pending.clear()
+        self._written.clear()
+        opened, self._open = self._open, []
+        with ExitStack() as closing:
+            for pack in opened:
+                closing.callback(pack.close)
+
+
+class _QueuedFrame(NamedTuple):
+    blobs: list[tuple[bytes, int]]
+    payload: Future[tuple[Codec, bytes]]
+
+
+def plan_recovery(
+    load: Load, pack: int, backup: bytes, length: int, committed: int
+) -> Recovery | None:
+    """What to do with a pack of `length` bytes, locked, of which `committed` are in the journal.
+
+    None: leave it to the check, for it is another backup's, of another version, shorter than what
+    was committed, or damaged by more than a writer that died.
+    """
+    if length < committed:
+        return None
+    if length < packs.HEADER_SIZE:
+        return Recovery(0, [])
+    try:
+        header = packs.decode_header(load(0, packs.HEADER_SIZE))
+    except BlobDamaged:
+        return None
+    if header != Header(pack, backup):
+        return None
+    key = packs.record_key(pack)
+    end = max(committed, packs.HEADER_SIZE)
+    blobs: list[tuple[bytes, Location]] = []
+    torn = False
+    for found in packs.scan(load, key, end, length):
+        if found.head is None or found.payload is None:
+            torn = True
+        elif torn:
+            return None  # an intact record beyond damage: no writer leaves that
+        elif found.head.kind is not Kind.PART:
+            end = found.offset + found.length
+            blobs += packs.locations(pack, found.offset, found.head)
+    return Recovery(end, blobs)
+
+
+def _read_part(file: BinaryIO) -> bytes:
+    """The next `PART_SIZE` bytes; fewer only at the end, whatever pieces `file` gives them in."""
+    part = file.read(packs.PART_SIZE)
+    if 0 < len(part) < packs.PART_SIZE:
+        pieces = [part]
+        missing = packs.PART_SIZE - len(part)
+        while missing:
+            piece = file.read(missing)
+            if not piece:
+                break
+            pieces.append(piece)
+            missing -= len(piece)
+        part = b"".join(pieces)
+    return part
+
+
+def _rest(file: BinaryIO, *begun: bytes) -> Iterator[bytes]:
+    yield from begun
+    while part := _read_part(file):
+        yield part
