@@ -1,0 +1,162 @@
+"""An open backup path: journal, blobs and settings together.
+
+    BACKUP/config.toml      settings (`engine.config`)
+    BACKUP/journal/         the LMDB environment (`engine.journal`)
+    BACKUP/packs/           the blobs (`engine.blobs`)
+
+Everything that reads or writes a backup goes through here; nothing else opens LMDB or packs.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Self
+
+from engine import config, place
+from engine.blobs import BlobStore, DirectoryVolume, Location, PackWriter, decode_location
+from engine.clock import Clock, SystemClock
+from engine.errors import BackupUnusable, BlobMissing, UsageError
+from engine.journal.environment import FORMAT, Environment
+from engine.journal.reader import Reader
+from engine.journal.records import Identity, State, pack, seal
+from engine.journal.writer import Journal
+
+DEFAULT_PATH = Path("/var/lib/timefs")
+
+
+class Backup:
+    """One backup path, open for reading, or for writing too.
+
+    Any number of processes may have it open at once, and several may write: see `Journal.commit`.
+    All methods may be called from any thread; those that read blobs may block on a disk.
+    """
+
+    def __init__(self, path: Path, *, write: bool = False, clock: Clock | None = None) -> None:
+        """Opens an existing backup path.
+
+        Raises BackupUnusable where it is missing, damaged, of a newer format or, for writing, where
+        it was made on another machine; UsageError where its settings are wrong.
+        """
+        self.path = path
+        self.clock = clock or SystemClock()
+        if not (path / "journal").is_dir():
+            raise BackupUnusable(
+                f"{path}: not a backup path (make one with 'engine init -b {path}')"
+            )
+        self.settings = config.load(path / "config.toml")
+        environment = Environment(path / "journal", write=write)
+        self.identity = environment.identity()
+        if write:
+            self._refuse_foreign()
+            place.refuse_unwritable(path)
+        self.journal = Journal(environment, self.clock)
+        self.volume = DirectoryVolume(path / "packs")
+        self.store = BlobStore(self.volume)
+
+    def _refuse_foreign(self) -> None:
+        if self.identity.server != place.server_id():
+            raise BackupUnusable(
+                f"{self.path}: belongs to another machine, and can only be read here: mount it "
+                f"('timefs mount -b {self.path} DIR'), or make this machine its owner if the other "
+                f"one no longer writes to it ('engine init --take-over -b {self.path}')"
+            )
+
+    @contextmanager
+    def reader(self) -> Iterator[Reader]:
+        """One moment of the journal, for as long as the block lasts: keep it short."""
+        with self.journal.reader() as reader:
+            yield reader
+
+    def location(self, digest: bytes) -> Location:
+        """Where a blob is. Raises BlobMissing."""
+        with self.reader() as reader:
+            row = reader.blob(digest)
+        if row is None:
+            raise BlobMissing(f"blob {digest.hex()}: not in the index: run 'engine check'")
+        return decode_location(row)
+
+    def read_blob(self, digest: bytes, offset: int = 0, size: int | None = None) -> bytes:
+        """Bytes of a blob, verified. Raises BlobMissing, BlobDamaged; never other content."""
+        return self.store.read(digest, self.location(digest), offset, size)
+
+    def blob_writer(self) -> PackWriter:
+        """A writer of new blobs, with a pack of its own: close it."""
+
+        def known(digest: bytes) -> bool:
+            with self.reader() as reader:
+                return reader.blob(digest) is not None
+
+        def committed(pack: int) -> int | None:
+            with self.reader() as reader:
+                return reader.pack_length(pack)
+
+        return PackWriter(
+            self.volume,
+            self.identity.backup,
+            known=known,
+            committed=committed,
+            level=self.settings.level,
+            frame_size=self.settings.frame_kib * 1024,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes what is open. Nothing is lost if this is never called."""
+        self.volume.close()
+        self.journal.environment.close()
+
+
+def create(path: Path, sources: Sequence[str], clock: Clock | None = None) -> None:
+    """Makes a new backup path (and its missing parents) for these sources.
+
+    Raises UsageError where something is there already or the place is unfit, BackupUnusable where
+    it can't be written. A failure leaves nothing behind.
+    """
+    now = (clock or SystemClock()).now()
+    text = config.template(sources)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise UsageError(f"{path}: exists and is not empty: choose a new directory")
+    existed = path.exists()
+    try:
+        path.mkdir(mode=0o750, parents=True, exist_ok=True)
+    except OSError as error:
+        raise BackupUnusable(f"{path}: can't be made ({os.strerror(error.errno or 0)})") from None
+    try:
+        place.refuse_unfit(path)
+        (path / "packs").mkdir(mode=0o750)
+        (path / "journal").mkdir(mode=0o750)
+        environment = Environment(path / "journal", write=True, create=True)
+        identity = Identity(
+            format=FORMAT, backup=os.urandom(16), server=place.server_id(), created=now
+        )
+        with environment.write() as txn:
+            for key, record in ((b"identity", identity), (b"state", State(2, 1, 0))):
+                txn.put(key, seal(key, pack(record)), db=environment.tables.meta)
+        environment.close()
+        config.write(path / "config.toml", text)
+    except BaseException:
+        for child in path.iterdir():
+            shutil.rmtree(child) if child.is_dir() else child.unlink()
+        if not existed:
+            path.rmdir()
+        raise
+
+
+def take_over(path: Path) -> None:
+    """Makes this machine the owner of a backup path that another one made."""
+    environment = Environment(path / "journal", write=True)
+    identity = environment.identity()
+    record = Identity(identity.format, identity.backup, place.server_id(), identity.created)
+    with environment.write() as txn:
+        key = b"identity"
+        txn.put(key, seal(key, pack(record)), db=environment.tables.meta)
+    environment.close()

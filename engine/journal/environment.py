@@ -1,0 +1,209 @@
+"""The LMDB environment of a journal: its tables, how it is opened, and what its errors mean.
+
+The tables (sub-databases). Every value is sealed with a checksum (`journal.records`); keys are made
+in `journal.keys`. *Primary* tables are the truth; *derived* ones follow from them (and from the
+packs) and can be rebuilt.
+
+    meta          b"identity" -> Identity, b"state" -> State                                 primary
+    versions      (item, sequence) -> Version, or nil where the item was deleted             primary
+    transactions  (sequence) -> Transaction. Every one has its row in `versions`             primary
+    times         (time of the first transaction) -> first sequence, count: a commit         primary
+    commits       (first sequence) -> time: the same, the other way round                    derived
+    headers       (edition, first item) -> block of Headers (`journal.headers`)              derived
+    timeline      (folder, sequence) -> Event: enter, leave, change                          derived
+    keyframes     (folder, sequence) -> all entries of the folder at that sequence           derived
+    folders       (folder) -> FolderStats: entries, and events since the last keyframe       derived
+    names         (folder, hash of the case-folded name, sequence) -> item that took it      derived
+    deleted       (folder, sequence) -> item that the transaction deleted from the folder    derived
+    gone          (account, hash of the source's identity, sequence) -> item deleted then    derived
+    blobs         (digest) -> where the blob is (`blobs.store`)                              derived
+    packs         (pack) -> length up to which a commit has named what is in it              primary
+    accounts      (account) -> AccountState                                                  primary
+    cursors       (account, folder) -> where the source left off, the source's own bytes     primary
+    scans         (end) -> ScanRecord                                                        primary
+
+A folder's rows of one sequence: at most one in `timeline`. ROOT is the folder of the accounts.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+import lmdb
+
+from engine.errors import BackupUnusable, EngineError, StorageFull
+from engine.journal.records import Identity, unpack
+
+FORMAT = 1
+"""The version of everything in FORMAT.md. A reader refuses a newer one."""
+
+Table: TypeAlias = "lmdb._Database"
+Txn: TypeAlias = "lmdb.Transaction[bytes]"
+
+
+class Tables(NamedTuple):
+    """The handles of the tables."""
+
+    meta: Table
+    versions: Table
+    transactions: Table
+    times: Table
+    commits: Table
+    headers: Table
+    timeline: Table
+    keyframes: Table
+    folders: Table
+    names: Table
+    deleted: Table
+    gone: Table
+    blobs: Table
+    packs: Table
+    accounts: Table
+    cursors: Table
+    scans: Table
+
+
+_MAP_SIZE = 1 << 40  # only address space; growing it later would close the readers of a process
+_MAX_READERS = 4096
+_SCARCE = 16 << 20  # bytes: an I/O error with less than this free is for want of space
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+_DAMAGED = (
+    lmdb.CorruptedError,
+    lmdb.PageNotFoundError,
+    lmdb.InvalidError,
+    lmdb.VersionMismatchError,
+    lmdb.PanicError,
+    lmdb.DiskError,
+    lmdb.NotFoundError,
+)
+
+
+def translate(error: lmdb.Error, path: Path) -> Exception:
+    """What an LMDB error means to a user; a programming error is returned as it is."""
+    # LMDB reports a write that was cut short, as it is on a full disk, as EIO.
+    short = error.code == errno.EIO and shutil.disk_usage(path).free < _SCARCE
+    if isinstance(error, lmdb.MapFullError) or error.code in _FULL or short:
+        return StorageFull(f"{path}: no space left: make room and run it again, nothing is lost")
+    if isinstance(error, lmdb.ReadersFullError):
+        return EngineError(f"{path}: too many processes read it at once ({_MAX_READERS})")
+    if error.code in (errno.EACCES, errno.EPERM):
+        return BackupUnusable(f"{path}: permission denied: run it as the backup's owner or group")
+    if isinstance(error, _DAMAGED) or error.code == errno.EIO:
+        return BackupUnusable(f"{path}: the journal is damaged ({error}): put back a copy of it")
+    return error
+
+
+class Environment:
+    """An open journal. One in a process for one path; never used across a fork."""
+
+    def __init__(self, directory: Path, *, write: bool = False, create: bool = False) -> None:
+        """Opens the journal in `directory`; `create` makes its tables.
+
+        Raises BackupUnusable where it is missing, damaged, or of a newer format.
+        """
+        self.path = directory
+        file = directory / "data.mdb"
+        if not create and not file.is_file():
+            raise BackupUnusable(f"{directory.parent}: not a backup path (run 'engine init')")
+        try:
+            self._env = self._open(write=write, create=create)
+            self._refuse_truncated(file)
+            self.tables = Tables(
+                *(self._env.open_db(name.encode(), create=create) for name in Tables._fields)
+            )
+            if create:
+                os.chmod(file, 0o640)
+                os.chmod(directory / "lock.mdb", 0o660)  # readers of the group enter themselves
+            else:
+                self._refuse_newer()
+            if write:
+                self._env.reader_check()
+        except lmdb.Error as error:
+            raise translate(error, directory) from error
+
+    def _open(self, *, write: bool, create: bool) -> lmdb.Environment:
+        def attempt(lock: bool) -> lmdb.Environment:
+            return lmdb.open(
+                os.fspath(self.path),
+                map_size=_MAP_SIZE,
+                max_dbs=len(Tables._fields) + 8,
+                max_readers=_MAX_READERS,
+                readonly=not write,
+                create=create,
+                lock=lock,
+                readahead=False,
+                max_spare_txns=4,
+            )
+
+        try:
+            return attempt(True)
+        except lmdb.Error as error:
+            # On a read-only medium nobody can write, and no reader needs to be protected.
+            if not write and error.code == errno.EROFS:
+                return attempt(False)
+            raise
+
+    def _refuse_truncated(self, file: Path) -> None:
+        """A page beyond the file's end would kill the process with SIGBUS when it is touched."""
+        needed = (self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"]
+        if file.stat().st_size < needed:
+            self._env.close()
+            raise BackupUnusable(
+                f"{file}: damaged: it has {file.stat().st_size} of at least {needed} bytes; "
+                "put back a copy of it"
+            )
+
+    def _refuse_newer(self) -> None:
+        identity = self.identity()
+        if identity.format > FORMAT:
+            self._env.close()
+            raise BackupUnusable(
+                f"{self.path.parent}: written by a newer version (format {identity.format}, "
+                f"this one reads up to {FORMAT}): install that version"
+            )
+
+    def identity(self) -> Identity:
+        """What the backup path is. Raises BackupUnusable where that is damaged."""
+        with self.read() as txn:
+            value = txn.get(b"identity", db=self.tables.meta)
+        if value is None:
+            raise BackupUnusable(f"{self.path.parent}: not a backup path (run 'engine init')")
+        return unpack(Identity, "meta", b"identity", value)
+
+    @contextmanager
+    def read(self) -> Iterator[Txn]:
+        """A read transaction: one moment of the journal. Keep it short, hold it across no await."""
+        try:
+            with self._env.begin() as txn:
+                yield txn
+        except lmdb.Error as error:
+            raise translate(error, self.path) from error
+
+    @contextmanager
+    def write(self) -> Iterator[Txn]:
+        """The write transaction: waits for other writers; committed durably at the end of the
+        block, wholly or not at all. Raises StorageFull."""
+        try:
+            with self._env.begin(write=True) as txn:
+                yield txn
+        except lmdb.Error as error:
+            raise translate(error, self.path) from error
+
+    def size(self) -> int:
+        """Bytes in use by the journal (its file may be longer: freed pages are used again)."""
+        with self.read() as txn:
+            stats = [self._env.stat(), *(txn.stat(table) for table in self.tables)]
+        pages = sum(s["branch_pages"] + s["leaf_pages"] + s["overflow_pages"] for s in stats)
+        return pages * stats[0]["psize"]
+
+    def close(self) -> None:
+        """Closes it. Nothing is lost if this is never called."""
+        self._env.close()

@@ -1,0 +1,408 @@
+"""Reading the journal: times, versions, listings and names at an instant.
+
+A `Reader` is one moment of the journal (one LMDB read transaction): cheap to make, kept for one
+request, never held across an await. Everything is asked *at a sequence*; `Reader.sequence_at` finds
+it for a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import lmdb
+import msgspec
+
+from engine.errors import BackupUnusable, RecordDamaged
+from engine.journal import timeline
+from engine.journal.derive import identity_hash
+from engine.journal.environment import Environment, Table, Txn
+from engine.journal.headers import unpack_block
+from engine.journal.keys import (
+    MAX_SEQUENCE,
+    edition_key,
+    item_key,
+    pair_key,
+    sequence_key,
+    split_pair,
+    time_key,
+)
+from engine.journal.records import (
+    AccountState,
+    FolderCursor,
+    FolderStats,
+    ScanRecord,
+    Span,
+    State,
+    Transaction,
+    unpack,
+    unpack_item,
+    unpack_version,
+    unseal,
+)
+from engine.model import ROOT, Entry, Headers, Kind, Recorded, Version
+from engine.naming import name_hash
+
+_BATCH = 1000
+"""Rows that are read at once."""
+
+
+class _KindOnly(msgspec.Struct, array_like=True, gc=False):
+    """As much of a Version as tells what the item is."""
+
+    kind: int
+
+
+class Logged(NamedTuple):
+    """A row of the log."""
+
+    sequence: int
+    time: int
+    transaction: Transaction
+
+
+class Reader:
+    """One moment of the journal. All sequences and times given to it are at or before that moment,
+    or mean that moment."""
+
+    def __init__(self, environment: Environment, txn: Txn) -> None:
+        self.environment = environment
+        self.tables = environment.tables
+        self.txn = txn
+        self._cursors: dict[Table, lmdb.Cursor[bytes]] = {}
+        self._block: dict[int, Headers] = {}
+        """The block of headers that was read last."""
+        self._block_edition = -1
+
+    def _cursor(self, table: Table) -> lmdb.Cursor[bytes]:
+        cursor = self._cursors.get(table)
+        if cursor is None:
+            cursor = self._cursors[table] = self.txn.cursor(table)
+        return cursor
+
+    # Time
+
+    def state(self) -> State:
+        """The journal's counters."""
+        value = self.txn.get(b"state", db=self.tables.meta)
+        if value is None:
+            raise BackupUnusable(f"{self.environment.path}: the journal has no state: damaged")
+        return unpack(State, "meta", b"state", value)
+
+    def horizon(self) -> int:
+        """The last time that was recorded. An instant at or before it is *past*: nothing can be
+        recorded there any more."""
+        return self.state().last_time
+
+    def last_sequence(self) -> int:
+        """ID of the last transaction; 0 where there is none."""
+        return self.state().next_sequence - 1
+
+    def span(self, key: bytes, value: bytes) -> Span:
+        """The commit that a row of `times` tells of. Raises RecordDamaged."""
+        payload = unseal("times", key, value)
+        return Span(
+            sequence=int.from_bytes(payload[:6], "big"),
+            time=int.from_bytes(key, "big"),
+            length=int.from_bytes(payload[6:], "big"),
+        )
+
+    def sequence_at(self, time: int) -> int:
+        """ID of the last transaction at or before `time` (microseconds); 0 before the first."""
+        if time < 0:
+            return 0
+        cursor = self._cursor(self.tables.times)
+        if not timeline.seek_before(cursor, time_key(min(time, 2**63) + 1)):
+            return 0
+        span = self.span(*cursor.item())
+        return span.sequence + min(time - span.time, span.length - 1)
+
+    def time_of(self, sequence: int) -> int:
+        """Time of a transaction in microseconds. Raises RecordDamaged where it isn't known."""
+        cursor = self._cursor(self.tables.commits)
+        if timeline.seek_before(cursor, sequence_key(sequence + 1)):
+            key, value = cursor.item()
+            first = int.from_bytes(key, "big")
+            return int.from_bytes(unseal("commits", key, value), "big") + sequence - first
+        raise RecordDamaged(f"journal: no commit holds transaction {sequence}: run 'engine check'")
+
+    def first_time(self) -> int | None:
+        """Time of the first transaction, None in an empty journal: history begins there."""
+        cursor = self._cursor(self.tables.times)
+        return int.from_bytes(cursor.key(), "big") if cursor.first() else None
+
+    # Versions
+
+    def recorded(self, item: int, sequence: int) -> Recorded | None:
+        """What was recorded of the item last, at or before `sequence`; None before it existed."""
+        cursor = self._cursor(self.tables.versions)
+        if not timeline.seek_before(cursor, pair_key(item, sequence + 1)):
+            return None
+        key, value = cursor.item()
+        owner, found = split_pair(key)
+        return Recorded(item, found, unpack_version(key, value)) if owner == item else None
+
+    def version(self, item: int, sequence: int) -> Version | None:
+        """The item's metadata at `sequence`; None where it was not alive."""
+        recorded = self.recorded(item, sequence)
+        return recorded.version if recorded else None
+
+    def version_before(self, item: int, sequence: int) -> Version:
+        """What the transaction `sequence` ended. Raises RecordDamaged where nothing is there."""
+        version = self.version(item, sequence - 1)
+        if version is None:
+            raise RecordDamaged(f"journal: item {item} has no version before {sequence}")
+        return version
+
+    def edition(self, item: int, edition: int) -> Recorded | None:
+        """What was recorded last of one content of the item: a version, or the deletion that ended
+        it. None where there is no such edition. O(log n), as editions never decrease."""
+        last = self.recorded(item, MAX_SEQUENCE)
+        if last is None or self._edition_of(last) <= edition:
+            return last if last and self._edition_of(last) == edition else None
+        low, high = 0, last.sequence  # what is recorded by `high` is later than wanted
+        best: Recorded | None = None
+        while high - low > 1:
+            middle = (low + high) // 2
+            recorded = self.recorded(item, middle)
+            if recorded is not None and self._edition_of(recorded) > edition:
+                high = recorded.sequence
+            else:
+                low, best = middle, recorded
+        return best if best and self._edition_of(best) == edition else None
+
+    def _edition_of(self, recorded: Recorded) -> int:
+        version = recorded.version or self.version_before(recorded.item, recorded.sequence)
+        return version.edition
+
+    def history(self, item: int) -> Iterator[Recorded]:
+        """All that was recorded of the item, in order."""
+        cursor = self.txn.cursor(self.tables.versions)
+        found = cursor.set_range(pair_key(item, 0))
+        while found:
+            key, value = cursor.item()
+            owner, sequence = split_pair(key)
+            if owner != item:
+                return
+            yield Recorded(item, sequence, unpack_version(key, value))
+            found = cursor.next()
+
+    def headers(self, item: int, edition: int) -> Headers | None:
+        """The header of a content of the item; None where it has none. Cheap in order of items."""
+        if self._block_edition != edition or item not in self._block:
+            cursor = self._cursor(self.tables.headers)
+            if not timeline.seek_before(cursor, edition_key(edition, item + 1)):
+                return None
+            key, value = cursor.item()
+            if int.from_bytes(key[:3], "big") != edition:
+                return None
+            self._block = unpack_block(unseal("headers", key, value))
+            self._block_edition = edition
+        return self._block.get(item)
+
+    # Folders
+
+    def folder_state(self, folder: int, sequence: int) -> int:
+        """Sequence of the last change of the folder's entries at or before `sequence`, 0 for none.
+        (folder, this) names a listing: it never changes, and is the same at all sequences in
+        between."""
+        return timeline.last_event(self._cursor(self.tables.timeline), folder, sequence)
+
+    def listing(self, folder: int, sequence: int) -> list[Entry]:
+        """The folder's living entries at `sequence`, by item number.
+
+        Costs the size of the folder then, not the length of its history.
+        """
+        return list(self.entries(folder, sequence))
+
+    def entries(self, folder: int, sequence: int) -> Iterator[Entry]:
+        """As `listing`, without having all of them in memory at once."""
+        for key, value in self._rows(folder, sequence):
+            version = unpack_version(key, value)
+            item, found = split_pair(key)
+            if version is None or version.folder != folder:
+                raise RecordDamaged(
+                    f"timeline: folder {folder} holds item {item} at {found} wrongly"
+                )
+            yield Entry(item, found, version)
+
+    def containers(self, folder: int, sequence: int) -> list[Entry]:
+        """Of `listing` those that hold others, at half its cost."""
+        found = []
+        for key, value in self._rows(folder, sequence):
+            if unpack(_KindOnly, "versions", key, value).kind in (Kind.FOLDER, Kind.ACCOUNT):
+                version = unpack_version(key, value)
+                if version is not None:
+                    found.append(Entry(*split_pair(key), version))
+        return found
+
+    def _rows(self, folder: int, sequence: int) -> Iterator[tuple[bytes, bytes]]:
+        """The rows in `versions` of the folder's living entries at `sequence`, by item number."""
+        entries = timeline.replay(self.environment, self.txn, folder, sequence)
+        keys = [(item << 48 | entries[item]).to_bytes(11, "big") for item in sorted(entries)]
+        cursor = self._cursor(self.tables.versions)
+        for start in range(0, len(keys), _BATCH):
+            rows = cursor.getmulti(keys[start : start + _BATCH])
+            if len(rows) != len(keys[start : start + _BATCH]):
+                raise RecordDamaged(f"timeline: folder {folder} names versions that are missing")
+            yield from rows
+
+    def folder_stats(self, folder: int) -> FolderStats:
+        """How many entries the folder has now."""
+        key = item_key(folder)
+        value = self.txn.get(key, db=self.tables.folders)
+        return FolderStats() if value is None else unpack(FolderStats, "folders", key, value)
+
+    def lookup(self, folder: int, name: str, sequence: int) -> Entry | None:
+        """The living entry of that very name at `sequence`. O(log n) however often the name was
+        used."""
+        for item, taken in self.holders(folder, name, sequence):
+            version = self.version(item, taken)
+            if version is None or version.name != name:
+                continue  # another name of the same hash
+            recorded = self.recorded(item, sequence)
+            if recorded and (now := recorded.version) and (now.folder, now.name) == (folder, name):
+                return Entry(item, recorded.sequence, now)
+            return None  # the last that took the name has left: nobody has it
+        return None
+
+    def holders(self, folder: int, name: str, sequence: int) -> Iterator[tuple[int, int]]:
+        """The items that took a name of the same hash (whatever the case) in the folder at or
+        before `sequence`, and when, the last first. They may have left since."""
+        prefix = folder.to_bytes(5, "big") + name_hash(name)
+        cursor = self.txn.cursor(self.tables.names)
+        found = timeline.seek_before(cursor, prefix + sequence_key(sequence + 1))
+        while found:
+            key, value = cursor.item()
+            if not key.startswith(prefix):
+                return
+            yield unpack_item(unseal("names", key, value)), int.from_bytes(key[13:], "big")
+            found = cursor.prev()
+
+    def path(self, item: int, sequence: int) -> list[Entry]:
+        """The containers from the account down to the item, as they last were at `sequence`: a
+        container that is dead by then shows what it was until its deletion."""
+        path: list[Entry] = []
+        while item != ROOT:
+            recorded = self.recorded(item, sequence)
+            if recorded is None or len(path) > 200:
+                raise RecordDamaged(f"journal: item {item} is not in any account")
+            version = recorded.version or self.version_before(item, recorded.sequence)
+            path.append(Entry(item, recorded.sequence, version))
+            item = version.folder
+        return path[::-1]
+
+    # Deletion
+
+    def deletions(self, folder: int, sequence: int) -> Iterator[Recorded]:
+        """The items dead at `sequence` whose last deletion was from this folder, the oldest
+        deletion first: (item, sequence of the deletion, what it was until then)."""
+        cursor = self.txn.cursor(self.tables.deleted)
+        found = cursor.set_range(pair_key(folder, 0))
+        end = pair_key(folder, sequence)
+        while found:
+            key, value = cursor.item()
+            if key > end:
+                return
+            item = unpack_item(unseal("deleted", key, value))
+            at = split_pair(key)[1]
+            recorded = self.recorded(item, sequence)
+            if recorded and recorded.version is None and recorded.sequence == at:
+                yield Recorded(item, at, self.version_before(item, at))
+            found = cursor.next()
+
+    def gone(self, account: int, identity: bytes) -> Iterator[int]:
+        """The items of the account that a source once knew by `identity` and that were deleted
+        since, the last deletion first. They may have returned."""
+        prefix = account.to_bytes(5, "big") + identity_hash(identity)
+        cursor = self.txn.cursor(self.tables.gone)
+        found = timeline.seek_before(cursor, prefix + sequence_key(MAX_SEQUENCE))
+        while found:
+            key, value = cursor.item()
+            if not key.startswith(prefix):
+                return
+            yield unpack_item(unseal("gone", key, value))
+            found = cursor.prev()
+
+    # The log, and where sources left off
+
+    def transaction(self, sequence: int) -> Transaction:
+        """What the transaction did. Raises RecordDamaged where it is missing."""
+        key = sequence_key(sequence)
+        value = self.txn.get(key, db=self.tables.transactions)
+        if value is None:
+            raise RecordDamaged(f"journal: transaction {sequence} is missing: run 'engine check'")
+        return unpack(Transaction, "transactions", key, value)
+
+    def log(self, first: int, last: int) -> Iterator[Logged]:
+        """The transactions from `first` to `last`, both included, in order."""
+        cursor = self.txn.cursor(self.tables.transactions)
+        found = cursor.set_range(sequence_key(max(first, 1)))
+        while found:
+            key, value = cursor.item()
+            sequence = int.from_bytes(key, "big")
+            if sequence > last:
+                return
+            row = unpack(Transaction, "transactions", key, value)
+            yield Logged(sequence, self.time_of(sequence), row)
+            found = cursor.next()
+
+    def account_state(self, account: int) -> AccountState:
+        """How far the engine is with the account."""
+        key = item_key(account)
+        value = self.txn.get(key, db=self.tables.accounts)
+        return AccountState() if value is None else unpack(AccountState, "accounts", key, value)
+
+    def accounts(self) -> list[Recorded]:
+        """Every account that ever was, by item number; a deleted one with the deletion's sequence
+        and the version that it ended."""
+        found = []
+        for key in self._cursor(self.tables.accounts).iternext(values=False):
+            item = int.from_bytes(key, "big")
+            recorded = self.recorded(item, MAX_SEQUENCE)
+            if recorded is None:
+                raise RecordDamaged(f"journal: account {item} has no version")
+            found.append(recorded)
+        return found
+
+    def cursors(self, account: int) -> dict[int, FolderCursor]:
+        """Every living folder of the account, and where the source left off in it."""
+        found = {}
+        cursor = self._cursor(self.tables.cursors)
+        prefix = item_key(account)
+        more = cursor.set_range(prefix)
+        while more:
+            key, value = cursor.item()
+            if not key.startswith(prefix):
+                break
+            found[int.from_bytes(key[5:], "big")] = unpack(FolderCursor, "cursors", key, value)
+            more = cursor.next()
+        return found
+
+    def scans(self, since: int = 0) -> Iterator[ScanRecord]:
+        """The scans that ended at `since` or later, in order of their ends."""
+        cursor = self.txn.cursor(self.tables.scans)
+        found = cursor.set_range(time_key(since))
+        while found:
+            key, value = cursor.item()
+            yield unpack(ScanRecord, "scans", key, value)
+            found = cursor.next()
+
+    def last_scan(self) -> ScanRecord | None:
+        """The scan that ended last."""
+        cursor = self._cursor(self.tables.scans)
+        return unpack(ScanRecord, "scans", *cursor.item()) if cursor.last() else None
+
+    # Blobs
+
+    def blob(self, digest: bytes) -> bytes | None:
+        """The location of a blob as `blobs.store` encodes it; None for an unknown digest."""
+        value = self.txn.get(digest, db=self.tables.blobs)
+        return None if value is None else unseal("blobs", digest, value)
+
+    def pack_length(self, pack: int) -> int | None:
+        """The length up to which commits have named what is in the pack; None for an unknown
+        one."""
+        key = time_key(pack)
+        value = self.txn.get(key, db=self.tables.packs)
+        return None if value is None else int.from_bytes(unseal("packs", key, value), "big")

@@ -1,0 +1,193 @@
+"""Values of the journal's tables: pure functions between records and bytes.
+
+Every value ends with a CRC-32 (IEEE 802.3, big-endian) over its key and all bytes before it. LMDB
+keeps no checksums of its own, and a flipped bit must be an error, never another name or size.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, TypeVar
+from zlib import crc32
+
+import msgspec
+
+from engine.errors import RecordDamaged
+from engine.model import Version
+
+Record = TypeVar("Record")
+
+TOMBSTONE = b"\xc0"
+"""The payload in `versions` of a transaction that deleted the item: MessagePack's nil."""
+
+
+class Event(NamedTuple):
+    """What a transaction did to a folder's list of entries."""
+
+    operation: int
+    item: int
+
+
+ENTER, LEAVE, CHANGE = 1, 2, 3
+
+
+class State(msgspec.Struct, frozen=True, array_like=True):
+    """`meta/state`: the journal's counters, rewritten by every commit."""
+
+    next_item: int
+    next_sequence: int
+    last_time: int
+    """The horizon in microseconds: every later record gets a later time."""
+
+
+class Identity(msgspec.Struct, frozen=True, array_like=True):
+    """`meta/identity`: what the backup path is, written once."""
+
+    format: int
+    backup: bytes
+    """16 random bytes."""
+    server: str
+    """Which machine may write here; see `engine.backup.server_id`."""
+    created: int
+    """Time of `init` in microseconds."""
+
+
+class Span(NamedTuple):
+    """The transactions of one commit: number i of them has time `time + i`."""
+
+    sequence: int
+    time: int
+    length: int
+
+
+class Transaction(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Which item a transaction changed, in which account, and how (`model.Action`)."""
+
+    item: int
+    account: int
+    action: int
+
+
+class FolderStats(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What a commit needs to know to see whether a folder is due for a keyframe."""
+
+    entries: int = 0
+    events: int = 0
+    """Events since the last keyframe."""
+
+
+class AccountState(msgspec.Struct, frozen=True, array_like=True):
+    """How far the engine is with an account."""
+
+    revision: int = 0
+    """Rises with every commit that changes the account: what a plan compares (optimistic lock)."""
+    scanned: int = 0
+    """End of the last scan in which it came to its end, in microseconds."""
+    origin: str = ""
+    """The source that it came from, as `KIND:LOCATION`."""
+    guid: str = ""
+    """The identity of its mailbox where the source has one (a Maildir: INBOX's GUID)."""
+    directory: str = ""
+    """The mailbox's directory as `device:inode`, where the source has one."""
+
+
+class FolderCursor(msgspec.Struct, frozen=True, array_like=True):
+    """Where the source left off in a folder, and what it knows the folder by."""
+
+    identities: tuple[str, ...] = ()
+    """Marks by which a renamed folder is recognised, in the source's own form."""
+    position: bytes = b""
+    """The source's own bytes; empty where the folder must be listed again."""
+
+
+class ScanRecord(msgspec.Struct, frozen=True, array_like=True):
+    """A scan that came to its end."""
+
+    start: int
+    end: int
+    complete: bool
+    """Whether it was a smart scan of all accounts (a listed instant), not of a selection."""
+    accounts: int
+    created: int
+    changed: int
+    deleted: int
+    errors: int
+
+
+def seal(key: bytes, payload: bytes) -> bytes:
+    """The value to store for `payload` under `key`."""
+    return payload + crc32(payload, crc32(key)).to_bytes(4, "big")
+
+
+def unseal(table: str, key: bytes, value: bytes) -> bytes:
+    """The payload of a stored value. Raises RecordDamaged where the checksum is wrong."""
+    payload = value[:-4]
+    if crc32(payload, crc32(key)).to_bytes(4, "big") != value[-4:]:
+        raise RecordDamaged(f"journal: {table} record {key.hex()} is damaged: run 'engine check'")
+    return payload
+
+
+_encoder = msgspec.msgpack.Encoder()
+pack = _encoder.encode
+
+_version_decoder: msgspec.msgpack.Decoder[Version | None] = msgspec.msgpack.Decoder(Version | None)
+_decoders: dict[type[Any], msgspec.msgpack.Decoder[Any]] = {}
+
+
+def unpack(kind: type[Record], table: str, key: bytes, value: bytes) -> Record:
+    """A sealed record of the given class. Raises RecordDamaged."""
+    decoder = _decoders.get(kind)
+    if decoder is None:
+        decoder = _decoders[kind] = msgspec.msgpack.Decoder(kind)
+    try:
+        record: Record = decoder.decode(unseal(table, key, value))
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise RecordDamaged(f"journal: {table} record {key.hex()} is damaged: {error}") from None
+    return record
+
+
+def unpack_version(key: bytes, value: bytes) -> Version | None:
+    """A version, or None for a tombstone. Raises RecordDamaged. The hot path of every listing."""
+    payload = value[:-4]
+    if crc32(payload, crc32(key)).to_bytes(4, "big") != value[-4:]:
+        unseal("versions", key, value)
+    try:
+        version: Version | None = _version_decoder.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise RecordDamaged(f"journal: versions record {key.hex()} is damaged: {error}") from None
+    return version
+
+
+def pack_event(operation: int, item: int) -> bytes:
+    """Payload in `timeline`: the operation in one byte, the item in five."""
+    return (operation << 40 | item).to_bytes(6, "big")
+
+
+def unpack_event(payload: bytes) -> Event:
+    """The inverse of `pack_event`."""
+    number = int.from_bytes(payload, "big")
+    return Event(number >> 40, number & 0xFF_FFFF_FFFF)
+
+
+def pack_item(item: int) -> bytes:
+    """Payload in `names`, `deleted` and `gone`."""
+    return item.to_bytes(5, "big")
+
+
+def unpack_item(payload: bytes) -> int:
+    """The inverse of `pack_item`."""
+    return int.from_bytes(payload, "big")
+
+
+def pack_keyframe(entries: dict[int, int]) -> bytes:
+    """Payload in `keyframes`: (item, sequence of its version) of each entry, by item, 11 bytes
+    each."""
+    return b"".join((item << 48 | entries[item]).to_bytes(11, "big") for item in sorted(entries))
+
+
+def unpack_keyframe(payload: bytes) -> dict[int, int]:
+    """The inverse of `pack_keyframe`."""
+    entries = {}
+    for offset in range(0, len(payload), 11):
+        number = int.from_bytes(payload[offset : offset + 11], "big")
+        entries[number >> 48] = number & 0xFFFF_FFFF_FFFF
+    return entries

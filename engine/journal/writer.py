@@ -1,0 +1,424 @@
+"""Writing the journal: one `Commit` is one LMDB write transaction with any number of transactions.
+
+Everything a view, a lookup or a listing needs is written with the version that it follows from;
+nothing is ever overwritten but counters, statistics and cursors. Order is the whole of crash
+safety: the blobs that a commit names are durable before it begins, and where the source left off is
+in the same commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import msgspec
+
+from engine.clock import Clock
+from engine.errors import ClockError, Conflict, RecordDamaged
+from engine.journal import derive, headers, timeline
+from engine.journal.environment import Environment, Txn
+from engine.journal.keys import (
+    MAX_SEQUENCE,
+    cursor_key,
+    item_key,
+    pair_key,
+    sequence_key,
+    time_key,
+)
+from engine.journal.reader import Reader
+from engine.journal.records import (
+    TOMBSTONE,
+    AccountState,
+    FolderCursor,
+    FolderStats,
+    ScanRecord,
+    State,
+    Transaction,
+    pack,
+    seal,
+)
+from engine.model import MAX_ITEM, ROOT, Action, Headers, Kind, Version
+from engine.naming import message_name, name_hash, unique
+
+MAX_AHEAD = 5 * 60 * 1_000_000
+"""How far the last recorded time may be ahead of the clock, in microseconds."""
+
+
+class Content(NamedTuple):
+    """What an item contains: its bytes by digest, and what belongs to them."""
+
+    digest: bytes
+    size: int
+    date: int
+    headers: Headers | None = None
+
+
+class Draft(NamedTuple):
+    """An item that is about to be recorded; the commit gives it its number and its name."""
+
+    kind: Kind
+    folder: int
+    name: str
+    """A container's own name; of a message what stands before `_ID.eml` (`naming.message_stem`)."""
+    identity: bytes
+    content: Content | None = None
+    flags: tuple[str, ...] = ()
+    meta: Mapping[str, Any] = {}
+
+
+@dataclass(slots=True)
+class _Touched:
+    """What a commit did to a folder's timeline."""
+
+    entries: int = 0
+    events: int = 0
+    last: int = 0
+
+
+class Commit:
+    """A commit being written. Made by `Journal.commit`; not used after its end."""
+
+    def __init__(self, environment: Environment, txn: Txn, account: int, now: int) -> None:
+        self._environment = environment
+        self._tables = environment.tables
+        self._txn = txn
+        self._reader = Reader(environment, txn)
+        state = self._reader.state()
+        self._time = _next_time(environment, state, now)
+        self.account = account
+        self._next_item = state.next_item
+        self._first = self._next = state.next_sequence
+        self._touched: dict[int, _Touched] = {}
+        self._headers: dict[int, dict[int, Headers]] = {}
+        """Edition -> item -> what goes into `headers` at the end."""
+
+    # What happened
+
+    def create(self, draft: Draft) -> int:
+        """Records a new item and returns its number."""
+        item = self._next_item
+        if item > MAX_ITEM:
+            raise RecordDamaged(f"{self._environment.path}: all item numbers are used up")
+        self._next_item += 1
+        if draft.kind is Kind.ACCOUNT:
+            self._refuse_second(draft)
+            self.account = item
+        content = draft.content or Content(b"", 0, 0)
+        version = Version(
+            kind=int(draft.kind),
+            folder=draft.folder,
+            name=self._name(draft, item),
+            edition=0,
+            since=self._now(),
+            date=content.date,
+            digest=content.digest,
+            size=content.size,
+            flags=draft.flags,
+            identity=draft.identity,
+            meta=dict(draft.meta),
+        )
+        self._put_headers(item, version, content)
+        self._record(item, None, version, Action.CREATE)
+        return item
+
+    def change(
+        self,
+        item: int,
+        *,
+        folder: int | None = None,
+        name: str | None = None,
+        flags: tuple[str, ...] | None = None,
+        identity: bytes | None = None,
+        meta: Mapping[str, Any] | None = None,
+        content: Content | None = None,
+    ) -> bool:
+        """Records what differs from the living item's last version, all in one transaction; returns
+        False, and records nothing, where nothing does. A message keeps its name unless the folder
+        it comes to has that already; `name` is for containers."""
+        recorded = self._reader.recorded(item, MAX_SEQUENCE)
+        if recorded is None or recorded.version is None:
+            raise RecordDamaged(f"journal: item {item} is not alive, and can't be changed")
+        before = recorded.version
+        changes: dict[str, Any] = {}
+        if folder is not None and folder != before.folder:
+            changes["folder"] = folder
+        target = changes.get("folder", before.folder)
+        wanted = before.name if name is None else name
+        if wanted != before.name or target != before.folder:
+            changes["name"] = self._free_name(before.kind, target, wanted, item)
+        for field, value in (("flags", flags), ("identity", identity)):
+            if value is not None and value != getattr(before, field):
+                changes[field] = value
+        if meta is not None and meta != before.meta:
+            changes["meta"] = dict(meta)
+        if content and content[:3] != (before.digest, before.size, before.date):
+            changes |= {"digest": content.digest, "size": content.size, "date": content.date}
+            changes |= {"edition": before.edition + 1, "since": self._now()}
+        elif before.kind == Kind.ACCOUNT and changes:
+            changes |= {"edition": before.edition + 1, "since": self._now()}  # `account.json`
+        changes = {key: value for key, value in changes.items() if value != getattr(before, key)}
+        if not changes:
+            return False
+        after = msgspec.structs.replace(before, **changes)
+        if content and after.edition != before.edition:
+            self._put_headers(item, after, content)
+        if "folder" in changes or "name" in changes:
+            action = Action.MOVE
+        else:
+            action = Action.CONTENT if content and "edition" in changes else Action.CHANGE
+        self._record(item, before, after, action)
+        return True
+
+    def delete(self, item: int) -> None:
+        """Records that a living item is gone from the source. With an account all it holds is gone;
+        the items of a folder are deleted one by one, before it."""
+        recorded = self._reader.recorded(item, MAX_SEQUENCE)
+        if recorded is None or recorded.version is None:
+            raise RecordDamaged(f"journal: item {item} is not alive, and can't be deleted")
+        before = recorded.version
+        self._record(item, before, None, Action.DELETE)
+
+    def appear(self, draft: Draft) -> int:
+        """Records an item that appeared at the source: as returned, where the account had it before
+        (a message of the same identity and content, a folder of the same name and parent), else as
+        new. Returns its number."""
+        digest = draft.content.digest if draft.content else b""
+        for item in self._reader.gone(self.account, draft.identity):
+            recorded = self._reader.recorded(item, MAX_SEQUENCE)
+            if recorded is None or recorded.version is not None:
+                continue
+            before = self._reader.version_before(item, recorded.sequence)
+            if (before.kind, before.identity, before.digest) != (
+                draft.kind,
+                draft.identity,
+                digest,
+            ):
+                continue
+            if draft.kind is Kind.FOLDER and before.folder != draft.folder:
+                continue
+            self.restore(item, draft)
+            return item
+        return self.create(draft)
+
+    def restore(self, item: int, draft: Draft) -> None:
+        """Records that a deleted item has returned to the source, as `draft` says (whose kind must
+        be its own). It keeps its number, and its name where that is free."""
+        recorded = self._reader.recorded(item, MAX_SEQUENCE)
+        if recorded is None or recorded.version is not None:
+            raise RecordDamaged(f"journal: item {item} is not deleted, and can't return")
+        before = self._reader.version_before(item, recorded.sequence)
+        content = draft.content or Content(b"", 0, 0)
+        same = content.digest == before.digest
+        wanted = before.name if before.kind == Kind.MESSAGE else draft.name
+        after = msgspec.structs.replace(
+            before,
+            folder=draft.folder,
+            name=self._free_name(before.kind, draft.folder, wanted, item),
+            edition=before.edition + 1,
+            since=before.since if same else self._now(),
+            date=content.date,
+            digest=content.digest,
+            size=content.size,
+            flags=draft.flags,
+            identity=draft.identity,
+            meta=dict(draft.meta),
+        )
+        if draft.kind is Kind.ACCOUNT:
+            self.account = item
+        self._put_headers(item, after, content)
+        self._record(item, None, after, Action.RETURN)
+
+    # What goes with it
+
+    def index(self, blobs: Iterable[tuple[bytes, bytes]], packs: Mapping[int, int]) -> None:
+        """Names blobs that are durable: (digest, encoded location), and the packs' durable lengths.
+        Must come before the versions that name them. A digest known already keeps its place."""
+        for digest, location in blobs:
+            self._txn.put(digest, seal(digest, location), overwrite=False, db=self._tables.blobs)
+        for number, length in packs.items():
+            known = self._reader.pack_length(number) or 0
+            if length > known:
+                self._put(self._tables.packs, time_key(number), length.to_bytes(8, "big"))
+
+    def set_cursor(self, folder: int, cursor: FolderCursor) -> None:
+        """Where the source left off in a folder of this account. Every living folder has one."""
+        self._put(self._tables.cursors, cursor_key(self.account, folder), pack(cursor))
+
+    def drop_cursor(self, folder: int) -> None:
+        """Forgets where the source left off in a folder that is deleted."""
+        self._txn.delete(cursor_key(self.account, folder), db=self._tables.cursors)
+
+    def set_account_state(self, state: AccountState) -> None:
+        """Replaces the account's state; its revision is the commit's business."""
+        revision = self._reader.account_state(self.account).revision
+        state = msgspec.structs.replace(state, revision=revision)
+        self._put(self._tables.accounts, item_key(self.account), pack(state))
+
+    # How
+
+    def living(self, item: int) -> bool:
+        """Whether the item is alive as things stand in this commit."""
+        recorded = self._reader.recorded(item, MAX_SEQUENCE)
+        return recorded is not None and recorded.version is not None
+
+    def _refuse_second(self, account: Draft) -> None:
+        """Raises Conflict where another process has made the account already."""
+        for item, _ in self._reader.holders(ROOT, account.name, MAX_SEQUENCE):
+            version = self._reader.version(item, MAX_SEQUENCE)
+            if version and version.identity == account.identity:
+                raise Conflict(f"account {version.name} was made meanwhile")
+
+    def _now(self) -> int:
+        return self._time + self._next - self._first
+
+    def _put(self, table: Any, key: bytes, payload: bytes) -> None:
+        self._txn.put(key, seal(key, payload), db=table)
+
+    def _put_headers(self, item: int, version: Version, content: Content) -> None:
+        if content.headers is not None:
+            self._headers.setdefault(version.edition, {})[item] = content.headers
+
+    def _name(self, draft: Draft, item: int) -> str:
+        if draft.kind is Kind.MESSAGE:
+            return message_name(draft.name, item)
+        return self._free_name(draft.kind, draft.folder, draft.name, item)
+
+    def _free_name(self, kind: int, folder: int, name: str, item: int) -> str:
+        """`name`, or a form of it with the item's ID where another living entry has it. Containers
+        may differ in case alone, as they do at the source."""
+        exact = kind in (Kind.FOLDER, Kind.ACCOUNT)
+
+        def taken(candidate: str) -> bool:
+            for holder, _ in self._reader.holders(folder, candidate, MAX_SEQUENCE):
+                version = self._reader.version(holder, MAX_SEQUENCE)
+                if version and version.folder == folder and holder != item:
+                    same = version.name == candidate
+                    if same or (not exact and name_hash(version.name) == name_hash(candidate)):
+                        return True
+            return False
+
+        return unique(name, item, taken)
+
+    def _record(
+        self, item: int, before: Version | None, after: Version | None, action: Action
+    ) -> None:
+        """Writes one transaction: the version, its row in the log, and all that follows from it."""
+        sequence = self._next
+        self._next += 1
+        tables = self._tables
+        if after and after.digest and not self._txn.get(after.digest, db=tables.blobs):
+            raise Conflict(f"blob {after.digest.hex()} is not in the index")
+        row = Transaction(item=item, account=self.account, action=int(action))
+        self._put(tables.transactions, sequence_key(sequence), pack(row))
+        payload = TOMBSTONE if after is None else pack(after)
+        self._put(tables.versions, pair_key(item, sequence), payload)
+        for derived in derive.rows(item, sequence, self.account, before, after):
+            self._put(getattr(tables, derived.table), derived.key, derived.payload)
+        if before:
+            self._touch(before.folder, sequence, -1)
+        if after:
+            self._touch(after.folder, sequence, 1)
+
+    def _touch(self, folder: int, sequence: int, entries: int) -> None:
+        touched = self._touched.setdefault(folder, _Touched())
+        touched.entries += entries
+        touched.events += touched.last != sequence
+        touched.last = sequence
+
+    def _finish_folders(self) -> None:
+        for folder, touched in self._touched.items():
+            before = self._reader.folder_stats(folder)
+            stats = FolderStats(before.entries + touched.entries, before.events + touched.events)
+            if timeline.keyframe_due(stats):
+                stats = timeline.write_keyframe(self._environment, self._txn, folder, touched.last)
+            self._put(self._tables.folders, item_key(folder), pack(stats))
+
+    def _finish_headers(self) -> None:
+        for edition, found in self._headers.items():
+            # Only the first contents of items come in a row of new numbers: others stand alone.
+            ordered = sorted(found.items())
+            runs = [ordered] if edition == 0 else [[one] for one in ordered]
+            for run in runs:
+                for key, payload in headers.blocks(edition, run):
+                    self._put(self._tables.headers, key, payload)
+
+    def _finish(self) -> None:
+        count = self._next - self._first
+        last_time = self._time + count - 1
+        if count:
+            self._finish_folders()
+            self._finish_headers()
+            payload = self._first.to_bytes(6, "big") + count.to_bytes(4, "big")
+            self._put(self._tables.times, time_key(self._time), payload)
+            key = sequence_key(self._first)
+            self._put(self._tables.commits, key, self._time.to_bytes(8, "big"))
+            state = State(self._next_item, self._next, last_time)
+            self._put(self._tables.meta, b"state", pack(state))
+        if self.account != ROOT:
+            state_now = self._reader.account_state(self.account)
+            state_next = msgspec.structs.replace(state_now, revision=state_now.revision + 1)
+            self._put(self._tables.accounts, item_key(self.account), pack(state_next))
+
+
+class Journal:
+    """An open journal: hands out readers and commits."""
+
+    def __init__(self, environment: Environment, clock: Clock) -> None:
+        self.environment = environment
+        self._clock = clock
+
+    @contextmanager
+    def reader(self) -> Iterator[Reader]:
+        """One moment of the journal, for as long as the block lasts: keep it short."""
+        with self.environment.read() as txn:
+            yield Reader(self.environment, txn)
+
+    @contextmanager
+    def commit(self, account: int = ROOT, revision: int | None = None) -> Iterator[Commit]:
+        """A commit of changes to one account (ROOT: to make a new one, with `create`). Written
+        wholly and durably at the end of the block, or not at all.
+
+        Raises Conflict where the account's revision is not the one that was planned from,
+        ClockError where the journal is ahead of the clock, StorageFull.
+        """
+        with self.environment.write() as txn:
+            commit = Commit(self.environment, txn, account, self._clock.now())
+            if revision is not None:
+                found = Reader(self.environment, txn).account_state(account).revision
+                if found != revision:
+                    raise Conflict(f"account {account} was changed meanwhile")
+            yield commit
+            commit._finish()
+
+    def finish_scan(self, record: ScanRecord, accounts: Iterable[int]) -> ScanRecord:
+        """Records that a scan came to its end, and makes that end the journal's horizon: the
+        instant is past from then on. Returns the record with the end that it was given. Raises
+        ClockError, StorageFull."""
+        with self.environment.write() as txn:
+            tables = self.environment.tables
+            reader = Reader(self.environment, txn)
+            state = reader.state()
+            end = _next_time(self.environment, state, self._clock.now())
+            record = msgspec.structs.replace(record, end=end)
+            key = time_key(end)
+            txn.put(key, seal(key, pack(record)), db=tables.scans)
+            for account in accounts:
+                scanned = msgspec.structs.replace(reader.account_state(account), scanned=end)
+                key = item_key(account)
+                txn.put(key, seal(key, pack(scanned)), db=tables.accounts)
+            state = msgspec.structs.replace(state, last_time=end)
+            txn.put(b"state", seal(b"state", pack(state)), db=tables.meta)
+        return record
+
+
+def _next_time(environment: Environment, state: State, now: int) -> int:
+    """The time of what is recorded next. Raises ClockError."""
+    if state.last_time > now + MAX_AHEAD:
+        ahead = (state.last_time - now) // 1_000_000
+        raise ClockError(
+            f"{environment.path.parent}: its last change was recorded {ahead} s ahead of this "
+            "machine's clock: set the clock right (or wait), then scan again"
+        )
+    return max(now, state.last_time + 1)

@@ -1,0 +1,80 @@
+"""Where a backup path may be, and on which machine: checks of the ground before anything is built.
+
+LMDB needs a local file system (memory maps and locks that work), names need one that tells `a` from
+`A`, and a backup path belongs to the machine that made it.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import uuid
+from pathlib import Path
+
+from blake3 import blake3
+
+from engine.errors import BackupUnusable, UsageError
+
+_NOT_LOCAL = ("nfs", "cifs", "smb", "9p", "afs", "ceph", "gluster", "lustre", "fuse", "davfs")
+_MACHINE_FILES = ("/etc/machine-id", "/var/lib/dbus/machine-id")
+
+
+def server_id() -> str:
+    """A name for this machine that survives reboots and tells it from others: 32 hex digits derived
+    from its machine-id(5), or from its host name and hardware address where it has none."""
+    for file in _MACHINE_FILES:
+        try:
+            text = Path(file).read_text(encoding="ascii").strip()
+        except (OSError, UnicodeDecodeError):
+            continue
+        if text:
+            return blake3(b"timefs " + text.encode()).hexdigest(16)
+    return blake3(f"timefs {socket.gethostname()} {uuid.getnode()}".encode()).hexdigest(16)
+
+
+def file_system(path: Path) -> tuple[str, Path]:
+    """The type of the file system that holds `path` (which exists), and its mount point."""
+    device = path.stat().st_dev
+    wanted = f"{os.major(device)}:{os.minor(device)}"
+    found = ("unknown", Path("/"))
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        for line in file:
+            before, _, after = line.partition(" - ")
+            fields = before.split()
+            if fields[2] == wanted:
+                point = fields[4].encode("latin-1", "replace").decode("unicode_escape")
+                found = (after.split()[0], Path(point))
+    return found
+
+
+def refuse_unfit(directory: Path) -> None:
+    """Raises where an existing directory can't hold a backup path's journal."""
+    kind, point = file_system(directory)
+    if kind.startswith(_NOT_LOCAL):
+        raise UsageError(
+            f"{directory}: is on {kind} (mounted at {point}); the journal needs a local file "
+            "system: put the backup path on a local disk"
+        )
+    refuse_unwritable(directory)
+    probe = directory / f".timefs-case-{uuid.uuid4().hex}"
+    try:
+        probe.touch()
+        if probe.with_name(probe.name.upper()).exists():
+            raise UsageError(
+                f"{directory}: the file system doesn't tell 'a' from 'A': use a case-sensitive one"
+            )
+    finally:
+        probe.unlink(missing_ok=True)
+
+
+def refuse_unwritable(directory: Path) -> None:
+    """Raises where this process can't create files in an existing directory."""
+    probe = directory / f".timefs-write-{uuid.uuid4().hex}"
+    try:
+        probe.touch()
+    except OSError as error:
+        raise BackupUnusable(
+            f"{directory}: can't write here ({os.strerror(error.errno or 0)}): choose another "
+            "place, or run as a user who can"
+        ) from None
+    probe.unlink(missing_ok=True)
