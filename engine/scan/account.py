@@ -1,0 +1,331 @@
+"""Scans one account: looks, plans, reads what is new, records.
+
+Order: arrivals are recorded in groups, each once its content is durable; then, in one last commit,
+the moves, flag changes and removals, and where the source left off. A scan that is killed anywhere
+leaves what it committed; the next one finds the rest by comparing again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+
+from engine.backup import Backup
+from engine.blobs import PackWriter, encode_location
+from engine.errors import Conflict, ItemUnreadable, ItemVanished
+from engine.journal.keys import MAX_SEQUENCE
+from engine.journal.records import AccountState, FolderCursor
+from engine.journal.writer import Commit, Content, Draft
+from engine.messages import parse_headers
+from engine.model import ROOT, Kind
+from engine.naming import account_name, folder_name, message_stem
+from engine.scan.look import NEW, Looked, Subject, look
+from engine.scan.plan import AccountPlan, Arrival, FolderChange, NewFolder
+from engine.scan.report import Problem, Stop, Tally
+from engine.sources.source import SourceItem
+
+GROUP_MESSAGES = 1000
+"""Arrivals recorded by one commit, at most."""
+GROUP_BYTES = 32 << 20
+WHOLE = 4 << 20
+"""A message up to this size is read at once; a larger one is streamed."""
+HEAD = 64 << 10
+"""Where the header of a message is looked for."""
+ATTEMPTS = 10
+"""How often an account is planned anew when others change it at the same time."""
+
+
+def scan_account(
+    backup: Backup,
+    subject: Subject,
+    writer: Callable[[], PackWriter],
+    stop: Stop,
+    tally: Tally,
+    *,
+    deep: bool = False,
+    progress: Callable[[int], None] = lambda messages: None,
+    emptied: Callable[[Subject], None] = lambda subject: None,
+) -> int:
+    """Scans an account and records what changed; returns its item. Blocks.
+
+    `writer` opens the thread's blob writer when it is first needed; `progress` is told of messages
+    as they are read; `emptied` see `look`. What was committed is in `tally`, even if this raises:
+    SourceUnavailable where the mailbox can't be read at all, StorageFull, Interrupted.
+    """
+    for attempt in range(1, ATTEMPTS + 1):
+        looked = look(backup, subject, stop, deep=deep, emptied=emptied)
+        recording = _Recording(backup, subject, looked, writer, stop, tally, progress)
+        try:
+            item = recording.run()
+        except Conflict:
+            if attempt == ATTEMPTS:
+                raise
+            if subject.item is None:
+                subject = replace(subject, item=_made_meanwhile(backup, subject.name))
+            continue
+        tally.problems += looked.problems
+        return item
+    raise AssertionError("unreachable")
+
+
+def count_plan(backup: Backup, subject: Subject, looked: Looked, tally: Tally) -> None:
+    """Counts what a scan would do."""
+    made = looked.plan
+    touched = {change.item for change in made.moves}
+    touched |= {change.item for change in made.flag_changes}
+    touched |= {change.item for change in made.folder_changes}
+    tally.created += len(made.new_folders) + len(made.arrivals) + (subject.item is None)
+    tally.changed += len(touched) + bool(_account_changes(backup, subject))
+    tally.deleted += len(made.removals) + len(made.gone_folders)
+    tally.problems += looked.problems
+
+
+def bring_back(backup: Backup, subject: Subject) -> None:
+    """Records that a deleted account has returned."""
+    assert subject.item is not None
+    with backup.journal.commit(subject.item) as commit:
+        if not commit.living(subject.item):
+            commit.restore(subject.item, _account_draft(subject))
+
+
+def remove(backup: Backup, account: int) -> None:
+    """Records that an account is gone, with all that it holds."""
+    with backup.journal.commit(account) as commit:
+        if commit.living(account):
+            commit.delete(account)
+
+
+def _made_meanwhile(backup: Backup, name: str) -> int | None:
+    """The item of an account that was new, and that this or another process has made since."""
+    with backup.reader() as reader:
+        entry = reader.lookup(ROOT, account_name(name), MAX_SEQUENCE)
+    return entry.item if entry and entry.version.identity == os.fsencode(name) else None
+
+
+def _account_draft(subject: Subject) -> Draft:
+    return Draft(
+        kind=Kind.ACCOUNT,
+        folder=ROOT,
+        name=account_name(subject.name),
+        identity=os.fsencode(subject.name),
+        meta=_metadata(subject) or {},
+    )
+
+
+def _account_changes(backup: Backup, subject: Subject) -> Mapping[str, Any]:
+    """What of the account itself differs from its last version, as arguments for
+    `Commit.change`."""
+    if subject.item is None:
+        return {}
+    with backup.reader() as reader:
+        version = reader.version(subject.item, MAX_SEQUENCE)
+    identity = os.fsencode(subject.name)
+    changes: dict[str, Any] = {}
+    if version is None or version.identity != identity:
+        changes |= {"identity": identity, "name": account_name(subject.name)}
+    meta = _metadata(subject)
+    if meta is not None and (version is None or version.meta != meta):
+        changes["meta"] = meta
+    return changes
+
+
+def _metadata(subject: Subject) -> dict[str, Any] | None:
+    """The account's metadata; None where it can't be read, and what is known still holds."""
+    try:
+        return subject.mailbox.metadata()
+    except ItemUnreadable:
+        return None
+
+
+class _Recording:
+    """The execution of one plan. A Conflict ends it; what it had committed by then stays."""
+
+    def __init__(
+        self,
+        backup: Backup,
+        subject: Subject,
+        looked: Looked,
+        writer: Callable[[], PackWriter],
+        stop: Stop,
+        tally: Tally,
+        progress: Callable[[int], None],
+    ) -> None:
+        self._backup = backup
+        self._subject = subject
+        self._plan: AccountPlan = looked.plan
+        self._problems = looked.problems
+        self._state = looked.state
+        self._revision = looked.state.revision
+        self._writer = writer
+        self._stop = stop
+        self._tally = tally
+        self._progress = progress
+        self._account = subject.item
+        self._structured = False
+        self._items: dict[int, int] = {}
+        """What the plan makes: the reference of the account or a folder -> its item."""
+        self._unread: set[int] = set()
+        """Folders in which a message could not be read: they are listed again next time."""
+
+    def run(self) -> int:
+        made = self._plan
+        drafts: list[Draft] = []
+        size = 0
+        for arrival in made.arrivals:
+            content = self._read(arrival.source, arrival.folder)
+            if content is None:
+                continue
+            drafts.append(_message(arrival, content))
+            size += content.size
+            if len(drafts) >= GROUP_MESSAGES or size >= GROUP_BYTES:
+                with self._commit() as (commit, tally):
+                    self._record_arrivals(commit, tally, drafts)
+                drafts, size = [], 0
+        contents = [
+            (recheck.item, content)
+            for recheck in made.rechecks
+            if (content := self._read(recheck.source, None)) is not None
+        ]
+        state = self._new_state()
+        account_changes = _account_changes(self._backup, self._subject)
+        if self._account and made.empty and not account_changes and state == self._state:
+            return self._account
+        with self._commit() as (commit, tally):
+            self._record_arrivals(commit, tally, drafts)
+            self._record_changes(commit, tally, dict(contents))
+            self._record_removals(commit, tally)
+            if account_changes:
+                tally.changed += commit.change(commit.account, **account_changes)
+            for ref, identities, position in made.cursors:
+                marks = tuple(sorted(identities))
+                cursor = FolderCursor(marks, b"" if ref in self._unread else position)
+                commit.set_cursor(self._item(ref), cursor)
+            commit.set_account_state(state)
+        assert self._account is not None
+        return self._account
+
+    # Reading
+
+    def _read(self, source: SourceItem, folder: int | None) -> Content | None:
+        """Reads a message into the blob writer; None where it can't be read, which is a problem, or
+        where it is gone since, which is none."""
+        self._stop.check()
+        try:
+            with self._subject.mailbox.fetch(source) as fetched:
+                if fetched.size <= WHOLE:
+                    content = fetched.file.read()
+                    digest, size, head = self._writer().add(content), len(content), content[:HEAD]
+                else:
+                    head = fetched.file.read(HEAD)
+                    fetched.file.seek(0)
+                    digest, size = self._writer().add_stream(fetched.file)
+                date = fetched.date
+        except (ItemUnreadable, ItemVanished) as error:
+            if isinstance(error, ItemUnreadable):
+                self._problems.append(Problem(self._subject.name, "", str(error)))
+            if folder is not None:
+                self._unread.add(folder)
+            return None
+        self._progress(1)
+        return Content(digest, size, date, parse_headers(head))
+
+    # Recording
+
+    @contextmanager
+    def _commit(self) -> Iterator[tuple[Commit, Tally]]:
+        """A commit that names the blobs read so far, which are durable before it begins. The first
+        one also makes the account and its folders. What its tally counts is counted once it is
+        committed."""
+        self._stop.check()
+        flushed = self._writer().flush() if self._plan.arrivals or self._plan.rechecks else None
+        tally = Tally()
+        with self._backup.journal.commit(self._account or ROOT, self._revision) as commit:
+            if flushed:
+                blobs = ((digest, encode_location(place)) for digest, place in flushed.blobs)
+                commit.index(blobs, flushed.lengths)
+            if not self._structured:
+                self._record_structure(commit, tally)
+                self._structured = True
+            yield commit, tally
+        self._account = commit.account
+        self._revision += 1
+        self._tally.add(tally)
+
+    def _item(self, ref: int) -> int:
+        return self._items.get(ref, ref)
+
+    def _record_structure(self, commit: Commit, tally: Tally) -> None:
+        """The account, if it is new, its new folders, and those that were renamed."""
+        if self._account is None:
+            self._items[NEW] = commit.create(_account_draft(self._subject))
+            tally.created += 1
+        # A folder may be renamed into a new one, or made inside a renamed one: parents first.
+        steps: list[NewFolder | FolderChange] = [
+            *self._plan.new_folders,
+            *self._plan.folder_changes,
+        ]
+        steps.sort(key=lambda step: step.path)
+        for step in steps:
+            name = folder_name(step.path[-1])
+            identity = os.fsencode(step.path[-1])
+            parent = self._item(step.parent)
+            if isinstance(step, NewFolder):
+                draft = Draft(Kind.FOLDER, parent, name, identity, meta=step.meta)
+                self._items[step.ref] = commit.appear(draft)
+                commit.set_cursor(self._items[step.ref], FolderCursor())
+                tally.created += 1
+            else:
+                tally.changed += commit.change(
+                    step.item, folder=parent, name=name, identity=identity, meta=step.meta
+                )
+
+    def _record_arrivals(self, commit: Commit, tally: Tally, drafts: list[Draft]) -> None:
+        for draft in drafts:
+            commit.appear(draft._replace(folder=self._item(draft.folder)))
+        tally.created += len(drafts)
+
+    def _record_changes(self, commit: Commit, tally: Tally, contents: dict[int, Content]) -> None:
+        """Moves, flags and contents: what happened to one item is one transaction."""
+        changes: dict[int, dict[str, Any]] = {}
+        for move in self._plan.moves:
+            changes[move.item] = {"folder": self._item(move.folder), "flags": move.flags}
+        for flagged in self._plan.flag_changes:
+            changes.setdefault(flagged.item, {}).setdefault("flags", flagged.flags)
+        for item, content in contents.items():
+            changes.setdefault(item, {})["content"] = content
+        for item, change in changes.items():
+            tally.changed += commit.change(item, **change)
+
+    def _record_removals(self, commit: Commit, tally: Tally) -> None:
+        for item in (*self._plan.removals, *self._plan.gone_folders):
+            commit.delete(item)
+        for folder in self._plan.gone_folders:
+            commit.drop_cursor(folder)
+        tally.deleted += len(self._plan.removals) + len(self._plan.gone_folders)
+
+    def _new_state(self) -> AccountState:
+        identity = self._subject.mailbox.identity()
+        return msgspec.structs.replace(
+            self._state,
+            origin=self._subject.origin,
+            guid=identity.guid,
+            directory=identity.directory,
+        )
+
+
+def _message(arrival: Arrival, content: Content) -> Draft:
+    headers = content.headers
+    sender, subject = (headers.sender, headers.subject) if headers else ("", "")
+    return Draft(
+        kind=Kind.MESSAGE,
+        folder=arrival.folder,
+        name=message_stem(content.date, sender, subject),
+        identity=arrival.source.identity,
+        content=content,
+        flags=arrival.source.flags,
+    )

@@ -1,0 +1,380 @@
+"""The smart scan: every account of every source, several at once.
+
+Which accounts are new, renamed, back or gone is decided first (`scan.roster`); then each is scanned
+in a worker thread (`scan.account`). One bad account never stops the others; a source that can't be
+reached, or that suddenly shows nothing, is never taken for a deletion.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import trio
+
+from engine.backup import Backup
+from engine.blobs import PackWriter
+from engine.errors import (
+    EngineError,
+    ItemUnreadable,
+    ItemVanished,
+    SourceEmpty,
+    SourceUnavailable,
+    UsageError,
+)
+from engine.journal.records import ScanRecord
+from engine.scan import roster
+from engine.scan.account import bring_back, count_plan, remove, scan_account
+from engine.scan.look import Subject, known_folders, look, messages
+from engine.scan.report import Problem, Stop, Tally
+from engine.scan.roster import Assignment, KnownAccount
+from engine.sources.source import Source
+
+
+class Progress(Protocol):
+    """Is told how a scan goes on. Called from worker threads."""
+
+    def accounts(self, total: int) -> None:
+        """So many accounts will be looked at."""
+
+    def account_done(self) -> None:
+        """One of them is done."""
+
+    def messages_read(self, count: int) -> None:
+        """So many more messages were read."""
+
+
+class Silent:
+    """Progress that nobody watches."""
+
+    def accounts(self, total: int) -> None: ...
+    def account_done(self) -> None: ...
+    def messages_read(self, count: int) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to scan."""
+
+    accounts: tuple[str, ...] = ()
+    """Just these; empty for all, which alone is a smart scan."""
+    deep: bool = False
+    """Read and compare the content of every message, not only of new ones."""
+    dry_run: bool = False
+    accept_empty: bool = False
+    """A source that shows nothing is taken at its word."""
+
+
+@dataclass(slots=True)
+class Result:
+    """What a scan did."""
+
+    start: int
+    end: int = 0
+    accounts: int = 0
+    tally: Tally = field(default_factory=Tally)
+    events: list[Assignment] = field(default_factory=list)
+    """The accounts that are new, renamed or back."""
+    gone: list[str] = field(default_factory=list)
+    """The accounts that are deleted now."""
+
+
+@dataclass(frozen=True, slots=True)
+class NamedSource:
+    """An open source and its name in the settings."""
+
+    name: str
+    source: Source
+
+
+def scan(
+    backup: Backup,
+    sources: Sequence[NamedSource],
+    options: Options,
+    stop: Stop,
+    progress: Progress | None = None,
+) -> Result:
+    """Scans, and records that the scan came to its end. Blocks.
+
+    What was committed stays committed, whatever is raised: SourceUnavailable (a source can't be
+    reached), SourceEmpty, StorageFull, ClockError, Interrupted.
+    """
+    return _Scan(backup, sources, options, stop, progress or Silent()).run()
+
+
+class _Scan:
+    def __init__(
+        self,
+        backup: Backup,
+        sources: Sequence[NamedSource],
+        options: Options,
+        stop: Stop,
+        progress: Progress,
+    ) -> None:
+        self._backup = backup
+        self._sources = sources
+        self._options = options
+        self._stop = stop
+        self._progress = progress
+        self._result = Result(start=backup.clock.now())
+        self._todo: queue.SimpleQueue[tuple[Assignment, NamedSource]] = queue.SimpleQueue()
+        self._known: list[tuple[int, str, NamedSource]] = []
+        """The accounts to scan that the journal has: item, name, source."""
+        self._scanned: list[int] = []
+        self._failures: list[EngineError] = []
+        self._undecided: set[str] = set()
+        """Accounts that can be neither scanned nor taken for deleted now."""
+        self._all_listed = True
+
+    def run(self) -> Result:
+        result = self._result
+        found = self._find_accounts()
+        known = known_accounts(self._backup)
+        compared = roster.compare(
+            known,
+            {name: _guid_of(source.source, name) for name, source in found.items()},
+            lambda name, account: self._in_common(found[name].source, name, account),
+        )
+        living = [account for account in known if not account.deleted]
+        if living and len(compared.gone) == len(living) and not self._options.accept_empty:
+            raise SourceEmpty(
+                f"{', '.join(source.name for source in self._sources)}: none of the {len(living)} "
+                "accounts is there any more: is the mail volume mounted? Nothing was recorded; "
+                "'engine scan --accept-empty' if they are really gone"
+            )
+        chosen = self._choose(compared, known)
+        for assignment in chosen.assignments:
+            source = found[assignment.name]
+            self._todo.put((assignment, source))
+            if assignment.item:
+                self._known.append((assignment.item, assignment.name, source))
+        result.accounts = len(chosen.assignments)
+        result.events = [a for a in chosen.assignments if a.event != "known"]
+        self._progress.accounts(result.accounts)
+        trio.run(self._work)
+        if self._failures:
+            raise self._failures[0]
+        for account in chosen.gone:
+            if self._all_listed and account.name not in self._undecided:
+                self._remove(account)
+        result.tally.problems.sort()
+        result.end = self._backup.clock.now()
+        if not self._options.dry_run:
+            result.end = self._record_end()
+        return result
+
+    # Which accounts
+
+    def _find_accounts(self) -> dict[str, NamedSource]:
+        found: dict[str, NamedSource] = {}
+        for source in self._sources:
+            try:
+                listed = source.source.accounts()
+            except SourceEmpty:
+                if not self._options.accept_empty:
+                    raise
+                continue
+            self._undecided |= listed.doubtful
+            self._all_listed = self._all_listed and listed.complete
+            for error in listed.errors:
+                self._problem("", error.where, error.what)
+            for name in listed.names:
+                if name in found:
+                    what = f"is in {found[name].name} already: only that one is backed up"
+                    self._problem(name, source.name, what)
+                elif name not in listed.doubtful:
+                    found[name] = source
+        return found
+
+    def _problem(self, account: str, where: str, what: str) -> None:
+        self._result.tally.problems.append(Problem(account, where, what))
+
+    def _in_common(self, source: Source, name: str, account: KnownAccount) -> bool:
+        """Whether a message that the account last had is in the mailbox."""
+        with self._backup.reader() as reader:
+            last = {
+                identity
+                for folder in known_folders(reader, account.item)
+                for identity in messages(reader, folder.item)
+            }
+        with closing(source.mailbox(name)) as mailbox:
+            return any(
+                item.identity in last
+                for folder in mailbox.folders().folders
+                if folder.real
+                for item in mailbox.listing(folder.path).items
+            )
+
+    def _choose(self, compared: roster.Roster, known: list[KnownAccount]) -> roster.Roster:
+        wanted = set(self._options.accounts)
+        if not wanted:
+            return compared
+        names = {assignment.name for assignment in compared.assignments}
+        names |= {account.name for account in known if not account.deleted}
+        unknown = sorted(wanted - names)
+        if unknown:
+            raise UsageError(
+                f"{unknown[0]}: no such account at the source ('engine accounts' lists)"
+            )
+        return roster.Roster(
+            tuple(a for a in compared.assignments if a.name in wanted or a.former in wanted),
+            tuple(account for account in compared.gone if account.name in wanted),
+        )
+
+    def _remove(self, account: KnownAccount) -> None:
+        if not self._options.dry_run:
+            remove(self._backup, account.item)
+        self._result.gone.append(account.name)
+        self._result.tally.deleted += 1
+
+    # The work
+
+    async def _work(self) -> None:
+        workers = min(self._backup.settings.workers, self._result.accounts)
+        limiter = trio.CapacityLimiter(max(workers, 1))
+        async with trio.open_nursery() as nursery:
+            for _ in range(workers):
+                nursery.start_soon(lambda: trio.to_thread.run_sync(self._worker, limiter=limiter))
+
+    def _worker(self) -> None:
+        """Scans accounts until none is left. Runs in a thread, with a blob writer of its own."""
+        writer: PackWriter | None = None
+
+        def open_writer() -> PackWriter:
+            nonlocal writer
+            if writer is None:
+                writer = self._backup.blob_writer()
+            return writer
+
+        try:
+            while True:
+                try:
+                    assignment, source = self._todo.get_nowait()
+                except queue.Empty:
+                    return
+                self._scan_one(assignment, source, open_writer)
+                self._progress.account_done()
+        except EngineError as error:
+            self._failures.append(error)
+            self._stop.set()
+        except BaseException:
+            self._stop.set()
+            raise
+        finally:
+            if writer is not None:
+                writer.close()
+
+    def _scan_one(
+        self, assignment: Assignment, source: NamedSource, writer: Callable[[], PackWriter]
+    ) -> None:
+        """One account. What concerns it alone is a problem of the scan, not its end."""
+        tally = Tally()
+        try:
+            with closing(source.source.mailbox(assignment.name)) as mailbox:
+                subject = Subject(assignment.item, assignment.name, mailbox, source.name)
+                if assignment.event == "returned":
+                    tally.created += 1
+                    if not self._options.dry_run:
+                        bring_back(self._backup, subject)
+                if self._options.dry_run:
+                    deep = self._options.deep
+                    looked = look(
+                        self._backup, subject, self._stop, deep=deep, emptied=self._emptied
+                    )
+                    count_plan(self._backup, subject, looked, tally)
+                else:
+                    self._scanned.append(self._scan_account(subject, writer, tally))
+        except SourceEmpty:
+            raise
+        except SourceUnavailable as error:
+            tally.problems.append(Problem(assignment.name, "", str(error)))
+        finally:
+            self._result.tally.add(tally)
+
+    def _scan_account(
+        self, subject: Subject, writer: Callable[[], PackWriter], tally: Tally
+    ) -> int:
+        return scan_account(
+            self._backup,
+            subject,
+            writer,
+            self._stop,
+            tally,
+            deep=self._options.deep,
+            progress=self._progress.messages_read,
+            emptied=self._emptied,
+        )
+
+    def _emptied(self, subject: Subject) -> None:
+        """Raises SourceEmpty where all accounts of a source that had messages show none at once."""
+        if self._options.accept_empty:
+            return
+        had = [
+            (name, source)
+            for item, name, source in self._known
+            if source.name == subject.origin and item != subject.item and self._had_messages(item)
+        ]
+        if had and not any(_shows_messages(source.source, name) for name, source in had):
+            raise SourceEmpty(
+                f"{subject.origin}: all {len(had) + 1} accounts that had messages are empty: is "
+                "the mail volume mounted? 'engine scan --accept-empty' if they are really gone"
+            )
+
+    def _had_messages(self, account: int) -> bool:
+        with self._backup.reader() as reader:
+            return any(messages(reader, f.item) for f in known_folders(reader, account))
+
+    def _record_end(self) -> int:
+        record = ScanRecord(
+            start=self._result.start,
+            end=0,
+            complete=not self._options.accounts,
+            accounts=self._result.accounts,
+            created=self._result.tally.created,
+            changed=self._result.tally.changed,
+            deleted=self._result.tally.deleted,
+            errors=len(self._result.tally.problems),
+        )
+        return self._backup.journal.finish_scan(record, self._scanned).end
+
+
+def known_accounts(backup: Backup) -> list[KnownAccount]:
+    """Every account that the journal ever had."""
+    with backup.reader() as reader:
+        found = []
+        for recorded in reader.accounts():
+            last = recorded.version or reader.version_before(recorded.item, recorded.sequence)
+            found.append(
+                KnownAccount(
+                    item=recorded.item,
+                    name=os.fsdecode(last.identity),
+                    guid=reader.account_state(recorded.item).guid,
+                    deleted=recorded.version is None,
+                )
+            )
+        return found
+
+
+def _guid_of(source: Source, name: str) -> Callable[[], str]:
+    def guid() -> str:
+        with closing(source.mailbox(name)) as mailbox:
+            return mailbox.identity().guid
+
+    return guid
+
+
+def _shows_messages(source: Source, name: str) -> bool:
+    """Whether any message is in the mailbox. What can't be read may hold some."""
+    try:
+        with closing(source.mailbox(name)) as mailbox:
+            return any(
+                mailbox.listing(folder.path).items
+                for folder in mailbox.folders().folders
+                if folder.real
+            )
+    except (SourceUnavailable, ItemUnreadable, ItemVanished):
+        return True

@@ -1,0 +1,211 @@
+"""Finds the folders of a Maildir mailbox, whether in Maildir++ or in nested directories.
+
+Both may occur in one mailbox, as servers were migrated and clients have opinions. What is in the
+folders is not looked at here.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from engine.errors import SourceUnavailable
+from engine.sources import maildir_names as names
+from engine.sources.beneath import Tree, open_untouched
+from engine.sources.source import (
+    INBOX,
+    FolderList,
+    FolderPath,
+    SourceError,
+    SourceFolder,
+    reason,
+    shown,
+)
+
+_DEPTH = 64
+"""How deep nested directories are followed."""
+
+_UIDLIST = "dovecot-uidlist"
+_TRASHED = "DOVECOT-TRASHED"
+"""Dovecot renames a folder to this, after a dot or two, while it removes it."""
+
+
+class Place(NamedTuple):
+    """Where a folder is."""
+
+    parts: tuple[str, ...]
+    """Directory names from the mailbox's root to the folder's directory."""
+    implied: bool = False
+    """There is no directory, only directories of folders in the folder."""
+    trouble: str = ""
+    """Why it can't be read, if that is known already."""
+
+
+class _Found(NamedTuple):
+    path: FolderPath
+    place: Place
+    identities: tuple[str, ...] = ()
+
+
+def find_folders(tree: Tree, root: str) -> tuple[FolderList, dict[FolderPath, Place]]:
+    """All folders and where they are; `root` is the mailbox's path, for messages.
+
+    There is always an INBOX. Where two directories mean the same folder, the first keeps the name:
+    the root before all, then in the order of the directories' names; others get `~2`, `~3` and so
+    on, and an error. Raises SourceUnavailable if the mailbox was removed, OSError if its root
+    can't be read.
+    """
+    walk = _Walk(tree, root)
+    walk.start()
+    if os.fstat(tree.root).st_nlink == 0:
+        raise SourceUnavailable(f"{shown(root)}: the mailbox was removed")
+    walk.judge_links()
+    return walk.result()
+
+
+def read_guid(tree: Tree, parts: Sequence[str]) -> str:
+    """The GUID that Dovecot gave a folder, or empty. Raises OSError if its file can't be read."""
+    return names.uidlist_guid(tree.read_file(parts, _UIDLIST, 1024) or b"")
+
+
+class _Walk:
+    """Goes through the directories of one mailbox once."""
+
+    def __init__(self, tree: Tree, root: str) -> None:
+        self._tree = tree
+        self._root = root
+        self._found: list[_Found] = []
+        self._visited: set[tuple[int, int]] = set()
+        self._links: list[tuple[FolderPath, tuple[str, ...]]] = []
+        self._errors: list[SourceError] = []
+        self._complete = True
+
+    def start(self) -> None:
+        fd = self._tree.open_listing(())
+        try:
+            self._visit(fd, (), ())
+        finally:
+            os.close(fd)
+
+    def _visit(self, fd: int, path: FolderPath, parts: tuple[str, ...]) -> None:
+        """Takes the folder at `fd`, if it is one, and those beneath."""
+        status = os.fstat(fd)
+        self._visited.add((status.st_dev, status.st_ino))
+        folder, guid, below, links = False, False, [], []
+        with os.scandir(fd) as entries:
+            for entry in entries:
+                name = entry.name
+                directory = entry.is_dir(follow_symlinks=False)
+                if name in ("cur", "new"):
+                    folder = folder or directory or entry.is_symlink()
+                elif directory and name != "tmp":
+                    below.append(name)
+                elif name == _UIDLIST:
+                    guid = True
+                elif entry.is_symlink():
+                    links.append(name)
+        if folder:
+            self._take(path or INBOX, parts, guid, status)
+        elif parts and parts[-1].startswith("."):
+            return
+        for name in sorted(below):
+            self._enter(fd, name, path, (*parts, name))
+        for name in sorted(links):
+            self._links.append((_path(path, name), (*parts, name)))
+
+    def _enter(self, parent: int, name: str, path: FolderPath, parts: tuple[str, ...]) -> None:
+        if name.lstrip(".").startswith(_TRASHED):
+            return
+        if len(parts) > _DEPTH:
+            self._unread(parts, f"is nested more than {_DEPTH} directories deep")
+            return
+        try:
+            fd = open_untouched(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, parent)
+            try:
+                self._visit(fd, _path(path, name), parts)
+            finally:
+                os.close(fd)
+        except FileNotFoundError:
+            return  # removed or renamed since the directory was read
+        except OSError as error:
+            self._unread(parts, reason(error))
+
+    def _take(
+        self, path: FolderPath, parts: tuple[str, ...], guid: bool, status: os.stat_result
+    ) -> None:
+        identities = [f"dir:{status.st_dev}:{status.st_ino}"]
+        if guid:
+            try:
+                found = read_guid(self._tree, parts)
+            except OSError as error:
+                where = self._shown((*parts, _UIDLIST))
+                self._errors.append(SourceError(where, reason(error)))
+            else:
+                identities[:0] = [f"guid:{found}"] if found else []
+        self._found.append(_Found(path, Place(parts), tuple(identities)))
+
+    def judge_links(self) -> None:
+        """Symbolic links to directories aren't followed. One to a directory of this mailbox is only
+        another name of it; any other is a folder that can't be read."""
+        for path, parts in self._links:
+            name = "/".join(parts)
+            try:
+                target = os.stat(name, dir_fd=self._tree.root)
+            except OSError:
+                continue  # it leads nowhere that we may look
+            known = (target.st_dev, target.st_ino) in self._visited
+            if known or not stat.S_ISDIR(target.st_mode):
+                continue
+            trouble = "is a symbolic link to a directory that isn't a folder of this mailbox"
+            if any(self._exists(f"{name}/{directory}") for directory in ("cur", "new")):
+                self._found.append(_Found(path, Place(parts, trouble=trouble)))
+            elif not parts[-1].startswith("."):
+                self._errors.append(SourceError(self._shown(parts), trouble))
+
+    def result(self) -> tuple[FolderList, dict[FolderPath, Place]]:
+        folders: dict[FolderPath, _Found] = {}
+        for found in self._found:
+            path, number = found.path, 1
+            while path in folders:
+                number += 1
+                path = (*found.path[:-1], f"{found.path[-1]}~{number}")
+            if number > 1:
+                other = self._shown(folders[found.path].place.parts)
+                what = f"is shown as {shown('/'.join(path))}: {other} has its name"
+                self._errors.append(SourceError(self._shown(found.place.parts), what))
+            folders[path] = found
+        folders.setdefault(INBOX, _Found(INBOX, Place(())))
+        for path in list(folders):
+            for length in range(1, len(path)):
+                parent = path[:length]
+                folders.setdefault(parent, _Found(parent, Place((), implied=True)))
+        listed = tuple(
+            SourceFolder(path, found.identities, real=not found.place.implied)
+            for path, found in sorted(folders.items())
+        )
+        places = {path: found.place for path, found in folders.items()}
+        return FolderList(listed, self._complete, tuple(self._errors)), places
+
+    def _unread(self, parts: tuple[str, ...], what: str) -> None:
+        self._errors.append(SourceError(self._shown(parts), what))
+        self._complete = False
+
+    def _exists(self, path: str) -> bool:
+        try:
+            os.stat(path, dir_fd=self._tree.root)
+        except OSError:
+            return False  # not there, or nowhere that we may look
+        return True
+
+    def _shown(self, parts: tuple[str, ...]) -> str:
+        return shown("/".join((self._root, *parts)))
+
+
+def _path(parent: FolderPath, name: str) -> FolderPath:
+    """The path of the folder in a directory of this name: a dot begins a Maildir++ name."""
+    raw = os.fsencode(name)
+    if name.startswith("."):
+        return parent + names.folder_path(raw[1:])
+    return (*parent, names.decode_name(raw))

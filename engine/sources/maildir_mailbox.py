@@ -1,0 +1,306 @@
+"""One Maildir mailbox: its folders, what is in them, and the messages.
+
+Finds changes by the times of the directories, and copes with servers and clients that deliver,
+rename and delete while it reads. Names are parsed in `maildir_names`, folders found in
+`maildir_folders`, and everything is opened through `beneath`, so that a mailbox can't make us read
+what isn't in it.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import struct
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+from engine.clock import Clock
+from engine.errors import ItemUnreadable, ItemVanished, SourceUnavailable
+from engine.sources import maildir_names as names
+from engine.sources.beneath import Tree
+from engine.sources.maildir_folders import Place, find_folders, read_guid
+from engine.sources.source import (
+    Fetched,
+    FolderList,
+    FolderListing,
+    FolderPath,
+    MailboxIdentity,
+    SourceError,
+    SourceItem,
+    reason,
+    shown,
+)
+
+SETTLING = 2_000_000
+"""Microseconds after which a change of a directory has surely got a later time stamp than the one
+before: some file systems count in whole or even double seconds."""
+
+_PASSES = 4
+"""How often at most a directory is read that changes while it is read."""
+
+_CHASES = 4
+"""How often at most a message is looked up that is renamed while it is opened."""
+
+_KEYWORDS = "dovecot-keywords"
+_SUBSCRIPTIONS = "subscriptions"
+_LOOKED_AT = ("cur", "new", _KEYWORDS)
+_STAMPS = struct.Struct("<Qqq")
+_SMALL_FILE = 1 << 20
+_IMPLIED = b"implied"
+_GONE = (errno.ENOENT, errno.ESTALE)
+_ENCODING = sys.getfilesystemencoding()
+
+
+class _Stamps(NamedTuple):
+    """What a few stat calls say of a folder."""
+
+    cursor: bytes
+    newest: int
+    """The latest of the times in it, nanoseconds since the epoch."""
+
+
+class MaildirMailbox:
+    """See `engine.sources.source.Mailbox`."""
+
+    def __init__(self, path: str, tree: Tree, clock: Clock) -> None:
+        self._path = path
+        self._tree = tree
+        self._clock = clock
+        self._places: dict[FolderPath, Place] = {}
+        self._lock = threading.Lock()
+        self._chased: dict[FolderPath, dict[bytes, str]] = {}
+
+    def close(self) -> None:
+        self._tree.close()
+
+    def identity(self) -> MailboxIdentity:
+        status = os.fstat(self._tree.root)
+        guid = ""
+        for parts in ((), ("INBOX",), (".INBOX",)):
+            # `folders` reads the same file and reports what is wrong with it.
+            with suppress(OSError):
+                guid = guid or read_guid(self._tree, parts)
+        return MailboxIdentity(guid, f"{status.st_dev}:{status.st_ino}")
+
+    def metadata(self) -> dict[str, Any]:
+        try:
+            raw = self._tree.read_file((), _SUBSCRIPTIONS, _SMALL_FILE)
+        except OSError as error:
+            raise ItemUnreadable(f"{self._shown(_SUBSCRIPTIONS)}: {reason(error)}") from error
+        return {} if raw is None else {"subscriptions": names.subscriptions(raw)}
+
+    def folders(self) -> FolderList:
+        try:
+            folders, self._places = find_folders(self._tree, self._path)
+        except OSError as error:
+            raise SourceUnavailable(f"{shown(self._path)}: {reason(error)}") from error
+        return folders
+
+    def cursor(self, path: FolderPath) -> bytes | None:
+        place = self._places.get(path)
+        if place is None or place.trouble:
+            return None
+        if place.implied:
+            return _IMPLIED
+        began = self._clock.now()
+        try:
+            stamps = self._look(place)
+        except OSError:
+            return None  # `listing` says why
+        return stamps.cursor if stamps and _settled(stamps, began) else None
+
+    def listing(self, path: FolderPath) -> FolderListing:
+        place = self._place(path)
+        if place.implied:
+            return FolderListing(_IMPLIED, [])
+        with self._lock:
+            self._chased.pop(path, None)
+        errors: list[SourceError] = []
+        twins: list[tuple[str, str]] = []
+        found: dict[str, str] = {}
+        began = self._clock.now()
+        try:
+            stamps = self._look_for_real(place)
+            settled = _settled(stamps, began)
+            for turn in range(_PASSES):
+                errors.clear()
+                twins.clear()
+                found |= self._read(place.parts, errors, twins)
+                before, stamps = stamps, self._look_for_real(place)
+                # While a directory changes, a renamed file may be missed by the one who reads it;
+                # and it may have changed without a new time if it had one just before. Then what
+                # any of several passes saw is taken for present.
+                if stamps == before and (settled or turn > 0):
+                    break
+            exact = settled and turn == 0
+            if exact:
+                errors += self._differing(place.parts, twins)
+        except OSError as error:
+            raise self._failure(place.parts, error) from error
+        keywords = self._keywords(place.parts, errors)
+        flags: dict[str, tuple[str, ...]] = {}
+        items = []
+        for unique, locator in found.items():
+            suffix = locator[4 + len(unique) :]
+            if suffix not in flags:
+                flags[suffix] = names.flags_of(names.suffix_letters(suffix), keywords)
+            identity = unique.encode(_ENCODING, "surrogateescape")
+            items.append(SourceItem(path, identity, flags[suffix], locator))
+        cursor = stamps.cursor if exact and not errors else b""
+        return FolderListing(cursor, items, tuple(errors))
+
+    def fetch(self, item: SourceItem) -> Fetched:
+        parts = self._place(item.folder).parts
+        locator: str | None = item.locator
+        for _ in range(_CHASES):
+            if locator is None:
+                break
+            directory, name = locator[:3], locator[4:]
+            try:
+                fd, status = self._tree.open_file((*parts, directory), name)
+            except OSError as error:
+                if error.errno not in _GONE:
+                    where = self._shown(*parts, locator)
+                    raise ItemUnreadable(f"{where}: {reason(error)}") from error
+            else:
+                file = io.BufferedReader(io.FileIO(fd, "rb"))
+                return Fetched(file, status.st_size, status.st_mtime_ns // 1000)
+            locator = self._chase(item, parts, locator)
+        raise ItemVanished(f"{self._shown(*parts, item.locator)}: is gone")
+
+    def _chase(self, item: SourceItem, parts: tuple[str, ...], stale: str) -> str | None:
+        """Where an item is now that isn't at `stale` any more. The folder is read again only if
+        what was last read is outdated for this item, too."""
+        with self._lock:
+            known = self._chased.get(item.folder)
+            if known is None or known.get(item.identity) == stale:
+                try:
+                    found = self._read(parts, [], [])
+                except OSError as error:
+                    raise self._failure(parts, error) from error
+                known = {
+                    unique.encode(_ENCODING, "surrogateescape"): locator
+                    for unique, locator in found.items()
+                }
+                self._chased[item.folder] = known
+            return known.get(item.identity)
+
+    def _read(
+        self, parts: tuple[str, ...], errors: list[SourceError], twins: list[tuple[str, str]]
+    ) -> dict[str, str]:
+        """Unique parts and locators (`cur/NAME`), from one reading of both directories.
+
+        `new` comes first: what is moved to `cur` meanwhile is seen twice and not missed. Of two
+        names with one unique part the one in `cur`, or the greater, is taken, and both are added
+        to `twins`, the taken one first. What can't be a message is added to `errors`.
+        """
+        unique_part = names.unique_part
+        found: dict[str, str] = {}
+        for directory in ("new", "cur"):
+            try:
+                fd = self._tree.open_listing((*parts, directory))
+            except FileNotFoundError:
+                continue
+            prefix = directory + "/"
+            try:
+                with os.scandir(fd) as entries:
+                    for entry in entries:
+                        name = entry.name
+                        if name[0] == ".":
+                            continue
+                        if not (entry.is_file(follow_symlinks=False) or entry.is_symlink()):
+                            if not _exists(name, fd):
+                                continue
+                            where = self._shown(*parts, directory, name)
+                            errors.append(SourceError(where, "is not a file, so not a message"))
+                            continue
+                        locator = prefix + name
+                        unique = unique_part(name)
+                        other = found.get(unique)
+                        if other is not None:
+                            if other.startswith(prefix) and other > locator:
+                                twins.append((other, locator))
+                                continue
+                            twins.append((locator, other))
+                        found[unique] = locator
+            finally:
+                os.close(fd)
+        return found
+
+    def _look(self, place: Place) -> _Stamps | None:
+        """A look at the three things that a listing is made from; None if there is no directory."""
+        prefix = "".join(part + "/" for part in place.parts)
+        cursor, newest, directories = b"", 0, 0
+        for name in _LOOKED_AT:
+            try:
+                status = os.stat(prefix + name, dir_fd=self._tree.root)
+            except FileNotFoundError:
+                cursor += bytes(_STAMPS.size)
+                continue
+            directories += name != _KEYWORDS
+            changed, modified = status.st_ctime_ns, status.st_mtime_ns
+            cursor += _STAMPS.pack(status.st_ino, modified, changed)
+            newest = max(newest, modified, changed)
+        return _Stamps(cursor, newest) if directories else None
+
+    def _look_for_real(self, place: Place) -> _Stamps:
+        stamps = self._look(place)
+        if stamps is None:
+            os.close(self._tree.open_directory(place.parts))
+            raise OSError(errno.ENOTDIR, "has neither cur nor new, so it is not a Maildir folder")
+        return stamps
+
+    def _keywords(self, parts: tuple[str, ...], errors: list[SourceError]) -> tuple[str, ...]:
+        try:
+            raw = self._tree.read_file(parts, _KEYWORDS, _SMALL_FILE)
+        except OSError as error:
+            errors.append(SourceError(self._shown(*parts, _KEYWORDS), reason(error)))
+            return ()
+        return names.parse_keywords(raw or b"")
+
+    def _differing(
+        self, parts: tuple[str, ...], twins: list[tuple[str, str]]
+    ) -> Iterator[SourceError]:
+        """An error for each pair of names with one unique part that are two files."""
+        for taken, other in twins:
+            inodes = set()
+            for name in (taken, other):
+                path = "/".join((*parts, name))
+                with suppress(FileNotFoundError):
+                    status = os.stat(path, dir_fd=self._tree.root, follow_symlinks=False)
+                    inodes.add((status.st_dev, status.st_ino))
+            if len(inodes) == 2:
+                what = f"is not read: {shown(taken)} has the same unique name"
+                yield SourceError(self._shown(*parts, other), what)
+
+    def _place(self, path: FolderPath) -> Place:
+        place = self._places.get(path)
+        if place is None:
+            raise ItemVanished(f"{self._shown()}: has no folder {shown('/'.join(path))}")
+        if place.trouble:
+            raise ItemUnreadable(f"{self._shown(*place.parts)}: {place.trouble}")
+        return place
+
+    def _failure(self, parts: tuple[str, ...], error: OSError) -> ItemVanished | ItemUnreadable:
+        kind = ItemVanished if error.errno in _GONE else ItemUnreadable
+        return kind(f"{self._shown(*parts)}: {reason(error)}")
+
+    def _shown(self, *parts: str) -> str:
+        return shown("/".join((self._path, *parts)))
+
+
+def _settled(stamps: _Stamps, now: int) -> bool:
+    """Whether any further change, at `now` or later, must show in the stamps."""
+    return stamps.newest < (now - SETTLING) * 1000
+
+
+def _exists(name: str, directory: int) -> bool:
+    try:
+        os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True

@@ -1,0 +1,204 @@
+"""What the engine asks of every place that items come from, and the values it gets.
+
+A source shows accounts, an account's folders, and the items in them. It doesn't know what the
+backup already holds: comparing is the scan's work. Everything here blocks and is called from
+worker threads. Nothing here, and no source, ever writes to what it reads.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any, BinaryIO, NamedTuple, Protocol, Self, TypeAlias
+
+import msgspec
+
+from engine.errors import SourceUnavailable
+
+FolderPath: TypeAlias = tuple[str, ...]
+"""A folder's decoded name and those of its parents, outermost first: `("Work", "2024")`. Strangers
+chose them: a component may be `..`, or hold control characters or lone surrogates (one for each
+byte that isn't UTF-8, as `os.fsdecode` does it), but is never empty and holds no `/`."""
+
+INBOX: FolderPath = ("INBOX",)
+
+
+class SourceEmpty(SourceUnavailable):
+    """The source shows no account, or its place doesn't exist. An unmounted volume looks like this,
+    so it is an error; whoever knows better may take it for an empty list of accounts."""
+
+
+class SourceError(NamedTuple):
+    """One thing that couldn't be read, while the rest could."""
+
+    where: str
+    """The place, fit to be shown in one line."""
+    what: str
+    """What is wrong with it."""
+
+
+class AccountList(NamedTuple):
+    """The accounts that a source shows."""
+
+    names: tuple[str, ...]
+    """In order of the names, each once. Strangers may have chosen these, too."""
+    doubtful: frozenset[str] = frozenset()
+    """Accounts whose place is there, but shows no mailbox or can't be looked at. These are neither
+    to be scanned nor to be taken for deleted."""
+    complete: bool = True
+    """False: parts of the source couldn't be read, so an account that isn't listed may exist."""
+    errors: tuple[SourceError, ...] = ()
+
+
+class MailboxIdentity(NamedTuple):
+    """What tells a returned or renamed account from a new one under the same name."""
+
+    guid: str
+    """An identifier that the mail server gave the inbox, or empty. Never used for two mailboxes,
+    except that a copy made behind the server's back has the same."""
+    directory: str
+    """Device and inode, `DEV:INO`, or empty. Survives a rename, but is used again after a deletion
+    and may change at a reboot."""
+
+
+class SourceFolder(msgspec.Struct, frozen=True):
+    """A folder as a source shows it."""
+
+    path: FolderPath
+    identities: tuple[str, ...] = ()
+    """What the folder keeps when it is renamed, strongest first: `guid:HEX`, `dir:DEV:INO`. The
+    second kind is used again by file systems after a deletion: not a proof by itself."""
+    real: bool = True
+    """False: only implied, as the parent of another folder. It lists as empty."""
+    meta: dict[str, Any] = {}
+    """What else a restore needs, if the source knows: `{"role": "\\\\Sent"}`. JSON values only."""
+
+
+class FolderList(NamedTuple):
+    """All folders of one account, in order of their paths, each path once."""
+
+    folders: tuple[SourceFolder, ...]
+    complete: bool = True
+    """False: parts of the mailbox couldn't be read, so a folder that isn't listed may exist."""
+    errors: tuple[SourceError, ...] = ()
+
+
+class SourceItem(msgspec.Struct, frozen=True, gc=False):
+    """An item in a folder. Made by the ten thousand, so small and without a dictionary."""
+
+    folder: FolderPath
+    identity: bytes
+    """What the source knows the item by, unique in its folder and never empty."""
+    flags: tuple[str, ...]
+    """IMAP flags and keywords, sorted, each once. Never holds lone surrogates."""
+    locator: str
+    """Where the item was when it was listed. Only for the source itself."""
+
+
+class FolderListing(NamedTuple):
+    """What a folder held at the moment it was listed."""
+
+    cursor: bytes
+    """While `Mailbox.cursor` says these bytes, the listing still holds. Empty if the folder may
+    have changed unnoticed meanwhile, or if there were errors: then list it again next time."""
+    items: list[SourceItem]
+    """Each identity once, in no particular order."""
+    errors: tuple[SourceError, ...] = ()
+
+
+class Fetched:
+    """An item's content, open for reading. A context manager; closing twice does no harm.
+
+    Reading may raise OSError, and may come to another length than `size` if something writes to
+    the file, which no mail server does.
+    """
+
+    def __init__(self, file: BinaryIO, size: int, date: int) -> None:
+        self.file = file
+        """At position 0."""
+        self.size = size
+        """Bytes, when it was opened."""
+        self.date = date
+        """The item's own date (delivery, last modification) in microseconds since the epoch."""
+
+    def close(self) -> None:
+        self.file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class Mailbox(Protocol):
+    """One account during one scan; the scan closes it. Any thread may call anything at any time,
+    as often as it likes. A path is one that the last `folders()` gave."""
+
+    def identity(self) -> MailboxIdentity:
+        """What the account is recognised by. A file that can't be read leaves its part empty."""
+        ...
+
+    def metadata(self) -> dict[str, Any]:
+        """What else a restore of the account needs, such as `{"subscriptions": [...]}`. JSON values
+        only. Raises ItemUnreadable: then nothing is known, and what was known still holds."""
+        ...
+
+    def folders(self) -> FolderList:
+        """All folders as they are now. Raises SourceUnavailable if the mailbox is gone or can't be
+        read at all."""
+        ...
+
+    def cursor(self, path: FolderPath) -> bytes | None:
+        """A cheap look that reads no listing: equal to a listing's cursor means that the folder
+        hasn't changed since. None: it may be changing right now, or can't be looked at."""
+        ...
+
+    def listing(self, path: FolderPath) -> FolderListing:
+        """What the folder holds. Raises ItemVanished if the folder is gone since `folders()`, and
+        ItemUnreadable if it can't be read. Neither means that its items are deleted."""
+        ...
+
+    def fetch(self, item: SourceItem) -> Fetched:
+        """Opens the item's content; follows a change of flags since the listing. Raises
+        ItemVanished if it is gone from its folder, ItemUnreadable if it is there and can't be
+        opened or isn't a file of this mailbox."""
+        ...
+
+    def close(self) -> None:
+        """Lets go of what is held open. Twice does no harm; nothing else works afterwards."""
+        ...
+
+
+class Source(Protocol):
+    """A place that accounts come from."""
+
+    def accounts(self) -> AccountList:
+        """The accounts that exist now. Raises SourceUnavailable if the source can't be reached or
+        read at all, and SourceEmpty if there are none."""
+        ...
+
+    def mailbox(self, account: str) -> Mailbox:
+        """Opens an account. Raises SourceUnavailable if it isn't there or can't be opened."""
+        ...
+
+    def contains(self, path: str) -> bool:
+        """Whether a directory, which need not exist yet, lies where this source reads. A backup
+        there would come to back up itself."""
+        ...
+
+
+def reason(error: OSError) -> str:
+    """What went wrong, without the name, which the message shows in its own way."""
+    return error.strerror or str(error)
+
+
+def shown(name: str) -> str:
+    """A name from a stranger, fit to be shown in one line: escapes what isn't printable."""
+    if name.isprintable():
+        return name
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)

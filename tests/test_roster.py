@@ -1,0 +1,126 @@
+"""Tests of `engine.scan.roster`: who is new, known, renamed, back or gone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.scan.roster import Assignment, KnownAccount, Roster, compare
+
+Mailboxes = dict[str, str]
+"""Name -> what the mailbox holds: the letters are messages, a digit is the inbox's identity."""
+
+
+def account(item: int, name: str, held: str = "", *, deleted: bool = False) -> KnownAccount:
+    guid = "".join(c for c in held if c.isdigit())
+    return KnownAccount(item, name, guid, deleted)
+
+
+def rostered(known: dict[KnownAccount, str], found: Mailboxes) -> Roster:
+    """Compares; the messages that `known` accounts last had are in the dictionary."""
+
+    def guid(name: str) -> Callable[[], str]:
+        return lambda: "".join(c for c in found[name] if c.isdigit())
+
+    def in_common(name: str, former: KnownAccount) -> bool:
+        return any(c.isalpha() and c in known[former] for c in found[name])
+
+    return compare(known, {name: guid(name) for name in found}, in_common)
+
+
+def test_the_first_scan_finds_new_accounts_in_order() -> None:
+    assert rostered({}, {"bob": "m", "alice": ""}) == Roster(
+        (Assignment("alice", None, "new"), Assignment("bob", None, "new")), ()
+    )
+
+
+def test_a_name_that_stays_is_the_same_account_whatever_is_in_it() -> None:
+    known = {account(2, "alice", "1ab"): "ab"}
+    assert rostered(known, {"alice": "9xy"}).assignments == (Assignment("alice", 2, "known"),)
+
+
+def test_a_known_account_is_not_even_opened() -> None:
+    def opened() -> str:
+        raise AssertionError("was opened")
+
+    compare([account(2, "alice")], {"alice": opened}, lambda name, former: bool(opened()))
+
+
+def test_an_account_that_vanished_is_gone() -> None:
+    alice, bob = account(2, "alice", "1"), account(3, "bob", "2")
+    assert rostered({alice: "a", bob: "b"}, {"bob": "b"}) == Roster(
+        (Assignment("bob", 3, "known"),), (alice,)
+    )
+
+
+@pytest.mark.parametrize("held", ["1", "b", "1b"])
+def test_a_vanished_account_with_the_same_inbox_or_a_message_was_renamed(held: str) -> None:
+    known = {account(2, "alice", "1ab"): "ab", account(3, "bob", "2"): "c"}
+    assert rostered(known, {"anna": held, "bob": "2"}) == Roster(
+        (Assignment("anna", 2, "renamed", "alice"), Assignment("bob", 3, "known")), ()
+    )
+
+
+def test_an_empty_mailbox_without_an_identity_is_nobody_known() -> None:
+    alice = account(2, "alice")
+    assert rostered({alice: ""}, {"anna": ""}) == Roster(
+        (Assignment("anna", None, "new"),), (alice,)
+    )
+
+
+def test_a_deleted_account_returns_by_the_same_test() -> None:
+    known = {account(2, "alice", "1", deleted=True): "ab"}
+    assert rostered(known, {"alice": "1"}).assignments == (Assignment("alice", 2, "returned"),)
+    assert rostered(known, {"alice": "bx"}).assignments == (Assignment("alice", 2, "returned"),)
+    assert rostered(known, {"alice": "2x"}).assignments == (Assignment("alice", None, "new"),)
+    assert rostered(known, {"bob": "1ab"}).assignments == (Assignment("bob", None, "new"),)
+
+
+def test_of_several_deleted_accounts_of_one_name_any_may_return_the_last_one_first() -> None:
+    first = account(2, "alice", "1", deleted=True)
+    second = account(5, "alice", "2", deleted=True)
+    known = {first: "ab", second: "bc"}
+    assert rostered(known, {"alice": "2"}).assignments == (Assignment("alice", 5, "returned"),)
+    assert rostered(known, {"alice": "b"}).assignments == (Assignment("alice", 5, "returned"),)
+    assert rostered(known, {"alice": "1a"}).assignments == (Assignment("alice", 2, "returned"),)
+
+
+def test_the_living_may_be_renamed_to_the_name_of_a_deleted_one() -> None:
+    known = {account(2, "alice", "1", deleted=True): "a", account(3, "bob", "2"): "b"}
+    assert rostered(known, {"alice": "2b"}) == Roster(
+        (Assignment("alice", 3, "renamed", "bob"),), ()
+    )
+
+
+def test_one_account_is_renamed_once() -> None:
+    alice = account(2, "alice", "1")
+    assert rostered({alice: "ab"}, {"anna": "a", "anne": "b"}) == Roster(
+        (Assignment("anna", 2, "renamed", "alice"), Assignment("anne", None, "new")), ()
+    )
+
+
+def test_two_accounts_that_swap_their_names_are_what_their_names_say() -> None:
+    known = {account(2, "alice", "1"): "a", account(3, "bob", "2"): "b"}
+    assert {a.event for a in rostered(known, {"alice": "2b", "bob": "1a"}).assignments} == {"known"}
+
+
+@given(
+    st.dictionaries(st.sampled_from("ABCD"), st.text("12ab", max_size=2)),
+    st.sets(st.sampled_from("ABCD")),
+    st.dictionaries(st.sampled_from("ABCD"), st.text("12ab", max_size=2)),
+)
+def test_every_account_has_one_fate(had: Mailboxes, dead: set[str], found: Mailboxes) -> None:
+    known = {
+        account(number, name, held, deleted=name in dead): held
+        for number, (name, held) in enumerate(had.items(), start=2)
+    }
+    roster = rostered(known, found)
+    assert [assignment.name for assignment in roster.assignments] == sorted(found)
+    items = [assignment.item for assignment in roster.assignments if assignment.item]
+    gone = [former.item for former in roster.gone]
+    assert len({*items, *gone}) == len(items) + len(gone)
+    assert {*items, *gone} >= {former.item for former in known if not former.deleted}
+    assert not any(former.deleted for former in roster.gone)
