@@ -1,0 +1,345 @@
+"""Checks the journal's records: checksums, the order of transactions, and what follows from
+versions.
+
+Everything is read in one moment of the journal. Memory is bounded by the largest folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from engine.check.report import Report
+from engine.errors import BackupUnusable, RecordDamaged
+from engine.journal import derive, timeline
+from engine.journal.environment import Tables
+from engine.journal.headers import unpack_block
+from engine.journal.keys import (
+    cursor_key,
+    item_key,
+    sequence_key,
+    split_pair,
+)
+from engine.journal.reader import Reader
+from engine.journal.records import (
+    AccountState,
+    FolderCursor,
+    FolderStats,
+    Identity,
+    ScanRecord,
+    State,
+    Transaction,
+    seal,
+    unpack,
+    unpack_event,
+    unpack_keyframe,
+    unpack_version,
+    unseal,
+)
+from engine.model import Kind, Version
+
+CHUNK = 5000
+"""Rows between two calls of `progress`."""
+
+_RECORDS: dict[str, type] = {
+    "accounts": AccountState,
+    "cursors": FolderCursor,
+    "folders": FolderStats,
+    "scans": ScanRecord,
+    "transactions": Transaction,
+}
+_WIDTHS = {
+    "versions": 11,
+    "transactions": 6,
+    "times": 8,
+    "commits": 6,
+    "headers": 8,
+    "timeline": 11,
+    "keyframes": 11,
+    "folders": 5,
+    "names": 19,
+    "deleted": 11,
+    "gone": 19,
+    "blobs": 32,
+    "packs": 8,
+    "accounts": 5,
+    "cursors": 10,
+    "scans": 8,
+}
+
+
+def check_records(reader: Reader, report: Report, progress: Callable[[int], None]) -> None:
+    """Checks all tables but the blob index against the packs. `progress` is told of rows read."""
+    for table in Tables._fields:
+        _check_checksums(reader, table, report, progress)
+    try:
+        _check_counters(reader, report)
+    except (RecordDamaged, BackupUnusable) as error:
+        report.add("counters", str(error))
+        return  # nothing else can be judged
+    _check_spans(reader, report)
+    _Versions(reader, report, progress).check()
+    _check_timelines(reader, report, progress)
+
+
+def _check_checksums(
+    reader: Reader, table: str, report: Report, progress: Callable[[int], None]
+) -> None:
+    """Rule `checksum`: every record is what was written, and of its table's form."""
+    record = _RECORDS.get(table)
+    width = _WIDTHS.get(table)
+    cursor = reader.txn.cursor(getattr(reader.tables, table))
+    for number, (key, value) in enumerate(cursor, start=1):
+        try:
+            if table == "meta":
+                if key not in (b"identity", b"state"):
+                    raise RecordDamaged(f"journal: meta has an unknown record {key!r}")
+                unpack(Identity if key == b"identity" else State, table, key, value)
+            elif width is not None and len(key) != width:
+                raise RecordDamaged(f"journal: {table} has a key of {len(key)} bytes: {key.hex()}")
+            elif record is not None:
+                unpack(record, table, key, value)
+            elif table == "versions":
+                unpack_version(key, value)
+            elif table == "headers":
+                unpack_block(unseal(table, key, value))
+            else:
+                unseal(table, key, value)
+        except RecordDamaged as error:
+            report.add("checksum", str(error))
+        if not number % CHUNK:
+            progress(CHUNK)
+
+
+def _check_counters(reader: Reader, report: Report) -> None:
+    """Rule `counters`: the next numbers and the horizon are beyond all that was recorded."""
+    state = reader.state()
+    cursor = reader.txn.cursor(reader.tables.versions)
+    if cursor.last() and split_pair(cursor.key())[0] >= state.next_item:
+        report.add("counters", f"item {split_pair(cursor.key())[0]} is not below next_item")
+    cursor = reader.txn.cursor(reader.tables.transactions)
+    last = int.from_bytes(cursor.key(), "big") if cursor.last() else 0
+    if last != state.next_sequence - 1:
+        report.add("counters", f"the last transaction is {last}, not {state.next_sequence - 1}")
+    cursor = reader.txn.cursor(reader.tables.scans)
+    if cursor.last() and int.from_bytes(cursor.key(), "big") > state.last_time:
+        report.add("counters", "the last scan ended after the last recorded time")
+
+
+def _check_spans(reader: Reader, report: Report) -> None:
+    """Rule `times`: commits follow each other without gap, later ones have later times, and the
+    tables `times` and `commits` say the same."""
+    sequence, time = 1, -1
+    spans = 0
+    for key, value in reader.txn.cursor(reader.tables.times):
+        try:
+            span = reader.span(key, value)
+        except RecordDamaged:
+            return  # reported as a checksum; what follows can't be judged
+        spans += 1
+        if span.sequence != sequence or span.time <= time or span.length < 1:
+            report.add("times", f"the commit of transaction {span.sequence} is out of order")
+        sequence, time = span.sequence + span.length, span.time + span.length - 1
+        first = sequence_key(span.sequence)
+        wanted = seal(first, span.time.to_bytes(8, "big"))
+        if reader.txn.get(first, db=reader.tables.commits) != wanted:
+            report.add("times", f"commits doesn't know the commit of transaction {span.sequence}")
+    if reader.txn.stat(reader.tables.commits)["entries"] != spans:
+        report.add("times", f"commits has other entries than the {spans} of times")
+    state = reader.state()
+    if sequence != state.next_sequence or time > state.last_time:
+        report.add("times", f"the commits end at transaction {sequence - 1}")
+
+
+class _Known(NamedTuple):
+    """A version that could be read, or the knowledge that there is none."""
+
+    version: Version | None
+
+
+_NEVER = _Known(None)
+
+
+class _Versions:
+    """Walks all versions in order of items, and expects what follows from each."""
+
+    def __init__(self, reader: Reader, report: Report, progress: Callable[[int], None]) -> None:
+        self._reader = reader
+        self._report = report
+        self._progress = progress
+        self._expected = dict.fromkeys((*derive.TABLES, "cursors", "accounts"), 0)
+
+    def check(self) -> None:
+        """Rules `transaction`, `version-missing`, `derived`, `blob-missing`, `header`, `account`,
+        `cursor`. Where a version is damaged, what follows from it and the next can't be judged."""
+        txn, tables = self._reader.txn, self._reader.tables
+        count = 0
+        item, account = 0, 0
+        before: _Known | None = _NEVER
+        after: _Known | None = _NEVER
+        whole = True
+        for key, value in txn.cursor(tables.versions):
+            count += 1
+            owner, sequence = split_pair(key)
+            if owner != item:
+                self._check_last(item, before, after, account)
+                after = _NEVER
+            item, before = owner, after
+            try:
+                after = _Known(unpack_version(key, value))
+            except RecordDamaged:
+                after = None
+            whole = whole and after is not None
+            account = self._check_transaction(item, sequence)
+            if before and after:
+                self._check_change(item, sequence, account, before.version, after.version)
+            if not count % CHUNK:
+                self._progress(CHUNK)
+        self._check_last(item, before, after, account)
+        self._report.versions = count
+        if txn.stat(tables.transactions)["entries"] != count:
+            self._find_orphan_transactions()
+        for table in (*derive.TABLES, "cursors", "accounts"):
+            entries = txn.stat(getattr(tables, table))["entries"]
+            if whole and entries != self._expected[table]:
+                kind = "derived" if table in derive.TABLES else table.rstrip("s")
+                what = (
+                    f"{table} has {entries} records, {self._expected[table]} follow from versions"
+                )
+                self._report.add(kind, what)
+
+    def _check_transaction(self, item: int, sequence: int) -> int:
+        """The account that the transaction was in; 0 where it isn't known."""
+        try:
+            row = self._reader.transaction(sequence)
+        except RecordDamaged as error:
+            self._report.add("transaction", str(error))
+            return 0
+        if row.item != item:
+            what = f"transaction {sequence} names item {row.item}, its version is of item {item}"
+            self._report.add("transaction", what)
+        return row.account
+
+    def _check_change(
+        self, item: int, sequence: int, account: int, before: Version | None, after: Version | None
+    ) -> None:
+        if before is None and after is None:
+            self._report.add("transaction", f"transaction {sequence} deletes what was not alive")
+        for expected in derive.rows(item, sequence, account, before, after):
+            self._expected[expected.table] += 1
+            self._expect(expected.table, expected.key, expected.payload)
+        if after and (before is None or before.digest != after.digest):
+            self._check_content(item, after)
+
+    def _expect(self, table: str, key: bytes, payload: bytes) -> None:
+        value = self._reader.txn.get(key, db=getattr(self._reader.tables, table))
+        if value != seal(key, payload):
+            state = "is missing" if value is None else "is wrong"
+            self._report.add("derived", f"{table} record {key.hex()} {state}")
+
+    def _check_content(self, item: int, version: Version) -> None:
+        txn, tables = self._reader.txn, self._reader.tables
+        if version.digest and txn.get(version.digest, db=tables.blobs) is None:
+            what = f"{version.digest.hex()} of item {item} ({version.name}) is not in the index"
+            self._report.add("blob-missing", what)
+        if version.kind == Kind.MESSAGE:
+            try:
+                header = self._reader.headers(item, version.edition)
+            except RecordDamaged:
+                return  # reported as a checksum already
+            if header is None:
+                self._report.add(
+                    "header", f"item {item} has no header for edition {version.edition}"
+                )
+
+    def _check_last(
+        self, item: int, before: _Known | None, after: _Known | None, account: int
+    ) -> None:
+        """What there is for an account, and for a folder as long as it lives."""
+        if before is None or after is None:
+            return
+        txn, tables = self._reader.txn, self._reader.tables
+        version = after.version or before.version
+        if version is None:
+            return
+        if version.kind == Kind.ACCOUNT:
+            self._expected["accounts"] += 1
+            if txn.get(item_key(item), db=tables.accounts) is None:
+                self._report.add("account", f"account {item} ({version.name}) has no state")
+        elif version.kind == Kind.FOLDER and after.version:
+            self._expected["cursors"] += 1
+            if txn.get(cursor_key(account, item), db=tables.cursors) is None:
+                self._report.add("cursor", f"folder {item} ({version.name}) has no cursor")
+
+    def _find_orphan_transactions(self) -> None:
+        """Every transaction must have its version."""
+        for key, value in self._reader.txn.cursor(self._reader.tables.transactions):
+            try:
+                row = unpack(Transaction, "transactions", key, value)
+                recorded = self._reader.recorded(row.item, int.from_bytes(key, "big"))
+            except RecordDamaged:
+                continue
+            if recorded is None or sequence_key(recorded.sequence) != key:
+                number = int.from_bytes(key, "big")
+                what = f"the version of item {row.item} at transaction {number} is missing"
+                self._report.add("version-missing", what)
+
+
+def _check_timelines(reader: Reader, report: Report, progress: Callable[[int], None]) -> None:
+    """Rules `timeline`, `keyframe`, `folder`: events make sense in their order, and keyframes and
+    statistics are what they add up to."""
+    folder, entries, events = 0, timeline.Entries(), 0
+    keyframes = folders = 0
+    tables = reader.tables
+
+    def finish() -> None:
+        nonlocal folders
+        if folder:
+            folders += 1
+            wanted = FolderStats(entries=len(entries), events=events)
+            try:
+                found = reader.folder_stats(folder)
+            except RecordDamaged:
+                return
+            if found != wanted:
+                report.add("folder", f"folder {folder} has {wanted}, its statistics say {found}")
+
+    for number, (key, value) in enumerate(reader.txn.cursor(tables.timeline), start=1):
+        owner, sequence = split_pair(key)
+        if owner != folder:
+            finish()
+            folder, entries, events = owner, timeline.Entries(), 0
+        try:
+            event = unpack_event(unseal("timeline", key, value))
+            timeline.apply(entries, sequence, event.operation, event.item)
+        except RecordDamaged as error:
+            report.add("timeline", f"folder {folder}: {error}")
+        events += 1
+        frame = reader.txn.get(key, db=tables.keyframes)
+        if frame is not None:
+            keyframes += 1
+            events = 0
+            try:
+                if unpack_keyframe(unseal("keyframes", key, frame)) != entries:
+                    what = (
+                        f"the keyframe of folder {folder} at {sequence} disagrees with its events"
+                    )
+                    report.add("keyframe", what)
+            except RecordDamaged:
+                pass  # reported as a checksum already
+        if not number % CHUNK:
+            progress(CHUNK)
+    finish()
+    if reader.txn.stat(tables.keyframes)["entries"] != keyframes:
+        report.add("keyframe", "keyframes has records at which nothing happened")
+    if reader.txn.stat(tables.folders)["entries"] != folders:
+        report.add("folder", f"folders has other records than the {folders} folders with events")
+
+
+def rows_to_read(reader: Reader) -> int:
+    """How many rows `check_records` tells `progress` of, about."""
+    entries = {
+        table: int(reader.txn.stat(getattr(reader.tables, table))["entries"])
+        for table in Tables._fields
+    }
+    return sum(entries.values()) + entries["versions"] + entries["timeline"]

@@ -1,0 +1,47 @@
+"""What a coherency check found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+MAX_PROBLEMS = 10_000
+"""More than this many are counted, but not kept."""
+
+
+class Problem(NamedTuple):
+    """A broken rule. `kind` is the rule's name in FORMAT.md."""
+
+    kind: str
+    what: str
+
+
+@dataclass(slots=True)
+class Report:
+    """The outcome. `repaired` lists what a repair did; `problems` what is (still) wrong."""
+
+    problems: list[Problem] = field(default_factory=list)
+    repaired: list[str] = field(default_factory=list)
+    omitted: int = 0
+    """Problems beyond MAX_PROBLEMS."""
+    versions: int = 0
+    blobs: int = 0
+    packs: int = 0
+    bytes: int = 0
+    """Bytes of packs that were read."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems
+
+    def add(self, kind: str, what: str) -> None:
+        """Notes a broken rule."""
+        if len(self.problems) < MAX_PROBLEMS:
+            self.problems.append(Problem(kind, what))
+        else:
+            self.omitted += 1
+
+    def kinds(self) -> set[str]:
+        """The rules that are broken."""
+        return {problem.kind for problem in self.problems}
