@@ -1,0 +1,113 @@
+"""The floors of the house: a module imports only what stands below it (engine/ARCHITECTURE.md)."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+FLOORS = (
+    ("engine", "engine.errors", "engine.clock", "engine.model"),
+    (
+        "engine.timestamps",
+        "engine.naming",
+        "engine.messages",
+        "engine.tomltext",
+        "engine.allowed",
+        "engine.config",
+        "engine.place",
+    ),
+    ("engine.journal", "engine.blobs", "engine.sources"),
+    ("engine.backup",),
+    ("engine.scan", "engine.check", "engine.search"),
+    ("engine.cli", "timefs"),
+)
+"""From the ground up. A package stands for all its modules, unless one is named lower down."""
+
+PURE = (
+    "engine.model",
+    "engine.errors",
+    "engine.clock",
+    "engine.naming",
+    "engine.messages",
+    "engine.timestamps",
+    "engine.journal.keys",
+    "engine.journal.records",
+    "engine.journal.derive",
+    "engine.blobs.pack",
+    "engine.blobs.codec",
+    "engine.sources.maildir_names",
+    "engine.scan.plan",
+    "engine.scan.roster",
+    "timefs.inodes",
+)
+IMPURE = {"lmdb", "pyfuse3", "trio", "socket", "os", "subprocess"}
+"""What a pure module does without. `os` is judged by its use: see `allowed_in_pure`."""
+
+
+def modules() -> dict[str, Path]:
+    found = {}
+    for package in ("engine", "timefs"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+MODULES = modules()
+
+
+def imports(path: Path) -> set[str]:
+    """The modules that a file imports, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def floor(module: str) -> int:
+    """The floor of a module: that of the longest name in FLOORS that holds it."""
+    best, number = "", None
+    for index, names in enumerate(FLOORS):
+        for name in names:
+            holds = module == name or (name != "engine" and module.startswith(name + "."))
+            if holds and len(name) > len(best):
+                best, number = name, index
+    if number is None:
+        raise AssertionError(f"{module} has no floor: add it to FLOORS")
+    return number
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_only_from_its_floor_and_below(module: str) -> None:
+    own = {name for name in imports(MODULES[module]) if name in MODULES}
+    above = {name for name in own if floor(name) > floor(module)}
+    assert not above, f"{module} imports from above: {sorted(above)}"
+
+
+@pytest.mark.parametrize("module", [name for name in PURE])
+def test_pure_modules_do_no_io(module: str) -> None:
+    used = {name.split(".")[0] for name in imports(MODULES[module])}
+    assert not used & (IMPURE - {"os"}), f"{module} is to be pure"
+    text = MODULES[module].read_text(encoding="utf-8")
+    calls = {
+        node.attr
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "os"
+    }
+    assert calls <= {"fsencode", "fsdecode", "environ", "path", "PathLike", "fspath"}, calls
+
+
+def test_the_engine_never_imports_the_mount() -> None:
+    for module, path in MODULES.items():
+        if module.startswith("engine"):
+            assert not any(name.split(".")[0] == "timefs" for name in imports(path)), module
