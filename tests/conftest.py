@@ -1,0 +1,35 @@
+"""What several tests share."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from pathlib import Path
+
+import pytest
+import zstandard
+from hypothesis import settings
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+# A busy machine is no failure.
+settings.register_profile("timefs", deadline=None)
+settings.load_profile("timefs")
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory of real mail: `$TIMEFS_CORPUS`, or the shared archive unpacked; else a skip."""
+    if given := os.environ.get("TIMEFS_CORPUS"):
+        return Path(given)
+    archive = PROJECT.parent / "shared" / "corpus" / "mail.tar.zst"
+    if not archive.exists():
+        pytest.skip("no corpus of real mail: set TIMEFS_CORPUS to a directory of messages")
+    directory = tmp_path_factory.mktemp("corpus")
+    with (
+        archive.open("rb") as file,
+        zstandard.ZstdDecompressor().stream_reader(file) as stream,
+        tarfile.open(fileobj=stream, mode="r|") as tar,
+    ):
+        tar.extractall(directory, filter="data")
+    return directory
