@@ -36,6 +36,8 @@ from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 import lmdb
+from lmdb.verify import VerifyError
+from lmdb.verify import verify as verify_pages
 
 from engine.errors import BackupUnusable, EngineError, StorageFull
 from engine.journal.records import Identity, unpack
@@ -83,6 +85,9 @@ _DAMAGED = (
     lmdb.PanicError,
     lmdb.DiskError,
     lmdb.NotFoundError,
+    lmdb.IncompatibleError,  # a table that isn't one
+    lmdb.CursorFullError,  # a page that leads back to itself
+    lmdb.BadTxnError,  # damage that LMDB met, and kept to itself at first
 )
 
 
@@ -104,8 +109,11 @@ def translate(error: lmdb.Error, path: Path) -> Exception:
 class Environment:
     """An open journal. One in a process for one path; never used across a fork."""
 
-    def __init__(self, directory: Path, *, write: bool = False, create: bool = False) -> None:
-        """Opens the journal in `directory`; `create` makes its tables.
+    def __init__(
+        self, directory: Path, *, write: bool = False, create: bool = False, verify: bool = False
+    ) -> None:
+        """Opens the journal in `directory`; `create` makes its tables. `verify` looks at each of
+        its pages first: a damaged one may end the process when LMDB comes upon it (`fatal`).
 
         Raises BackupUnusable where it is missing, damaged, or of a newer format.
         """
@@ -115,17 +123,23 @@ class Environment:
             raise BackupUnusable(f"{directory.parent}: not a backup path (run 'engine init')")
         try:
             self._env = self._open(write=write, create=create)
-            self._refuse_truncated(file)
-            self.tables = Tables(
-                *(self._env.open_db(name.encode(), create=create) for name in Tables._fields)
-            )
-            if create:
-                os.chmod(file, 0o640)
-                os.chmod(directory / "lock.mdb", 0o660)  # readers of the group enter themselves
-            else:
-                self._refuse_newer()
-            if write:
-                self._env.reader_check()
+            try:
+                self._refuse_truncated(file)
+                if verify:
+                    self._refuse_damaged_pages(file)
+                self.tables = Tables(
+                    *(self._env.open_db(name.encode(), create=create) for name in Tables._fields)
+                )
+                if create:
+                    os.chmod(file, 0o640)
+                    os.chmod(directory / "lock.mdb", 0o660)  # the group's readers sign in there
+                else:
+                    self._refuse_newer()
+                if write:
+                    self._env.reader_check()
+            except BaseException:
+                self._env.close()
+                raise
         except lmdb.Error as error:
             raise translate(error, directory) from error
 
@@ -155,16 +169,26 @@ class Environment:
         """A page beyond the file's end would kill the process with SIGBUS when it is touched."""
         needed = (self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"]
         if file.stat().st_size < needed:
-            self._env.close()
             raise BackupUnusable(
                 f"{file}: damaged: it has {file.stat().st_size} of at least {needed} bytes; "
                 "put back a copy of it"
             )
 
+    def _refuse_damaged_pages(self, file: Path) -> None:
+        """Writers may be at work: while we hold a moment of the journal, they leave its pages as
+        they are. The file is read by itself, not through LMDB."""
+        with self._env.begin():
+            try:
+                problems: list[str] = verify_pages(os.fspath(file))  # type: ignore[no-untyped-call]
+            except VerifyError as error:
+                problems = [str(error)]
+        if problems:
+            more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+            raise BackupUnusable(f"{file}: damaged: {problems[0]}{more}; put back a copy of it")
+
     def _refuse_newer(self) -> None:
         identity = self.identity()
         if identity.format > FORMAT:
-            self._env.close()
             raise BackupUnusable(
                 f"{self.path.parent}: written by a newer version (format {identity.format}, "
                 f"this one reads up to {FORMAT}): install that version"

@@ -406,3 +406,10 @@ class Reader:
         key = time_key(pack)
         value = self.txn.get(key, db=self.tables.packs)
         return None if value is None else int.from_bytes(unseal("packs", key, value), "big")
+
+    def stored_bytes(self) -> int:
+        """The bytes of all packs, as far as commits have named what is in them."""
+        return sum(
+            int.from_bytes(unseal("packs", key, value), "big")
+            for key, value in self.txn.cursor(self.tables.packs)
+        )

@@ -281,25 +281,28 @@ class Commit:
             self._headers.setdefault(version.edition, {})[item] = content.headers
 
     def _name(self, draft: Draft, item: int) -> str:
-        if draft.kind is Kind.MESSAGE:
-            return message_name(draft.name, item)
-        return self._free_name(draft.kind, draft.folder, draft.name, item)
+        message = draft.kind is Kind.MESSAGE
+        name = message_name(draft.name, item) if message else draft.name
+        return self._free_name(draft.kind, draft.folder, name, item)
 
     def _free_name(self, kind: int, folder: int, name: str, item: int) -> str:
-        """`name`, or a form of it with the item's ID where another living entry has it. Containers
-        may differ in case alone, as they do at the source."""
-        exact = kind in (Kind.FOLDER, Kind.ACCOUNT)
+        """`name`, or a form of it with the item's ID where another living entry has it. Two
+        containers may differ in case alone, as they do at the source."""
+        container = kind in (Kind.FOLDER, Kind.ACCOUNT)
 
         def taken(candidate: str) -> bool:
             for holder, _ in self._reader.holders(folder, candidate, MAX_SEQUENCE):
-                version = self._reader.version(holder, MAX_SEQUENCE)
-                if version and version.folder == folder and holder != item:
-                    same = version.name == candidate
-                    if same or (not exact and name_hash(version.name) == name_hash(candidate)):
-                        return True
+                other = self._reader.version(holder, MAX_SEQUENCE)
+                if other is None or other.folder != folder or holder == item:
+                    continue
+                if other.name == candidate:
+                    return True
+                alike = name_hash(other.name) == name_hash(candidate)
+                if alike and not (container and other.container):
+                    return True
             return False
 
-        return unique(name, item, taken)
+        return unique(name, item, taken, container=container)
 
     def _record(
         self, item: int, before: Version | None, after: Version | None, action: Action

@@ -195,8 +195,9 @@ def plan(
                 flag_changes.append(FlagChange(known_item.item, source.flags))
             if deep:
                 rechecks.append(Recheck(known_item.item, source))
-        new = (source for identity, source in folder.items.items() if identity not in had)
-        arrived.extend(Arrival(ref, source) for source in new)
+        # In order of identities, which for a Maildir is that of delivery: like mail packs together.
+        new = sorted(folder.items.keys() - had.keys())
+        arrived.extend(Arrival(ref, folder.items[identity]) for identity in new)
     gone = [folder for folder in known if folder.item not in kept and folder.item in entries]
     for known_folder in gone:
         for identity, known_item in entries[known_folder.item].items():

@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 
 from engine.clock import Clock
-from engine.errors import SourceUnavailable
+from engine.errors import SourceEmpty, SourceUnavailable
 from engine.sources.beneath import entries, open_tree
 from engine.sources.maildir_location import Location
 from engine.sources.maildir_mailbox import MaildirMailbox
-from engine.sources.source import AccountList, SourceEmpty, SourceError, reason, shown
+from engine.sources.source import AccountList, SourceError, reason, shown
 
 
 class MaildirSource:

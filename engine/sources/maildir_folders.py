@@ -100,7 +100,9 @@ class _Walk:
                 directory = entry.is_dir(follow_symlinks=False)
                 if name in ("cur", "new"):
                     folder = folder or directory or entry.is_symlink()
-                elif directory and name != "tmp":
+                elif name == "tmp":
+                    continue
+                elif directory:
                     below.append(name)
                 elif name == _UIDLIST:
                     guid = True
@@ -128,7 +130,8 @@ class _Walk:
             finally:
                 os.close(fd)
         except FileNotFoundError:
-            return  # removed or renamed since the directory was read
+            # Removed since the directory was read, or renamed to what wasn't in it then.
+            self._complete = False
         except OSError as error:
             self._unread(parts, reason(error))
 

@@ -16,9 +16,9 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from engine.errors import SourceUnavailable, UsageError
+from engine.errors import SourceEmpty, SourceUnavailable, UsageError
 from engine.sources.beneath import entries
-from engine.sources.source import SourceEmpty, SourceError, reason, shown
+from engine.sources.source import SourceError, reason, shown
 
 _PLACEHOLDERS = ({"user", "domain"}, {"user"}, {"account"})
 

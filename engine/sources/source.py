@@ -12,19 +12,12 @@ from typing import Any, BinaryIO, NamedTuple, Protocol, Self, TypeAlias
 
 import msgspec
 
-from engine.errors import SourceUnavailable
-
 FolderPath: TypeAlias = tuple[str, ...]
 """A folder's decoded name and those of its parents, outermost first: `("Work", "2024")`. Strangers
 chose them: a component may be `..`, or hold control characters or lone surrogates (one for each
 byte that isn't UTF-8, as `os.fsdecode` does it), but is never empty and holds no `/`."""
 
 INBOX: FolderPath = ("INBOX",)
-
-
-class SourceEmpty(SourceUnavailable):
-    """The source shows no account, or its place doesn't exist. An unmounted volume looks like this,
-    so it is an error; whoever knows better may take it for an empty list of accounts."""
 
 
 class SourceError(NamedTuple):
