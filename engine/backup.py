@@ -35,8 +35,16 @@ class Backup:
     All methods may be called from any thread; those that read blobs may block on a disk.
     """
 
-    def __init__(self, path: Path, *, write: bool = False, clock: Clock | None = None) -> None:
-        """Opens an existing backup path.
+    def __init__(
+        self,
+        path: Path,
+        *,
+        write: bool = False,
+        verify: bool = False,
+        clock: Clock | None = None,
+    ) -> None:
+        """Opens an existing backup path. `verify` looks at every page of the journal first, which
+        takes a while: see `Environment`.
 
         Raises BackupUnusable where it is missing, damaged, of a newer format or, for writing, where
         it was made on another machine; UsageError where its settings are wrong.
@@ -48,7 +56,7 @@ class Backup:
                 f"{path}: not a backup path (make one with 'engine init -b {path}')"
             )
         self.settings = config.load(path / "config.toml")
-        environment = Environment(path / "journal", write=write)
+        environment = Environment(path / "journal", write=write, verify=verify)
         self.identity = environment.identity()
         if write:
             self._refuse_foreign()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+import tempfile
 import uuid
 from pathlib import Path
 
@@ -69,12 +70,11 @@ def refuse_unfit(directory: Path) -> None:
 
 def refuse_unwritable(directory: Path) -> None:
     """Raises where this process can't create files in an existing directory."""
-    probe = directory / f".timefs-write-{uuid.uuid4().hex}"
     try:
-        probe.touch()
+        with tempfile.TemporaryFile(dir=directory):  # it has no name that a crash could leave
+            pass
     except OSError as error:
         raise BackupUnusable(
             f"{directory}: can't write here ({os.strerror(error.errno or 0)}): choose another "
             "place, or run as a user who can"
         ) from None
-    probe.unlink(missing_ok=True)

@@ -56,7 +56,8 @@ class PackWriter:
     bytes of blobs (at most `pack.PART_SIZE`); a pack takes no more records once it has `pack_size`
     bytes. `threads` compress frames while the caller goes on; 0: the caller's own thread does.
 
-    It goes on with the newest pack that isn't full and that nobody else writes to, or makes one.
+    It goes on with what writers that died have left, so that nothing of it is stored again; then
+    with the newest pack that isn't full and that nobody else writes to, or makes one.
 
     All methods raise StorageFull where there is no space, and OSError where packs can't be
     written for another reason. Then whatever was added since the last flush is forgotten and
@@ -85,7 +86,10 @@ class PackWriter:
         self._depth = 2 * threads
         self._pool = ThreadPoolExecutor(threads, "compress") if threads else None
         self._open: list[OpenPack] = []
-        """The packs written to since the last flush; the last one is not full."""
+        """The packs written to, or recovered, since the last flush. Only the last one is written
+        to from now on."""
+        self._recovered = False
+        """Whether what writers that died have left was looked for."""
         self._frame: list[tuple[bytes, bytes]] = []
         self._frame_length = 0
         self._queue: deque[_QueuedFrame] = deque()
@@ -111,6 +115,7 @@ class PackWriter:
     def add(self, content: bytes) -> bytes:
         """Stores a blob, unless it is stored already, and returns its digest (32 bytes)."""
         digest = blake3(content).digest()
+        self._recover_left()
         if self._has(digest):
             return digest
         if len(content) > packs.PART_SIZE:
@@ -220,6 +225,7 @@ class PackWriter:
     def _add_parts(self, contents: Iterator[bytes]) -> tuple[bytes, int]:
         """Stores a blob of more than one part. If it turns out to be stored already, or `contents`
         fails, its parts are cut off again."""
+        self._recover_left()
         with self._all_or_nothing():
             self._write_queued(0)
             pack = self._room()
@@ -278,35 +284,48 @@ class PackWriter:
                 return pack
 
     def _continued_pack(self) -> OpenPack | None:
-        """The newest pack that isn't full and that nobody writes to, made fit to be appended to.
-
-        A damaged one is left as it is.
-        """
+        """The newest pack that isn't full and that nobody writes to, made fit to be appended to."""
         stored = sorted(self._volume.list(), key=lambda stored: stored.modified, reverse=True)
         for candidate in stored:
-            if (self._committed(candidate.id) or 0) >= self._pack_size:
-                continue
-            pack = self._volume.lock(candidate.id)
-            if not pack:
-                continue
-            try:
-                # Only now does nobody else add to it.
-                committed = self._committed(pack.id) or 0
-                recovery = plan_recovery(pack.load, pack.id, self._backup, pack.length, committed)
-                if recovery:
-                    self._recover(pack, recovery)
+            if (self._committed(candidate.id) or 0) < self._pack_size:
+                pack = self._recover(candidate.id)
+                if pack:
                     return pack
-            except BaseException:
-                pack.close()
-                raise
-            pack.close()
         return None
 
-    def _recover(self, pack: OpenPack, recovery: Recovery) -> None:
-        pack.cut(recovery.end)
-        if recovery.end == 0:
-            self._begin(pack)
-        self._written.update(recovery.blobs)
+    def _recover_left(self) -> None:
+        """Opens the packs that hold more than was committed, once: it knows their blobs then."""
+        if self._recovered:
+            return
+        with self._all_or_nothing():
+            for stored in self._volume.list():
+                if stored.length > (self._committed(stored.id) or 0):
+                    pack = self._recover(stored.id)
+                    if pack:
+                        self._open.append(pack)
+        self._recovered = True
+
+    def _recover(self, number: int) -> OpenPack | None:
+        """The pack, made fit to be appended to; None if somebody else writes to it. A damaged one
+        is left as it is."""
+        pack = self._volume.lock(number)
+        if not pack:
+            return None
+        try:
+            # Only now does nobody else add to it.
+            committed = self._committed(pack.id) or 0
+            recovery = plan_recovery(pack.load, pack.id, self._backup, pack.length, committed)
+            if recovery:
+                pack.cut(recovery.end)
+                if recovery.end == 0:
+                    self._begin(pack)
+                self._written.update(recovery.blobs)
+                return pack
+        except BaseException:
+            pack.close()
+            raise
+        pack.close()
+        return None
 
     def _begin(self, pack: OpenPack) -> None:
         try:
@@ -343,6 +362,7 @@ class PackWriter:
         self._frame_length = 0
         self._pending.clear()
         self._written.clear()
+        self._recovered = False
         opened, self._open = self._open, []
         with ExitStack() as closing:
             for pack in opened:

@@ -1,0 +1,143 @@
+"""The `engine` command: finds the verb, and turns whatever it raises into a line and a status.
+
+Each verb has a module of its name here, which is imported when it is called for: the command shall
+answer at once. Such a module has DESCRIPTION and EXAMPLES for its help, `add_arguments(parser)`,
+and `run(args)`, which returns the exit status.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from types import ModuleType
+
+from engine import __version__
+from engine.cli import output
+from engine.cli.parser import STATUS, CommandParser, common_options
+from engine.errors import EngineError, UsageError
+from engine.journal import fatal
+
+VERBS = {
+    "init": "make a backup path, once",
+    "scan": "record every change since the last scan",
+    "status": "what is backed up, how large it is, and when it was last scanned",
+    "accounts": "list the accounts, with those that were deleted",
+    "search": "find messages, living and deleted, and say where they can be copied from",
+    "show": "show the whole life of one item, or its content",
+    "log": "list what happened, in order",
+    "check": "verify that all of the backup is sound, and repair it",
+    "config": "read and change settings",
+}
+"""The verbs in the order of their help, each in a line."""
+
+_INTERRUPTED = 130
+_PIPE_CLOSED = 141
+"""What the shell says of a command that SIGPIPE ended. Python ignores that signal."""
+
+_DESCRIPTION = """\
+Records every change of every item of a mail server, and answers questions about it. What it records
+can be mounted as a file system that shows any moment of the past: see 'timefs --help'.
+
+Verbs ('engine VERB --help' tells more about each):
+
+    {verbs}
+"""
+
+_EPILOG = f"""\
+{STATUS}
+
+Environment:
+
+    TIMEFS_BACKUP   the backup path, where no -b is given
+    TZ              the time zone of what is shown, and of times without a zone
+
+Times can be written as 2024-05-01T10:00, cut short anywhere (2024-05 is its first moment), with Z
+or an offset; or as today, yesterday, 90m-ago, 2h-ago, 3d-ago, 1w-ago.
+
+Examples:
+
+    engine init --source 'maildir:/var/vmail/{{domain}}/{{user}}/Maildir'
+    engine scan
+    engine search --account alice@example.com --deleted 'quarterly numbers'
+    timefs mount /mnt/backup-at
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command with these arguments (None: the process's own), and returns its exit status.
+    Raises nothing."""
+    args = argparse.Namespace(verb="", backup=None, json=False, debug=False)
+    if argv is None:
+        fatal.explain(output.complain)
+    try:
+        try:
+            status = _run(sys.argv[1:] if argv is None else list(argv), args)
+        except SystemExit as exit_:  # argparse after --help or --version
+            status = int(exit_.code or 0)
+        output.flush()
+        return status
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except BrokenPipeError:
+        output.release()
+        return _PIPE_CLOSED
+    except Exception as error:
+        if args.debug:
+            traceback.print_exc()
+        output.complain(_told(error))
+        output.release()
+        return error.status if isinstance(error, EngineError) else 1
+
+
+def _run(argv: Sequence[str], args: argparse.Namespace) -> int:
+    _overview().parse_args(argv, args)
+    if not args.verb:
+        raise UsageError("which verb? 'engine --help' lists them")
+    if args.verb not in VERBS:
+        verb, args.verb = args.verb, ""
+        raise UsageError(f"there is no verb {verb!r}; there are {', '.join(VERBS)}")
+    module = importlib.import_module(f"engine.cli.{args.verb}")
+    _parser(args.verb, module).parse_args(args.rest, args)
+    status: int = module.run(args)
+    return status
+
+
+def _overview() -> CommandParser:
+    width = max(map(len, VERBS))
+    verbs = "\n    ".join(f"{verb:{width}}  {summary}" for verb, summary in VERBS.items())
+    parser = CommandParser(
+        prog="engine",
+        usage="engine [-b PATH] VERB [OPTION...]",
+        description=_DESCRIPTION.format(verbs=verbs),
+        epilog=_EPILOG,
+    )
+    common_options(parser)
+    parser.add_argument("--version", action="version", version=f"engine {__version__}")
+    parser.add_argument("verb", nargs="?", default="", help=argparse.SUPPRESS)
+    parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    return parser
+
+
+def _parser(verb: str, module: ModuleType) -> CommandParser:
+    parser = CommandParser(
+        prog=f"engine {verb}",
+        description=module.DESCRIPTION,
+        epilog=f"{STATUS}\n\nExamples:\n\n{module.EXAMPLES}",
+    )
+    module.add_arguments(parser)
+    common_options(parser)
+    return parser
+
+
+def _told(error: Exception) -> str:
+    """What went wrong, in one line."""
+    if isinstance(error, EngineError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno:
+        place = f"{os.fsdecode(error.filename)}: " if error.filename else ""
+        return f"{place}{os.strerror(error.errno)}"
+    return f"{type(error).__name__}: {error} (a defect; --debug shows where)"

@@ -1,0 +1,120 @@
+"""`engine init`: makes a backup path, or takes over one that another machine made."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+from pathlib import Path
+
+from engine import backup
+from engine.backup import DEFAULT_PATH
+from engine.cli import output, sources
+from engine.cli.arguments import backup_path, opened
+from engine.cli.parser import CommandParser
+from engine.clock import SystemClock
+from engine.errors import SourceUnavailable, UsageError
+from engine.sources.source import Source
+
+DESCRIPTION = """\
+Makes a backup path: the directory that holds the backup of one mail server. It must not exist yet
+(or be empty), and must be on a local file system that tells 'a' from 'A', for the database in it.
+
+A source says where mail is read from. It is never written to. There is one kind so far:
+
+    maildir:/var/vmail/{domain}/{user}/Maildir      accounts USER@DOMAIN
+    maildir:/home/{user}/Maildir                    accounts USER
+    maildir:/var/vmail/{account}                    the directory has the account's name
+    maildir:/home/alice/Maildir?account=alice@example.com       a single mailbox
+
+A source that can't be reached now is only warned about: it can be scanned once it is there.
+
+The settings are in the file config.toml of the backup path, each with an explanation.
+
+A backup path belongs to the machine that made it; on any other one it can be read and mounted, but
+not written. To go on with it on another machine, for good, run init --take-over there, after making
+sure that the first one no longer writes to it."""
+
+EXAMPLES = """\
+    engine init --source 'maildir:/var/vmail/{domain}/{user}/Maildir'
+    engine init -b /backup --source maildir:/home/{user}/Maildir --source maildir:/srv/{account}
+    engine init -b /backup --take-over"""
+
+
+def add_arguments(parser: CommandParser) -> None:
+    """The verb's own arguments."""
+    parser.add_argument(
+        "--source",
+        action="append",
+        metavar="KIND:LOCATION",
+        help="where mail is read from; may be given several times",
+    )
+    parser.add_argument(
+        "--take-over",
+        action="store_true",
+        help="make this machine the owner of an existing backup path",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """See DESCRIPTION."""
+    path = backup_path(args)
+    if args.take_over:
+        if args.source:
+            raise UsageError("--take-over keeps the sources: change them with 'engine config set'")
+        return _take_over(path, as_json=args.json)
+    if not args.source:
+        raise UsageError("--source is missing: say where mail is, as KIND:LOCATION")
+    clock = SystemClock()
+    found = [_look(source) for source in sources.opened(args.source, path, clock)]
+    backup.create(path, args.source, clock)
+    if args.json:
+        output.document(
+            {
+                "backup": os.path.abspath(path),
+                "id": _id(path),
+                "sources": [
+                    {"source": spec, "accounts": count, "problem": problem}
+                    for spec, (count, problem) in zip(args.source, found, strict=True)
+                ],
+            }
+        )
+        return 0
+    output.line(f"{path} is made, for the mail in")
+    for spec, (count, problem) in zip(args.source, found, strict=True):
+        accounts = "" if count is None else f"  ({output.counted(count, 'account')} now)"
+        output.line(f"    {spec}{accounts}")
+        if problem:
+            output.complain(f"warning: {problem}")
+    output.line(f"Next: engine scan{_option(path)}")
+    return 0
+
+
+def _take_over(path: Path, *, as_json: bool) -> int:
+    with opened(path):  # it is one, and this version can read it
+        pass
+    backup.take_over(path)
+    if as_json:
+        output.document({"backup": os.path.abspath(path), "id": _id(path)})
+    else:
+        output.line(f"{path} belongs to this machine now. Next: engine scan{_option(path)}")
+    return 0
+
+
+def _look(source: Source) -> tuple[int | None, str]:
+    """How many accounts the source shows now, and what is wrong with it."""
+    try:
+        return len(source.accounts().names), ""
+    except SourceUnavailable as error:
+        return None, str(error)
+
+
+def _id(path: Path) -> str:
+    with opened(path) as made:
+        return made.identity.backup.hex()
+
+
+def _option(path: Path) -> str:
+    """How the next command is told of the backup path."""
+    default = path == DEFAULT_PATH or os.environ.get("TIMEFS_BACKUP") == os.fspath(path)
+    return "" if default else f" -b {shlex.quote(os.fspath(path))}"

@@ -1,0 +1,159 @@
+"""`engine scan`: the smart scan."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from engine.cli import output, sources
+from engine.cli.arguments import backup_path, opened, when, zone
+from engine.cli.parser import CommandParser
+from engine.cli.progress import ScanBar, bars
+from engine.scan.report import Stop
+from engine.scan.smart import NamedSource, Options, Result, scan
+from engine.timestamps import format_listed, listed_second
+
+DESCRIPTION = """\
+Compares the accounts that changed since the last scan with what is recorded of them, and records
+what is new, changed or gone. The first scan reads everything; later ones list only the folders that
+changed, and read only new messages. A mounted backup shows the result at once.
+
+Scans may be run as often as one likes, and several at the same time. One that is interrupted, or
+killed, leaves nothing half done: the next one goes on from there.
+
+A message or an account that can't be read is named, and the rest is backed up (status 1). A source
+that can't be reached, or that suddenly shows none of what it had, is refused (status 4): it is more
+likely not mounted than emptied, and nothing is recorded as deleted."""
+
+EXAMPLES = """\
+    engine scan
+    engine scan --account alice@example.com
+    engine scan --dry-run
+    engine scan --json | jq .created
+
+In a crontab, every ten minutes:
+
+    */10 * * * *  root  engine scan >/dev/null"""
+
+
+def add_arguments(parser: CommandParser) -> None:
+    """The verb's own arguments."""
+    parser.add_argument(
+        "--account",
+        action="append",
+        metavar="NAME",
+        help="scan just this account; may be given several times",
+    )
+    parser.add_argument(
+        "--deep",
+        action="store_true",
+        help="read every message again and compare it, not only what looks changed",
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="say what would be recorded, and record nothing",
+    )
+    parser.add_argument(
+        "--accept-empty",
+        action="store_true",
+        help="believe a source that suddenly shows nothing: record all of it as deleted",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """See DESCRIPTION."""
+    path = backup_path(args)
+    options = Options(
+        accounts=tuple(dict.fromkeys(args.account or ())),
+        deep=args.deep,
+        dry_run=args.dry_run,
+        accept_empty=args.accept_empty,
+    )
+    began = time.monotonic()
+    with opened(path, write=not args.dry_run) as backup:
+        specs = backup.settings.sources
+        found = sources.opened(specs, path, backup.clock)
+        named = [NamedSource(*pair) for pair in zip(specs, found, strict=True)]
+        with _stoppable() as stop, bars(quiet=args.json) as progress:
+            bar = ScanBar(progress) if progress else None
+            result = scan(backup, named, options, stop, bar)
+    seconds = time.monotonic() - began
+    if args.json:
+        output.document(_document(result, options, seconds))
+    else:
+        _print(result, options, seconds)
+    return 1 if result.tally.problems else 0
+
+
+@contextmanager
+def _stoppable() -> Iterator[Stop]:
+    """A Stop that SIGINT and SIGTERM set. A second signal ends the process on the spot, which loses
+    nothing that was recorded."""
+    stop = Stop()
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        stop.set()
+        signal.signal(number, signal.SIG_DFL)
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, ask) for number in numbers]
+    try:
+        yield stop
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+def _view(result: Result, options: Options) -> str | None:
+    """The name under which the mount lists the state after this scan."""
+    if options.dry_run or options.accounts:
+        return None
+    return format_listed(listed_second(result.end), zone())
+
+
+def _document(result: Result, options: Options, seconds: float) -> dict[str, object]:
+    where = zone()
+    return {
+        "dry_run": options.dry_run,
+        "accounts": result.accounts,
+        "created": result.tally.created,
+        "changed": result.tally.changed,
+        "deleted": result.tally.deleted,
+        "errors": [problem._asdict() for problem in result.tally.problems],
+        "account_events": [
+            {"account": name, "event": event, "former": former or None}
+            for name, event, former in _events(result)
+        ],
+        "seconds": round(seconds, 3),
+        "start": when(result.start, where),
+        "end": when(result.end, where),
+        "view": _view(result, options),
+    }
+
+
+def _events(result: Result) -> list[tuple[str, str, str]]:
+    """What became of accounts: name, what, former name."""
+    events = [(a.name, a.event, a.former) for a in result.events]
+    return sorted(events + [(name, "deleted", "") for name in result.gone])
+
+
+def _print(result: Result, options: Options, seconds: float) -> None:
+    for name, event, former in _events(result):
+        output.line(f"{event:8}  {f'{former} -> ' if former else ''}{name}")
+    for problem in result.tally.problems:
+        output.complain(str(problem))
+    tally = result.tally
+    counts = (
+        f"{output.counted(result.accounts, 'account')}: {tally.created:,} created, "
+        f"{tally.changed:,} changed, {tally.deleted:,} deleted, "
+        f"{output.counted(len(tally.problems), 'problem')}, in {seconds:.1f} s"
+    )
+    output.line(f"Nothing was recorded. {counts}" if options.dry_run else counts)
+    view = _view(result, options)
+    if view:
+        output.line(f"The mount shows it as {view}")

@@ -1,0 +1,114 @@
+"""`engine show`: an item's whole journal, or its content."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from datetime import tzinfo
+from pathlib import Path
+
+from engine.backup import Backup
+from engine.cli import output
+from engine.cli.arguments import backup_path, opened, time, when, zone
+from engine.cli.parser import CommandParser
+from engine.errors import EngineError, UsageError
+from engine.history import Spell, spells, word
+from engine.model import Kind, item_id, parse_item_id
+from engine.mounts import item_at
+
+DESCRIPTION = """\
+Shows the whole life of one item, a message, a folder or an account, as a JSON array of its
+versions, the oldest first, each with the time from which ('start') to which ('end', null while it
+holds) it was so. 'deleted' tells whether that end was a deletion.
+
+ITEM is an ID, such as search and log print it and as messages have it at the end of their file
+names ('..._k3f9q2.eml'), or a path under a mounted backup, which then need not be named with -b.
+Where something in the current directory, under a mount, has an ID for its name, that is meant.
+
+With --blob the content is written to standard output, byte for byte as the source had it: that of
+the version at --at, else the last one."""
+
+EXAMPLES = """\
+    engine show k3f9q2
+    engine show /mnt/backup-at/latest/alice@example.com/INBOX/2024-*_k3f9q2.eml
+    engine show k3f9q2 --at 2024-05-01 | jq '.[].flags'
+    engine show k3f9q2 --blob >message.eml"""
+
+
+def add_arguments(parser: CommandParser) -> None:
+    """The verb's own arguments."""
+    parser.add_argument("item", metavar="ITEM", help="an ID, or a path under a mount")
+    parser.add_argument("--at", metavar="TIME", help="only the version of that time")
+    parser.add_argument(
+        "--blob", action="store_true", help="write the content instead of the versions"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """See DESCRIPTION."""
+    if args.blob and args.json:
+        raise UsageError("--blob writes the content, not JSON: give one of them")
+    at = time("--at", args.at)
+    path, item = _resolve(args)
+    with opened(path) as backup:
+        versions = spells(backup, item)
+        if at is not None:
+            versions = [s for s in versions if s.start <= at and (s.end is None or at < s.end)]
+            if not versions:
+                raise EngineError(f"{item_id(item)} was not there at {args.at}")
+        if args.blob:
+            _write_content(backup, versions)
+        else:
+            where = zone()
+            output.array(_row(version, where) for version in versions)
+    return 0
+
+
+def _resolve(args: argparse.Namespace) -> tuple[Path, int]:
+    """The backup path and the item that are meant. Raises UsageError."""
+    found = item_at(args.item)
+    if found is None:
+        if "/" in args.item:
+            raise UsageError(f"{args.item}: is not there, or not under a mounted backup")
+        return backup_path(args), parse_item_id(args.item)
+    if args.backup and os.path.realpath(args.backup) != os.path.realpath(found.backup):
+        raise UsageError(f"{args.item}: is of the backup {found.backup}, not of {args.backup}")
+    return Path(found.backup), found.item
+
+
+def _write_content(backup: Backup, versions: list[Spell]) -> None:
+    last = next((s.version for s in reversed(versions) if s.version.digest), None)
+    if last is None:
+        what = word(Kind, versions[-1].version.kind)
+        raise EngineError(f"{item_id(versions[-1].item)} has no content: it is of kind {what}")
+    output.content(backup.store.chunks(last.digest, backup.location(last.digest)))
+
+
+def _row(spell: Spell, where: tzinfo) -> dict[str, object]:
+    version, headers = spell.version, spell.headers
+    row: dict[str, object] = {
+        "item": item_id(spell.item),
+        "kind": word(Kind, version.kind),
+        "transaction": spell.sequence,
+        "action": spell.action,
+        "start": when(spell.start, where),
+        "end": when(spell.end, where),
+        "deleted": spell.deleted,
+        "account": spell.account,
+        "folder": spell.folder,
+        "name": version.name,
+        "digest": version.digest.hex(),
+        "size": version.size,
+        "flags": list(version.flags),
+        "date": when(version.date, where) if version.date else None,
+        "identity": os.fsdecode(version.identity),
+        "meta": version.meta,
+    }
+    if headers is not None:
+        row |= {
+            "subject": headers.subject,
+            "from": headers.sender,
+            "to": headers.recipients,
+            "message_id": headers.message_id,
+        }
+    return row

@@ -1,0 +1,77 @@
+"""The text of the files that no source has: README.txt and account.json.
+
+Pure. Where they are shown, and since when, is for `timefs.tree`.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, tzinfo
+
+import msgspec
+
+from engine.model import Version, item_id
+from engine.timestamps import format_time
+
+_README = """\
+Mail as it was at any instant. Nothing in here can be changed, so look around freely.
+
+  latest/                        the newest state; it follows the backup
+  2024-05-01T02:00:14/ ...       listed: the end of each complete scan
+  2024-05-01T10:00/              not listed, yet there: any instant, as exact as you like
+  2024-05/  20240501T1000Z/      a month's first moment; without colons; in UTC, or +02:00
+  90m-ago/  2d-ago/  yesterday/  relative to now, to the minute
+                                 Times without a zone are in {zone}.
+
+In each of them are ACCOUNT/account.json and ACCOUNT/FOLDER/.../MESSAGE.eml. A message's name is its
+delivery (UTC), sender, subject and ID; mtime is the delivery, ctime is when it came to the backup.
+
+  ls 2024-05-01T10:00/alice@example.com/INBOX         what a folder held
+  ls latest/alice@example.com/.deleted/INBOX          what was deleted from it; ctime says when
+  ls latest/.deleted                                  deleted accounts
+  cp -a 2024-05-01T10:00/alice@example.com/INBOX .    takes a folder out
+  mutt -R -f latest/.maildir/alice@example.com        the same as a Maildir++ tree, with flags
+
+A plain copy of an .eml has no flags (read, answered, ...); one out of .maildir has them in its
+name. Names that begin with a dot are not listed, so no copy takes them along.
+"""
+
+_PREHISTORY = """\
+There is nothing here: the backup begins at {begin}.
+What was before that is not known.
+"""
+
+_NOTHING = """\
+There is nothing here: nothing has been recorded yet. Run 'engine scan'.
+"""
+
+
+def readme(zone: tzinfo) -> bytes:
+    """README.txt at the root of the mount."""
+    return _README.format(zone=zone_name(zone)).encode()
+
+
+def zone_name(zone: tzinfo) -> str:
+    """What a zone is called: `Europe/Berlin`."""
+    return str(getattr(zone, "key", None) or zone)
+
+
+def prehistory(begin: int | None, zone: tzinfo) -> bytes:
+    """README.txt in a view before the first transaction, which was at `begin` (microseconds)."""
+    text = _NOTHING if begin is None else _PREHISTORY.format(begin=format_time(begin, zone))
+    return text.encode()
+
+
+def account_json(item: int, version: Version) -> bytes:
+    """account.json: the account's metadata as one version has it, and nothing else.
+
+    The same version always gives the same bytes.
+    """
+    document = {
+        "id": item_id(item),
+        "name": version.name,
+        "identity": version.identity.decode("utf-8", "backslashreplace"),
+        "since": format_time(version.since, UTC),
+        "metadata": version.meta,
+    }
+    encoded = msgspec.json.encode(document, order="sorted")
+    return msgspec.json.format(encoded, indent=2) + b"\n"

@@ -1,0 +1,156 @@
+"""Views, folders and `.deleted`: what is in a view as its users look at it."""
+
+from __future__ import annotations
+
+from datetime import tzinfo
+
+from engine.journal.deleted import deleted_listing
+from engine.journal.reader import Reader
+from engine.model import ROOT, DeletedEntry, Kind
+from timefs import documents
+from timefs.inodes import Place, Tag
+from timefs.listing import Listing, Node
+from timefs.places import (
+    Directory,
+    Document,
+    Gone,
+    Lists,
+    Slow,
+    account_node,
+    container,
+    directory,
+    file_node,
+    item_node,
+    last_change,
+    refuse_long,
+)
+from timefs.views import Moment
+
+README = b"README.txt"
+DELETED = b".deleted"
+MAILDIR = b".maildir"
+ACCOUNT = b"account.json"
+
+
+class TopDirectory(Directory):
+    """A view: the accounts. Before the first transaction there is only README.txt."""
+
+    def lookup(self, moment: Moment, item: int, name: bytes) -> Node | None:
+        if name == DELETED:
+            return directory(Place.DELETED, ROOT)
+        if name == MAILDIR:
+            return directory(Place.MAILDIRS, ROOT)
+        if name == README and not moment.sequence:
+            return directory(Place.README, ROOT)
+        return _named(moment, ROOT, name)
+
+    def listing(self, moment: Moment, item: int) -> Listing:
+        if not moment.sequence:
+            return Listing([(README, directory(Place.README, ROOT))])
+        return _entries(self.lists, moment, ROOT)
+
+    def changed(self, moment: Moment, item: int) -> int:
+        return last_change(moment, ROOT, moment.time)
+
+
+class PrehistoryDocument(Document):
+    """README.txt of a view before the first transaction: when the backup begins."""
+
+    def __init__(self, lists: Lists, zone: tzinfo) -> None:
+        super().__init__(lists)
+        self._zone = zone
+
+    def content(self, moment: Moment, item: int) -> bytes:
+        if moment.sequence:
+            raise Gone
+        return documents.prehistory(moment.reader.first_time(), self._zone)
+
+    def changed(self, moment: Moment, item: int) -> int:
+        return moment.time
+
+
+class FolderDirectory(Directory):
+    """A folder, or an account, which has `account.json` and, not listed, `.deleted`."""
+
+    def lookup(self, moment: Moment, item: int, name: bytes) -> Node | None:
+        if name in (DELETED, ACCOUNT):
+            version = container(moment, item)
+            if version.kind != Kind.ACCOUNT:
+                return None
+            if name == DELETED:
+                return directory(Place.DELETED, item)
+            return account_node(item, version)
+        return _named(moment, item, name)
+
+    def listing(self, moment: Moment, item: int) -> Listing:
+        version = container(moment, item)
+        listing = _entries(self.lists, moment, item)
+        if version.kind == Kind.ACCOUNT:
+            listing = listing.with_entry(ACCOUNT, account_node(item, version))
+        return listing
+
+    def changed(self, moment: Moment, item: int) -> int:
+        return last_change(moment, item, container(moment, item).since)
+
+
+class DeletedDirectory(Directory):
+    """`.deleted`, and the folders in it, living or dead."""
+
+    def lookup(self, moment: Moment, item: int, name: bytes) -> Node | None:
+        return self.listing(moment, item).find(name)
+
+    def listing(self, moment: Moment, item: int) -> Listing:
+        key = (Place.DELETED, item, moment.sequence)
+        return self.lists.listing(key, lambda: self._build(moment, item))
+
+    def changed(self, moment: Moment, item: int) -> int:
+        if item == ROOT:
+            return last_change(moment, ROOT, moment.time)
+        recorded = moment.reader.recorded(item, moment.sequence)
+        if recorded is None:
+            raise Gone
+        version = recorded.version or moment.reader.version_before(item, recorded.sequence)
+        return last_change(moment, item, version.since)
+
+    def _build(self, moment: Moment, item: int) -> Listing:
+        if not moment.patient:
+            raise Slow
+        reader, sequence = moment.reader, moment.sequence
+        living, dead = deleted_listing(reader, item, sequence, self.lists.containers)
+        rows = [
+            (entry.version.name.encode(), directory(Place.DELETED, entry.item)) for entry in living
+        ]
+        rows += [(entry.name.encode(), _dead_node(reader, entry)) for entry in dead]
+        return Listing(rows)
+
+
+def _dead_node(reader: Reader, entry: DeletedEntry) -> Node:
+    version = entry.version
+    if version.kind == Kind.ACCOUNT:
+        return directory(Place.FOLDER, entry.item)
+    if version.container:
+        return directory(Place.DELETED, entry.item)
+    return file_node(Tag.DELETED, entry.item, version, reader.time_of(entry.sequence))
+
+
+def _entries(lists: Lists, moment: Moment, folder: int) -> Listing:
+    """The items of a folder, or the accounts."""
+    reader, sequence = moment.reader, moment.sequence
+
+    def build() -> Listing:
+        refuse_long(moment, folder)
+        return Listing(
+            (entry.version.name.encode(), item_node(entry))
+            for entry in reader.entries(folder, sequence)
+        )
+
+    return lists.listing((Place.FOLDER, folder, reader.folder_state(folder, sequence)), build)
+
+
+def _named(moment: Moment, folder: int, name: bytes) -> Node | None:
+    """The living item of that name in the folder."""
+    try:
+        entry = moment.reader.lookup(folder, name.decode(), moment.sequence)
+    except UnicodeDecodeError:
+        return None
+    return item_node(entry) if entry else None

@@ -1,0 +1,290 @@
+"""Answers FUSE requests: the tree, as the kernel wants to hear of it.
+
+What is where is `timefs.tree`'s business; here are attributes, timeouts, open files, and what the
+kernel may keep. The requests that are missing here answer ENOSYS, once: then the kernel never asks
+again. It makes a great difference, as `ls -l` asks for extended attributes of every file.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import logging
+import os
+import stat
+from collections import Counter
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from itertools import count
+from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
+
+import pyfuse3
+from pyfuse3 import FUSEError, ReaddirToken, RequestContext, StatvfsData
+
+from engine.backup import Backup
+from engine.errors import EngineError
+from timefs.contents import Contents
+from timefs.inodes import is_constant, is_directory
+from timefs.listing import Node
+from timefs.openfiles import OpenFile, Pushed
+from timefs.places import Gone, Slow
+from timefs.tree import Blob, OpenDirectory, Tree
+from timefs.workers import Workers
+
+log = logging.getLogger(__name__)
+
+LASTING = 365 * 86_400.0
+"""Seconds for which the kernel may remember what can't change."""
+
+BRIEF = 1.0
+"""Seconds for which the kernel may remember what can. Nothing of it is invalidated before."""
+
+PUSHED = 128 << 10
+"""Files of up to this many bytes are given to the kernel when they are opened."""
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+Handler = Callable[Concatenate["Handlers", Parameters], Coroutine[Any, Any, Result]]
+
+
+class Owner(NamedTuple):
+    """Whose the files are, and who else may read them."""
+
+    uid: int
+    gid: int
+    umask: int = 0o077
+
+
+def guarded(handler: Handler[Parameters, Result]) -> Handler[Parameters, Result]:
+    """Counts the request, and makes every failure an errno: any exception but FUSEError would end
+    the whole mount."""
+    name = handler.__name__
+
+    @functools.wraps(handler)
+    async def answer(
+        self: Handlers, /, *arguments: Parameters.args, **named: Parameters.kwargs
+    ) -> Result:
+        self.requests[name] += 1
+        try:
+            return await handler(self, *arguments, **named)
+        except FUSEError:
+            raise
+        except Gone:
+            raise FUSEError(errno.ESTALE) from None
+        except OSError as error:
+            log.error("%s: %s", name, error)
+            raise FUSEError(error.errno or errno.EIO) from None
+        except EngineError as error:
+            log.error("%s: %s", name, error)
+        except Exception:
+            log.exception("%s failed", name)
+        raise FUSEError(errno.EIO)
+
+    return answer
+
+
+class Handlers(pyfuse3.Operations):
+    """The requests of one mount. `requests` counts them by the name of their handler.
+
+    The code between two awaits is the critical section: no lock is needed, and no read of the
+    journal lasts across one.
+    """
+
+    supports_dot_lookup = False
+
+    def __init__(
+        self, backup: Backup, tree: Tree, owner: Owner, ready: Callable[[], None] = lambda: None
+    ) -> None:
+        """`ready` is called when the kernel can be answered."""
+        super().__init__()
+        self.requests: Counter[str] = Counter()
+        self._tree = tree
+        self.workers = Workers()
+        self._contents = Contents(backup, self.workers)
+        self._ready = ready
+        self._files: dict[int, OpenFile] = {}
+        self._pushed = Pushed()
+        self._directories: dict[int, _Directory] = {}
+        self._handles = count(1)
+        self._file = _attributes(owner, stat.S_IFREG | 0o666)
+        self._directory = _attributes(owner, stat.S_IFDIR | 0o777)
+
+    def init(self) -> None:
+        self._ready()
+
+    # Names and attributes
+
+    @guarded
+    async def lookup(
+        self, parent_inode: int, name: bytes, ctx: RequestContext
+    ) -> pyfuse3.EntryAttributes:
+        node, lasting = await self._ask(self._tree.lookup, parent_inode, name)
+        if node is None:
+            if not lasting:
+                raise FUSEError(errno.ENOENT)
+            return self._nothing()
+        self._tree.hold(node.inode)
+        for surplus in self._tree.surplus():
+            pyfuse3.invalidate_entry_async(pyfuse3.ROOT_INODE, surplus.encode(), ignore_enoent=True)
+        return self._entry(node, lasting)
+
+    @guarded
+    async def getattr(self, inode: int, ctx: RequestContext) -> pyfuse3.EntryAttributes:
+        node, lasting = await self._ask(self._tree.attributes, inode)
+        if node is None:
+            raise FUSEError(errno.ESTALE)
+        return self._entry(node, lasting)
+
+    async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
+        self.requests["forget"] += 1
+        for inode, told in inode_list:
+            if is_constant(inode):
+                self._pushed.discard(inode)
+            else:
+                self._tree.release(inode, told)
+
+    def _entry(self, node: Node, lasting: bool) -> pyfuse3.EntryAttributes:
+        """Good until the next call: pyfuse3 copies it at once."""
+        inode, size, modified, changed = node
+        entry = self._directory if is_directory(inode) else self._file
+        entry.st_ino = inode
+        entry.st_size = size
+        entry.st_blocks = (size + 511) >> 9
+        entry.st_atime_ns = entry.st_mtime_ns = modified * 1000
+        entry.st_ctime_ns = changed * 1000
+        entry.entry_timeout = LASTING if lasting else BRIEF
+        entry.attr_timeout = LASTING if lasting or is_constant(inode) else BRIEF
+        return entry
+
+    def _nothing(self) -> pyfuse3.EntryAttributes:
+        """A name that never will be: the kernel remembers that only of a reply without inode."""
+        entry = pyfuse3.EntryAttributes()
+        entry.entry_timeout = LASTING
+        return entry
+
+    # Directories
+
+    @guarded
+    async def opendir(self, inode: int, ctx: RequestContext) -> int:
+        handle = next(self._handles)
+        self._directories[handle] = _Directory(inode)
+        return handle
+
+    @guarded
+    async def readdir(self, fh: int, start_id: int, token: ReaddirToken) -> None:
+        directory = self._directories[fh]
+        if directory.opened is None or start_id == 0:
+            directory.opened = await self._ask(self._tree.open, directory.inode)
+        names = directory.opened.listing.names
+        with self._tree.rows(directory.opened, start_id) as rows:
+            for position, node, lasting in rows:
+                entry = self._entry(node, lasting)
+                if not pyfuse3.readdir_reply(token, names[position], entry, position + 1):
+                    self._tree.release(node.inode, 0)
+                    return
+                self._tree.hold(node.inode)
+
+    @guarded
+    async def releasedir(self, fh: int) -> None:
+        del self._directories[fh]
+
+    # Files
+
+    @guarded
+    async def open(self, inode: int, flags: int, ctx: RequestContext) -> pyfuse3.FileInfo:
+        if flags & os.O_ACCMODE != os.O_RDONLY:
+            raise FUSEError(errno.EROFS)
+        file = self._files.get(inode)
+        if file is None:
+            file = self._files[inode] = OpenFile()
+        file.opens += 1
+        constant = is_constant(inode)
+        if not constant or (file.opens == 1 and inode not in self._pushed):
+            try:
+                file.content = await self._ask(self._tree.content, inode)
+                if constant:
+                    await self._push(inode, file)
+            except BaseException:
+                self._close(inode)
+                raise
+        return pyfuse3.FileInfo(fh=inode, keep_cache=constant)
+
+    async def _push(self, inode: int, file: OpenFile) -> None:
+        """Gives the kernel a file's content, if that is small: then it need not ask for it.
+
+        Not if it was opened again meanwhile: requests to read it may be waiting then, they hold the
+        pages that this would wait for, and it is we who should answer them.
+        """
+        content = file.content
+        if isinstance(content, Blob):
+            if content.location.size > PUSHED:
+                return
+            content = await self._contents.whole(content)
+        if content and file.opens == 1:
+            try:
+                pyfuse3.notify_store(inode, 0, content)
+            except OSError as error:  # then it will ask
+                log.debug("could not push inode %d: %s", inode, error)
+                return
+            self._pushed.add(inode)
+
+    @guarded
+    async def read(self, fh: int, off: int, size: int) -> bytes:
+        file = self._files[fh]
+        if file.content is None:
+            file.content = await self._ask(self._tree.content, fh)
+        content = file.content
+        if isinstance(content, Blob):
+            if content.location.size > PUSHED:
+                return await self._contents.part(content.digest, off, size)
+            content = await self._contents.whole(content)
+        return content[off : off + size]
+
+    @guarded
+    async def release(self, fh: int) -> None:
+        self._close(fh)
+
+    def _close(self, inode: int) -> None:
+        file = self._files[inode]
+        file.opens -= 1
+        if not file.opens:
+            del self._files[inode]
+
+    # The whole
+
+    @guarded
+    async def statfs(self, ctx: RequestContext) -> StatvfsData:
+        used, items = await self.workers.run(self._tree.usage)
+        data = StatvfsData()
+        data.f_bsize = data.f_frsize = 4096
+        data.f_blocks = -(-used // 4096)
+        data.f_files = items
+        data.f_namemax = 255
+        return data
+
+    async def _ask(self, question: Callable[..., Result], *arguments: object) -> Result:
+        """Asks the tree: at once, or in a thread if that takes long."""
+        try:
+            return question(*arguments)
+        except Slow:
+            return await self.workers.run(partial(question, *arguments, patient=True))
+
+
+class _Directory:
+    """An open directory: a program that reads on gets what was there when it began."""
+
+    __slots__ = ("inode", "opened")
+
+    def __init__(self, inode: int) -> None:
+        self.inode = inode
+        self.opened: OpenDirectory | None = None
+
+
+def _attributes(owner: Owner, mode: int) -> pyfuse3.EntryAttributes:
+    entry = pyfuse3.EntryAttributes()
+    entry.st_mode = mode & ~owner.umask
+    entry.st_uid = owner.uid
+    entry.st_gid = owner.gid
+    # A directory's 1 tells find(1) that it can't know from it how many directories there are.
+    entry.st_nlink = 1
+    return entry

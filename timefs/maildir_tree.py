@@ -1,0 +1,187 @@
+"""`.maildir`: the accounts of a view, each as a Maildir++ tree. Its names are in `timefs.maildir`.
+
+    .maildir/ACCOUNT/cur/ID.timefs:2,S       the inbox: the account's folder INBOX
+    .maildir/ACCOUNT/.Work.2024/cur/...      the folder Work/2024
+    .maildir/ACCOUNT/dovecot-keywords        what the letters a to z mean in the inbox
+
+The messages are the same files as in the account's folders, so their pages are cached once. `new`
+and `tmp` are empty: nothing is delivered here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from engine.model import ROOT, Entry, Kind
+from engine.sources.maildir_names import format_keywords
+from timefs.inodes import Place
+from timefs.listing import Listing, Node
+from timefs.maildir import INBOX, directory_name, keywords_of, message_name
+from timefs.places import (
+    Directory,
+    Document,
+    Lists,
+    Slow,
+    container,
+    directory,
+    item_node,
+    last_change,
+    refuse_long,
+)
+from timefs.views import Moment
+
+KEYWORDS = b"dovecot-keywords"
+MARK = b"maildirfolder"
+_EMPTY = Listing([])
+
+
+class MaildirsDirectory(Directory):
+    """`.maildir`: the accounts."""
+
+    def lookup(self, moment: Moment, item: int, name: bytes) -> Node | None:
+        try:
+            entry = moment.reader.lookup(ROOT, name.decode(), moment.sequence)
+        except UnicodeDecodeError:
+            return None
+        return directory(Place.MAILDIR, entry.item) if entry else None
+
+    def listing(self, moment: Moment, item: int) -> Listing:
+        return Listing(
+            (entry.version.name.encode(), directory(Place.MAILDIR, entry.item))
+            for entry in self.lists.containers(moment.reader, ROOT, moment.sequence)
+        )
+
+    def changed(self, moment: Moment, item: int) -> int:
+        return last_change(moment, ROOT, moment.time)
+
+
+class MaildirDirectory(Directory):
+    """A folder, or an account: its inbox and all other folders."""
+
+    def lookup(self, moment: Moment, item: int, name: bytes) -> Node | None:
+        for known, node in _parts(item):
+            if name == known:
+                return node
+        return self.listing(moment, item).find(name)
+
+    def listing(self, moment: Moment, item: int) -> Listing:
+        _messages(self.lists, moment, item)  # the size of the keywords will be asked for
+        if container(moment, item).kind == Kind.ACCOUNT:
+            key = (Place.MAILDIR, item, moment.sequence)
+            return self.lists.listing(key, lambda: self._build(moment, item))
+        return Listing([*_parts(item), (MARK, directory(Place.MARK, item))])
+
+    def changed(self, moment: Moment, item: int) -> int:
+        return last_change(moment, item, container(moment, item).since)
+
+    def _build(self, moment: Moment, account: int) -> Listing:
+        if not moment.patient:
+            raise Slow
+        folders = [
+            (directory_name(path, entry.item), directory(Place.MAILDIR, entry.item))
+            for path, entry in self._folders(moment, account, ())
+            if path != (INBOX,)
+        ]
+        return Listing([*_parts(account), *folders])
+
+    def _folders(
+        self, moment: Moment, item: int, path: tuple[str, ...]
+    ) -> Iterator[tuple[tuple[str, ...], Entry]]:
+        """All folders below a container, with their paths."""
+        for entry in self.lists.containers(moment.reader, item, moment.sequence):
+            below = (*path, entry.version.name)
+            yield below, entry
+            yield from self._folders(moment, entry.item, below)
+
+
+class MessagesDirectory(Directory):
+    """`cur`: the messages."""
+
+    def lookup(self, moment: Moment, item: int, name: bytes) -> Node | None:
+        return self.listing(moment, item).find(name)
+
+    def listing(self, moment: Moment, item: int) -> Listing:
+        return _messages(self.lists, moment, item)
+
+    def changed(self, moment: Moment, item: int) -> int:
+        return _messages_changed(moment, item)
+
+
+class EmptyDirectory(Directory):
+    """`new` and `tmp`."""
+
+    def lookup(self, moment: Moment, item: int, name: bytes) -> Node | None:
+        return None
+
+    def listing(self, moment: Moment, item: int) -> Listing:
+        return _EMPTY
+
+    def changed(self, moment: Moment, item: int) -> int:
+        return container(moment, item).since
+
+
+class KeywordsDocument(Document):
+    """`dovecot-keywords`: which keyword each letter means."""
+
+    def content(self, moment: Moment, item: int) -> bytes:
+        return format_keywords(_messages(self.lists, moment, item).keywords)
+
+    def changed(self, moment: Moment, item: int) -> int:
+        return _messages_changed(moment, item)
+
+
+class MarkDocument(Document):
+    """`maildirfolder`: empty."""
+
+    def content(self, moment: Moment, item: int) -> bytes:
+        return b""
+
+    def changed(self, moment: Moment, item: int) -> int:
+        return container(moment, item).since
+
+
+def _parts(item: int) -> list[tuple[bytes, Node]]:
+    """What every Maildir has."""
+    return [
+        (b"cur", directory(Place.CUR, item)),
+        (b"new", directory(Place.NEW, item)),
+        (b"tmp", directory(Place.TMP, item)),
+        (KEYWORDS, directory(Place.KEYWORDS, item)),
+    ]
+
+
+def _messages(lists: Lists, moment: Moment, item: int) -> Listing:
+    """The messages of a Maildir, and its keywords."""
+    reader, sequence = moment.reader, moment.sequence
+    folder = _folder(moment, item)
+    if folder is None:
+        return _EMPTY
+
+    def build() -> Listing:
+        refuse_long(moment, folder)
+        messages = [
+            (entry.item, entry.version.flags, item_node(entry))
+            for entry in reader.entries(folder, sequence)
+            if entry.version.kind == Kind.MESSAGE
+        ]
+        keywords = keywords_of(flags for _, flags, _ in messages)
+        return Listing(
+            ((message_name(item, flags, keywords), node) for item, flags, node in messages),
+            keywords=keywords,
+        )
+
+    return lists.listing((Place.CUR, folder, reader.folder_state(folder, sequence)), build)
+
+
+def _folder(moment: Moment, item: int) -> int | None:
+    """The folder whose messages a Maildir holds: of an account its inbox, if it has one."""
+    if container(moment, item).kind == Kind.FOLDER:
+        return item
+    inbox = moment.reader.lookup(item, INBOX, moment.sequence)
+    return inbox.item if inbox and inbox.version.container else None
+
+
+def _messages_changed(moment: Moment, item: int) -> int:
+    folder = _folder(moment, item)
+    created = container(moment, item).since
+    return created if folder is None else last_change(moment, folder, created)

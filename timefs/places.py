@@ -1,0 +1,147 @@
+"""What all directories and files of a view have in common, and the lists that they share.
+
+`timefs.folders` and `timefs.maildir_tree` say what there is; `timefs.tree` puts it together. All of
+it reads the journal through the reader of a moment, and nothing here knows of FUSE.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from engine.journal.reader import Reader
+from engine.model import Entry, Kind, Version
+from timefs.documents import account_json
+from timefs.inodes import Place, Tag, constant_inode, local_inode
+from timefs.listing import Cache, Listing, Node
+from timefs.views import Moment
+
+LISTED = 50_000
+"""Entries of listings that are kept, of about 200 bytes each."""
+
+CONTAINERS = 8_000
+"""Containers that are kept, of about 1000 bytes each."""
+
+QUICK = 2_000
+"""A folder with more entries takes more than some milliseconds to list."""
+
+
+class Slow(Exception):
+    """The answer takes long, and the moment isn't patient: ask again in a thread."""
+
+
+class Gone(Exception):
+    """What the inode stood for isn't there any more."""
+
+
+class Shown:
+    """A directory or file that belongs to a view. Never changed; any thread may use it."""
+
+    def __init__(self, lists: Lists) -> None:
+        self.lists = lists
+
+    def size(self, moment: Moment, item: int) -> int:
+        """In bytes. A directory has none."""
+        return 0
+
+    def changed(self, moment: Moment, item: int) -> int:
+        """The time of the last change in microseconds. Raises Gone."""
+        raise NotImplementedError
+
+
+class Directory(Shown):
+    """A directory. In its listing and lookups, slot 0 stands for that of the moment."""
+
+    def lookup(self, moment: Moment, item: int, name: bytes) -> Node | None:
+        """What has that name; None where nothing does. Raises Slow."""
+        raise NotImplementedError
+
+    def listing(self, moment: Moment, item: int) -> Listing:
+        """What the directory lists. Raises Slow."""
+        raise NotImplementedError
+
+
+class Document(Shown):
+    """A file that no source has."""
+
+    def size(self, moment: Moment, item: int) -> int:
+        return len(self.content(moment, item))
+
+    def content(self, moment: Moment, item: int) -> bytes:
+        """Its content. Raises Slow, Gone."""
+        raise NotImplementedError
+
+
+def directory(place: Place, item: int) -> Node:
+    """A directory or document of the moment's slot."""
+    return Node(local_inode(0, place, item))
+
+
+def item_node(entry: Entry) -> Node:
+    """A living item in its folder."""
+    item, _, version = entry
+    if version.container:
+        return directory(Place.FOLDER, item)
+    return file_node(Tag.ITEM, item, version, version.since)
+
+
+def file_node(tag: Tag, item: int, version: Version, changed: int) -> Node:
+    """A file with the content of a version, which has a digest."""
+    inode = constant_inode(tag, item, version.edition)
+    return Node(inode, version.size, version.date, changed)
+
+
+def account_node(item: int, version: Version) -> Node:
+    """`account.json` of a version of an account."""
+    size = len(account_json(item, version))
+    inode = constant_inode(Tag.ACCOUNT, item, version.edition)
+    return Node(inode, size, version.since, version.since)
+
+
+def container(moment: Moment, item: int) -> Version:
+    """A folder that is alive, or an account as it last was. Raises Gone for all others."""
+    recorded = moment.reader.recorded(item, moment.sequence)
+    if recorded is None:
+        raise Gone
+    version = recorded.version or moment.reader.version_before(item, recorded.sequence)
+    if not version.container or (recorded.version is None and version.kind == Kind.FOLDER):
+        raise Gone
+    return version
+
+
+def refuse_long(moment: Moment, folder: int) -> None:
+    """Raises Slow if it takes long to list a folder. Judged by what it is now: what it was at the
+    moment costs something like that, too."""
+    if not moment.patient and moment.reader.folder_stats(folder).entries > QUICK:
+        raise Slow
+
+
+def last_change(moment: Moment, folder: int, otherwise: int) -> int:
+    """The time of the last change of a folder's entries; `otherwise` where there was none."""
+    state = moment.reader.folder_state(folder, moment.sequence)
+    return moment.reader.time_of(state) if state else otherwise
+
+
+class Lists:
+    """Lists that were built, shared by all views that show the same."""
+
+    def __init__(self) -> None:
+        self._listings: Cache[Listing] = Cache(LISTED)
+        self._containers: Cache[Sequence[Entry]] = Cache(CONTAINERS)
+
+    def listing(self, key: tuple[Place, int, int], build: Callable[[], Listing]) -> Listing:
+        """The listing that `key` names for ever: place, item, and a state or sequence. It is built
+        if it isn't at hand."""
+        listing = self._listings.get(key)
+        if listing is None:
+            listing = build()
+            self._listings.put(key, listing)
+        return listing
+
+    def containers(self, reader: Reader, folder: int, sequence: int) -> Sequence[Entry]:
+        """As `Reader.containers`. May take long."""
+        key = (folder, reader.folder_state(folder, sequence))
+        found = self._containers.get(key)
+        if found is None:
+            found = reader.containers(folder, sequence)
+            self._containers.put(key, found)
+        return found

@@ -1,0 +1,291 @@
+"""What is where in the mount: inodes and names to nodes, listings and contents.
+
+The front of all that can be looked at, without FUSE: the handlers ask here, and so can a test. Each
+call is one short read of the journal; none waits for a disk. A call that would take long raises
+Slow, unless it says that it is `patient`: then it belongs in a thread.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import tzinfo
+from typing import NamedTuple
+
+from engine.backup import Backup
+from engine.blobs import Location, decode_location
+from engine.errors import BlobDamaged, BlobMissing, UsageError
+from engine.journal.reader import Reader
+from engine.model import ROOT, Version, item_id
+from timefs import documents
+from timefs.folders import DeletedDirectory, FolderDirectory, PrehistoryDocument, TopDirectory
+from timefs.inodes import Place, Tag, is_constant, local_inode, split_constant, split_local
+from timefs.listing import Listing, Node
+from timefs.maildir_tree import (
+    EmptyDirectory,
+    KeywordsDocument,
+    MaildirDirectory,
+    MaildirsDirectory,
+    MarkDocument,
+    MessagesDirectory,
+)
+from timefs.places import Directory, Document, Gone, Lists, Shown, account_node, file_node
+from timefs.root import GuideDocument, RootDirectory
+from timefs.views import Moment, View, Views
+
+MOUNT_POINT = 0
+"""The slot of the mount point itself."""
+
+ROOT_INODE = local_inode(MOUNT_POINT, Place.TOP, ROOT)
+"""The mount point's inode, 1 as FUSE wants it."""
+
+
+class Found(NamedTuple):
+    """What is there, and for how long that holds."""
+
+    node: Node | None
+    """None: nothing has that name."""
+    lasting: bool
+    """Whether the name can't come to mean anything else."""
+
+
+class Blob(NamedTuple):
+    """Content in the backup."""
+
+    digest: bytes
+    location: Location
+
+
+class Row(NamedTuple):
+    """An entry of a directory."""
+
+    position: int
+    """Its index in the listing."""
+    node: Node
+    lasting: bool
+
+
+class OpenDirectory(NamedTuple):
+    """What a directory listed when it was opened."""
+
+    moment: Moment
+    """Its reader is closed."""
+    listing: Listing
+
+
+class Tree:
+    """What a mount shows.
+
+    What is inside a view may be asked for in any thread. The mount's root, and what the kernel
+    knows of it, are for one thread.
+    """
+
+    def __init__(self, backup: Backup, zone: tzinfo, at: str | None = None) -> None:
+        """`at` names the view that is at the mount point itself; None: the mount point has all
+        views. Raises UsageError if the name means nothing or hasn't come yet."""
+        self._backup = backup
+        self._views = Views(zone, backup.clock)
+        self._at = None if at is None else self._base(at)
+        lists = Lists()
+        self._shown: dict[Place, Shown] = {
+            Place.TOP: TopDirectory(lists),
+            Place.FOLDER: FolderDirectory(lists),
+            Place.DELETED: DeletedDirectory(lists),
+            Place.MAILDIRS: MaildirsDirectory(lists),
+            Place.MAILDIR: MaildirDirectory(lists),
+            Place.CUR: MessagesDirectory(lists),
+            Place.NEW: EmptyDirectory(lists),
+            Place.TMP: EmptyDirectory(lists),
+            Place.README: PrehistoryDocument(lists, zone),
+            Place.KEYWORDS: KeywordsDocument(lists),
+            Place.MARK: MarkDocument(lists),
+        }
+        created = backup.identity.created
+        self._root: dict[Place, Shown] = {
+            Place.TOP: RootDirectory(lists, self._views, created),
+            Place.README: GuideDocument(lists, documents.readme(zone), created),
+        }
+
+    def _base(self, name: str) -> View:
+        view = self._views.parse(name)
+        if view is None:
+            raise UsageError(
+                f"{name!r} is no time: use 'latest', or a form like 2024-05-01T10:00 or 2d-ago"
+            )
+        with self._backup.reader() as reader:
+            if not self._views.has_come(view, reader):
+                raise UsageError(f"{name!r} is in the future: nothing can be shown of it yet")
+        return view
+
+    # What is there
+
+    def lookup(self, parent: int, name: bytes, *, patient: bool = False) -> Found:
+        """What a directory has under a name. Raises Slow, Gone."""
+        with self._moment(parent, patient) as moment:
+            place, item = self._directory(moment, parent)
+            node = place.lookup(moment, item, name)
+            return Found(None, moment.lasting) if node is None else self._complete(moment, node)
+
+    def attributes(self, inode: int, *, patient: bool = False) -> Found:
+        """What there is to know of an inode. Raises Slow, Gone."""
+        if is_constant(inode):
+            with self._backup.reader() as reader:
+                return Found(_constant_node(reader, inode), True)
+        with self._moment(inode, patient) as moment:
+            return self._complete(moment, Node(inode))
+
+    def open(self, inode: int, *, patient: bool = False) -> OpenDirectory:
+        """What a directory lists. Raises Slow, Gone."""
+        with self._moment(inode, patient) as moment:
+            place, item = self._directory(moment, inode)
+            return OpenDirectory(moment, place.listing(moment, item))
+
+    @contextmanager
+    def rows(self, opened: OpenDirectory, start: int) -> Iterator[Iterator[Row]]:
+        """The entries of an open directory from an index on. What is gone since it was opened is
+        left out."""
+        with self._backup.reader() as reader:
+            moment = opened.moment._replace(reader=reader, patient=True)
+            yield self._rows(moment, opened.listing, start)
+
+    def content(self, inode: int, *, patient: bool = False) -> bytes | Blob:
+        """What a file contains. Raises Slow, Gone, BlobMissing."""
+        if is_constant(inode):
+            with self._backup.reader() as reader:
+                return _constant_content(reader, inode)
+        with self._moment(inode, patient) as moment:
+            _, place, item = split_local(inode)
+            shown = self._shown_in(moment.slot).get(place)
+            if not isinstance(shown, Document):
+                raise IsADirectoryError(errno.EISDIR, "is a directory")
+            return shown.content(moment, item)
+
+    def usage(self) -> tuple[int, int]:
+        """Bytes of content in packs, and how many items there are or were."""
+        with self._backup.reader() as reader:
+            return reader.stored_bytes(), reader.state().next_item
+
+    # What the kernel knows
+
+    def hold(self, inode: int) -> None:
+        """The kernel was told of an inode once more."""
+        slot = _slot(inode)
+        if slot != MOUNT_POINT:
+            self._views.hold(slot)
+
+    def release(self, inode: int, count: int) -> None:
+        """The kernel has forgotten `count` tellings of an inode. After a lookup that it was not
+        told of, 0."""
+        slot = _slot(inode)
+        if slot != MOUNT_POINT:
+            self._views.release(slot, count)
+
+    def surplus(self) -> list[str]:
+        """Names at the mount's root that the kernel should forget."""
+        return self._views.surplus()
+
+    # How
+
+    @contextmanager
+    def _moment(self, inode: int, patient: bool) -> Iterator[Moment]:
+        with self._backup.reader() as reader:
+            yield self._moment_of(reader, _slot(inode), patient)
+
+    def _moment_of(self, reader: Reader, slot: int, patient: bool) -> Moment:
+        if slot == MOUNT_POINT and self._at is None:
+            return Moment(reader, slot, reader.last_sequence(), reader.horizon(), False, patient)
+        try:
+            view = self._at if slot == MOUNT_POINT and self._at else self._views.view(slot)
+        except KeyError:
+            raise Gone from None
+        return self._views.moment(view, reader, slot, patient)
+
+    def _shown_in(self, slot: int) -> dict[Place, Shown]:
+        return self._root if slot == MOUNT_POINT and self._at is None else self._shown
+
+    def _directory(self, moment: Moment, inode: int) -> tuple[Directory, int]:
+        _, place, item = split_local(inode)
+        shown = self._shown_in(moment.slot).get(place)
+        if not isinstance(shown, Directory):
+            raise NotADirectoryError(errno.ENOTDIR, "is no directory")
+        return shown, item
+
+    def _complete(self, moment: Moment, node: Node) -> Found:
+        """A node as a directory's listing or lookup gave it, with all its attributes."""
+        if is_constant(node.inode):
+            return Found(node, moment.lasting)
+        slot, place, item = split_local(node.inode)
+        if slot not in (MOUNT_POINT, moment.slot):
+            moment = self._moment_of(moment.reader, slot, moment.patient)
+        shown = self._shown_in(moment.slot).get(place)
+        if shown is None:
+            raise Gone
+        size, time = shown.size(moment, item), shown.changed(moment, item)
+        inode = local_inode(moment.slot, place, item)
+        return Found(Node(inode, size, time, time), moment.lasting)
+
+    def _rows(self, moment: Moment, listing: Listing, start: int) -> Iterator[Row]:
+        for index in range(start, len(listing)):
+            node = listing.node(index)
+            if is_constant(node.inode):
+                yield Row(index, node, moment.lasting)
+                continue
+            try:
+                found = self._show(moment, node, listing.names[index])
+            except Gone:
+                continue
+            if found.node is not None:
+                yield Row(index, found.node, found.lasting)
+
+    def _show(self, moment: Moment, node: Node, name: bytes) -> Found:
+        """An entry of a listing. One without inode is a view that may have no slot yet."""
+        if node.inode:
+            return self._complete(moment, node)
+        place, item = self._directory(moment, ROOT_INODE)
+        view = place.lookup(moment, item, name)
+        return Found(None, False) if view is None else self._complete(moment, view)
+
+
+def _slot(inode: int) -> int:
+    return MOUNT_POINT if is_constant(inode) else split_local(inode).slot
+
+
+def _constant_version(reader: Reader, item: int, edition: int) -> tuple[Version, int]:
+    """The version with that content, and when it was deleted, or 0."""
+    recorded = reader.edition(item, edition)
+    if recorded is None:
+        raise Gone
+    if recorded.version is not None:
+        return recorded.version, 0
+    return reader.version_before(item, recorded.sequence), reader.time_of(recorded.sequence)
+
+
+def _constant_node(reader: Reader, inode: int) -> Node:
+    tag, item, edition = split_constant(inode)
+    version, deleted = _constant_version(reader, item, edition)
+    if tag is Tag.ACCOUNT:
+        return account_node(item, version)
+    return file_node(tag, item, version, deleted if tag is Tag.DELETED else version.since)
+
+
+def _constant_content(reader: Reader, inode: int) -> bytes | Blob:
+    tag, item, edition = split_constant(inode)
+    version, _ = _constant_version(reader, item, edition)
+    if tag is Tag.ACCOUNT:
+        return documents.account_json(item, version)
+    if not version.digest:
+        return b""
+    row = reader.blob(version.digest)
+    if row is None:
+        raise BlobMissing(
+            f"blob {version.digest.hex()} of item {item_id(item)}: not in the index: run 'engine "
+            "check'"
+        )
+    location = decode_location(row)
+    if location.size != version.size:
+        raise BlobDamaged(
+            f"blob {version.digest.hex()} of item {item_id(item)}: has {location.size} bytes, not "
+            f"{version.size}: run 'engine check'"
+        )
+    return Blob(version.digest, location)

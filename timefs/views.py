@@ -1,0 +1,188 @@
+"""Views: what a top-level name means, now and in the journal, and the slots that names take.
+
+A name is `latest`, or anything that `engine.timestamps` can parse. Not for what is inside a view:
+that is `timefs.tree`.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections import OrderedDict
+from datetime import tzinfo
+from itertools import islice
+from typing import NamedTuple
+
+from engine.clock import Clock
+from engine.journal.reader import Reader
+from engine.timestamps import format_listed, listed_second, parse
+from timefs.inodes import SLOTS
+
+LATEST = "latest"
+
+MAX_VIEWS = 4096
+"""With more names than this in its memory, the kernel is asked to forget some. Scripts that walk
+through time would take all slots otherwise: the kernel forgets only when memory gets scarce."""
+
+
+_AT_ONCE = 2
+"""More than one, so that names become fewer while new ones are looked up."""
+
+
+class Moment(NamedTuple):
+    """A view as one reader sees it: all that is asked of a directory is asked at a moment."""
+
+    reader: Reader
+    slot: int
+    sequence: int
+    time: int
+    """The instant in microseconds; of `latest` the horizon."""
+    lasting: bool
+    """Whether what it shows can't change any more, so that the kernel may remember it."""
+    patient: bool
+    """Whether whoever asks can wait: see `timefs.tree.Slow`."""
+
+
+class View:
+    """What a top-level name means."""
+
+    def __init__(self, name: str, time: int | None) -> None:
+        """`time` is None where the name moves with the clock or the journal."""
+        self.name = name
+        self._time = time
+        self._sequence = -1  # known once the instant is past
+
+    def moment(self, reader: Reader, slot: int, patient: bool, zone: tzinfo, now: int) -> Moment:
+        """The view at the time `now`."""
+        if self._sequence >= 0 and self._time is not None:
+            return Moment(reader, slot, self._sequence, self._time, True, patient)
+        horizon = reader.horizon()
+        if self.name == LATEST:
+            return Moment(reader, slot, reader.last_sequence(), horizon, False, patient)
+        time = self.time(zone, now)
+        sequence = reader.sequence_at(time)
+        lasting = self._time is not None and time <= horizon
+        if lasting:
+            self._sequence = sequence
+        return Moment(reader, slot, sequence, time, lasting, patient)
+
+    def time(self, zone: tzinfo, now: int) -> int:
+        """The instant that is meant at the time `now`; of `latest` that time itself."""
+        if self._time is not None:
+            return self._time
+        if self.name == LATEST:
+            return now
+        instant = parse(self.name, zone, now)
+        if instant is None:
+            raise ValueError(f"{self.name!r} has no meaning any more")
+        return instant.time
+
+
+class Views:
+    """The names that resolve, and those that the kernel knows, each with a slot of its own.
+
+    Different spellings of one instant are different names.
+    """
+
+    def __init__(self, zone: tzinfo, clock: Clock) -> None:
+        self._zone = zone
+        self._clock = clock
+        self._names: OrderedDict[str, int] = OrderedDict()
+        self._taken: dict[int, _Taken] = {}
+        self._free: list[int] = []
+        self._fresh = 1
+        self._listed: list[tuple[int, str]] = []
+        self._scanned = 0
+
+    def parse(self, name: str) -> View | None:
+        """What the name means; None if it means nothing. Whether its time has come is another
+        question: `has_come`."""
+        if name == LATEST:
+            return View(name, None)
+        instant = parse(name, self._zone, self._clock.now())
+        return View(name, None if instant.relative else instant.time) if instant else None
+
+    def has_come(self, view: View, reader: Reader) -> bool:
+        """Whether the view's time isn't in the future, by the clock or by the journal."""
+        now = self._clock.now()
+        time = view.time(self._zone, now)
+        return time <= now or time <= reader.horizon()
+
+    def moment(self, view: View, reader: Reader, slot: int, patient: bool) -> Moment:
+        """The view now."""
+        return view.moment(reader, slot, patient, self._zone, self._clock.now())
+
+    def listed(self, reader: Reader) -> list[str]:
+        """The names that are listed, oldest first: `latest`, and for each completed smart scan the
+        first whole second at or after its end, if that has come."""
+        for scan in reader.scans(self._scanned):
+            self._scanned = scan.end + 1
+            if scan.complete:
+                second = listed_second(scan.end)
+                self._listed.append((second, format_listed(second, self._zone)))
+        present = max(self._clock.now(), reader.horizon())
+        return [*dict.fromkeys(name for second, name in self._listed if second <= present), LATEST]
+
+    # Slots
+
+    def assign(self, view: View) -> int:
+        """The slot of the view's name, a new one if it has none. It lasts until the kernel forgets
+        the last inode in it. Raises OSError (ENFILE) if all are taken."""
+        slot = self._names.get(view.name)
+        if slot is None:
+            if self._free:
+                slot = self._free.pop()
+            elif self._fresh < SLOTS:
+                slot = self._fresh
+                self._fresh += 1
+            else:
+                raise OSError(errno.ENFILE, "the kernel holds too many views")
+            self._names[view.name] = slot
+            self._taken[slot] = _Taken(view)
+        self._names.move_to_end(view.name)
+        return slot
+
+    def known(self, name: str) -> View | None:
+        """The view of a name that has a slot."""
+        slot = self._names.get(name)
+        return None if slot is None else self._taken[slot].view
+
+    def view(self, slot: int) -> View:
+        """The view of a slot that is taken. Raises KeyError for one that isn't."""
+        return self._taken[slot].view
+
+    def hold(self, slot: int) -> None:
+        """The kernel was told of an inode in the slot."""
+        self._taken[slot].inodes += 1
+
+    def release(self, slot: int, count: int) -> None:
+        """The kernel has forgotten `count` such tellings; 0 frees a slot of which it was told
+        nothing."""
+        taken = self._taken.get(slot)
+        if taken is not None:
+            taken.inodes -= count
+            if taken.inodes <= 0:
+                del self._taken[slot]
+                del self._names[taken.view.name]
+                self._free.append(slot)
+
+    def surplus(self, limit: int = MAX_VIEWS) -> list[str]:
+        """Names that the kernel should forget, the least recently looked up first.
+
+        Only a few at a time, and each of them only again when all others have been named: the
+        kernel may take a while, and can't forget what is in use.
+        """
+        excess = max(len(self._names) - limit, 0)
+        names = list(islice(self._names, min(excess, _AT_ONCE)))
+        for name in names:
+            self._names.move_to_end(name)
+        return names
+
+
+class _Taken:
+    """A slot that is taken."""
+
+    __slots__ = ("inodes", "view")
+
+    def __init__(self, view: View) -> None:
+        self.view = view
+        self.inodes = 0
