@@ -21,9 +21,9 @@ from engine.blobs import BlobStore, DirectoryVolume, Location, PackWriter, decod
 from engine.clock import Clock, SystemClock
 from engine.errors import BackupUnusable, BlobMissing, UsageError
 from engine.journal.environment import FORMAT, Environment
+from engine.journal.journal import Journal
 from engine.journal.reader import Reader
 from engine.journal.records import Identity, State, pack, seal
-from engine.journal.writer import Journal
 
 DEFAULT_PATH = Path("/var/lib/timefs")
 

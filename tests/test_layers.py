@@ -21,8 +21,9 @@ FLOORS = (
         "engine.place",
     ),
     ("engine.journal", "engine.blobs", "engine.sources"),
-    ("engine.backup",),
-    ("engine.scan", "engine.check", "engine.search"),
+    ("engine.backup", "engine.mounts"),
+    ("engine.accounts",),
+    ("engine.scan", "engine.check", "engine.search", "engine.history", "engine.status"),
     ("engine.cli", "timefs"),
 )
 """From the ground up. A package stands for all its modules, unless one is named lower down."""
@@ -37,6 +38,7 @@ PURE = (
     "engine.journal.keys",
     "engine.journal.records",
     "engine.journal.derive",
+    "engine.journal.headers",
     "engine.blobs.pack",
     "engine.blobs.codec",
     "engine.sources.maildir_names",

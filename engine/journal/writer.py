@@ -8,14 +8,12 @@ in the same commit.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import msgspec
 
-from engine.clock import Clock
 from engine.errors import ClockError, Conflict, RecordDamaged
 from engine.journal import derive, headers, timeline
 from engine.journal.environment import Environment, Txn
@@ -33,7 +31,6 @@ from engine.journal.records import (
     AccountState,
     FolderCursor,
     FolderStats,
-    ScanRecord,
     State,
     Transaction,
     pack,
@@ -86,7 +83,7 @@ class Commit:
         self._txn = txn
         self._reader = Reader(environment, txn)
         state = self._reader.state()
-        self._time = _next_time(environment, state, now)
+        self._time = next_time(environment, state, now)
         self.account = account
         self._next_item = state.next_item
         self._first = self._next = state.next_sequence
@@ -347,7 +344,8 @@ class Commit:
                 for key, payload in headers.blocks(edition, run):
                     self._put(self._tables.headers, key, payload)
 
-    def _finish(self) -> None:
+    def finish(self) -> None:
+        """Writes what belongs to all transactions together. The last call."""
         count = self._next - self._first
         last_time = self._time + count - 1
         if count:
@@ -365,58 +363,7 @@ class Commit:
             self._put(self._tables.accounts, item_key(self.account), pack(state_next))
 
 
-class Journal:
-    """An open journal: hands out readers and commits."""
-
-    def __init__(self, environment: Environment, clock: Clock) -> None:
-        self.environment = environment
-        self._clock = clock
-
-    @contextmanager
-    def reader(self) -> Iterator[Reader]:
-        """One moment of the journal, for as long as the block lasts: keep it short."""
-        with self.environment.read() as txn:
-            yield Reader(self.environment, txn)
-
-    @contextmanager
-    def commit(self, account: int = ROOT, revision: int | None = None) -> Iterator[Commit]:
-        """A commit of changes to one account (ROOT: to make a new one, with `create`). Written
-        wholly and durably at the end of the block, or not at all.
-
-        Raises Conflict where the account's revision is not the one that was planned from,
-        ClockError where the journal is ahead of the clock, StorageFull.
-        """
-        with self.environment.write() as txn:
-            commit = Commit(self.environment, txn, account, self._clock.now())
-            if revision is not None:
-                found = Reader(self.environment, txn).account_state(account).revision
-                if found != revision:
-                    raise Conflict(f"account {account} was changed meanwhile")
-            yield commit
-            commit._finish()
-
-    def finish_scan(self, record: ScanRecord, accounts: Iterable[int]) -> ScanRecord:
-        """Records that a scan came to its end, and makes that end the journal's horizon: the
-        instant is past from then on. Returns the record with the end that it was given. Raises
-        ClockError, StorageFull."""
-        with self.environment.write() as txn:
-            tables = self.environment.tables
-            reader = Reader(self.environment, txn)
-            state = reader.state()
-            end = _next_time(self.environment, state, self._clock.now())
-            record = msgspec.structs.replace(record, end=end)
-            key = time_key(end)
-            txn.put(key, seal(key, pack(record)), db=tables.scans)
-            for account in accounts:
-                scanned = msgspec.structs.replace(reader.account_state(account), scanned=end)
-                key = item_key(account)
-                txn.put(key, seal(key, pack(scanned)), db=tables.accounts)
-            state = msgspec.structs.replace(state, last_time=end)
-            txn.put(b"state", seal(b"state", pack(state)), db=tables.meta)
-        return record
-
-
-def _next_time(environment: Environment, state: State, now: int) -> int:
+def next_time(environment: Environment, state: State, now: int) -> int:
     """The time of what is recorded next. Raises ClockError."""
     if state.last_time > now + MAX_AHEAD:
         ahead = (state.last_time - now) // 1_000_000

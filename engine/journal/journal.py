@@ -1,0 +1,68 @@
+"""An open journal: hands out readers, and commits one at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import msgspec
+
+from engine.clock import Clock
+from engine.errors import Conflict
+from engine.journal.environment import Environment
+from engine.journal.keys import item_key, time_key
+from engine.journal.reader import Reader
+from engine.journal.records import ScanRecord, pack, seal
+from engine.journal.writer import Commit, next_time
+from engine.model import ROOT
+
+
+class Journal:
+    """An open journal: hands out readers and commits."""
+
+    def __init__(self, environment: Environment, clock: Clock) -> None:
+        self.environment = environment
+        self._clock = clock
+
+    @contextmanager
+    def reader(self) -> Iterator[Reader]:
+        """One moment of the journal, for as long as the block lasts: keep it short."""
+        with self.environment.read() as txn:
+            yield Reader(self.environment, txn)
+
+    @contextmanager
+    def commit(self, account: int = ROOT, revision: int | None = None) -> Iterator[Commit]:
+        """A commit of changes to one account (ROOT: to make a new one, with `create`). Written
+        wholly and durably at the end of the block, or not at all.
+
+        Raises Conflict where the account's revision is not the one that was planned from,
+        ClockError where the journal is ahead of the clock, StorageFull.
+        """
+        with self.environment.write() as txn:
+            commit = Commit(self.environment, txn, account, self._clock.now())
+            if revision is not None:
+                found = Reader(self.environment, txn).account_state(account).revision
+                if found != revision:
+                    raise Conflict(f"account {account} was changed meanwhile")
+            yield commit
+            commit.finish()
+
+    def finish_scan(self, record: ScanRecord, accounts: Iterable[int]) -> ScanRecord:
+        """Records that a scan came to its end, and makes that end the journal's horizon: the
+        instant is past from then on. Returns the record with the end that it was given. Raises
+        ClockError, StorageFull."""
+        with self.environment.write() as txn:
+            tables = self.environment.tables
+            reader = Reader(self.environment, txn)
+            state = reader.state()
+            end = next_time(self.environment, state, self._clock.now())
+            record = msgspec.structs.replace(record, end=end)
+            key = time_key(end)
+            txn.put(key, seal(key, pack(record)), db=tables.scans)
+            for account in accounts:
+                scanned = msgspec.structs.replace(reader.account_state(account), scanned=end)
+                key = item_key(account)
+                txn.put(key, seal(key, pack(scanned)), db=tables.accounts)
+            state = msgspec.structs.replace(state, last_time=end)
+            txn.put(b"state", seal(b"state", pack(state)), db=tables.meta)
+        return record
