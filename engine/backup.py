@@ -51,10 +51,7 @@ class Backup:
         """
         self.path = path
         self.clock = clock or SystemClock()
-        if not (path / "journal").is_dir():
-            raise BackupUnusable(
-                f"{path}: not a backup path (make one with 'engine init -b {path}')"
-            )
+        _refuse_other(path)
         self.settings = config.load(path / "config.toml")
         environment = Environment(path / "journal", write=write, verify=verify)
         self.identity = environment.identity()
@@ -123,6 +120,18 @@ class Backup:
         self.journal.environment.close()
 
 
+def _refuse_other(path: Path) -> None:
+    """Raises BackupUnusable for what is no backup path, or can't be looked into."""
+    try:
+        if (path / "journal").is_dir():
+            return
+    except PermissionError:
+        raise BackupUnusable(
+            f"{path}: permission denied: run it as the backup's owner or group"
+        ) from None
+    raise BackupUnusable(f"{path}: not a backup path (make one with 'engine init -b {path}')")
+
+
 def create(path: Path, sources: Sequence[str], clock: Clock | None = None) -> None:
     """Makes a new backup path (and its missing parents) for these sources.
 
@@ -161,6 +170,7 @@ def create(path: Path, sources: Sequence[str], clock: Clock | None = None) -> No
 
 def take_over(path: Path) -> None:
     """Makes this machine the owner of a backup path that another one made."""
+    _refuse_other(path)
     environment = Environment(path / "journal", write=True)
     identity = environment.identity()
     record = Identity(identity.format, identity.backup, place.server_id(), identity.created)
