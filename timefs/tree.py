@@ -143,8 +143,7 @@ class Tree:
 
     @contextmanager
     def rows(self, opened: OpenDirectory, start: int) -> Iterator[Iterator[Row]]:
-        """The entries of an open directory from an index on. What is gone since it was opened is
-        left out."""
+        """The entries of an open directory from an index on."""
         with self._backup.reader() as reader:
             moment = opened.moment._replace(reader=reader, patient=True)
             yield self._rows(moment, opened.listing, start)
@@ -205,6 +204,8 @@ class Tree:
         return self._root if slot == MOUNT_POINT and self._at is None else self._shown
 
     def _directory(self, moment: Moment, inode: int) -> tuple[Directory, int]:
+        if is_constant(inode):
+            raise NotADirectoryError(errno.ENOTDIR, "is no directory")
         _, place, item = split_local(inode)
         shown = self._shown_in(moment.slot).get(place)
         if not isinstance(shown, Directory):
@@ -231,10 +232,7 @@ class Tree:
             if is_constant(node.inode):
                 yield Row(index, node, moment.lasting)
                 continue
-            try:
-                found = self._show(moment, node, listing.names[index])
-            except Gone:
-                continue
+            found = self._show(moment, node, listing.names[index])
             if found.node is not None:
                 yield Row(index, found.node, found.lasting)
 
@@ -266,6 +264,8 @@ def _constant_node(reader: Reader, inode: int) -> Node:
     version, deleted = _constant_version(reader, item, edition)
     if tag is Tag.ACCOUNT:
         return account_node(item, version)
+    if tag is Tag.DELETED and not deleted:
+        raise Gone
     return file_node(tag, item, version, deleted if tag is Tag.DELETED else version.since)
 
 

@@ -121,6 +121,8 @@ class Environment:
         file = directory / "data.mdb"
         if not create and not file.is_file():
             raise BackupUnusable(f"{directory.parent}: not a backup path (run 'engine init')")
+        if not create and not file.stat().st_size:  # LMDB would begin a new journal in it
+            raise BackupUnusable(f"{file}: damaged: it is empty; put back a copy of it")
         try:
             self._env = self._open(write=write, create=create)
             try:

@@ -10,11 +10,10 @@ from __future__ import annotations
 import os
 import queue
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Protocol
-
-import trio
 
 from engine.backup import Backup
 from engine.blobs import PackWriter
@@ -155,7 +154,7 @@ class _Scan:
         result.accounts = len(chosen.assignments)
         result.events = [a for a in chosen.assignments if a.event != "known"]
         self._progress.accounts(result.accounts)
-        trio.run(self._work)
+        self._work()
         if self._failures:
             raise self._failures[0]
         for account in chosen.gone:
@@ -233,12 +232,13 @@ class _Scan:
 
     # The work
 
-    async def _work(self) -> None:
+    def _work(self) -> None:
+        """Runs the workers to their end. Nothing here waits for anything but files, so threads do,
+        and the command starts without an event loop."""
         workers = min(self._backup.settings.workers, self._result.accounts)
-        limiter = trio.CapacityLimiter(max(workers, 1))
-        async with trio.open_nursery() as nursery:
-            for _ in range(workers):
-                nursery.start_soon(lambda: trio.to_thread.run_sync(self._worker, limiter=limiter))
+        with ThreadPoolExecutor(max(workers, 1), "scan") as pool:
+            for worker in [pool.submit(self._worker) for _ in range(workers)]:
+                worker.result()
 
     def _worker(self) -> None:
         """Scans accounts until none is left. Runs in a thread, with a blob writer of its own."""
