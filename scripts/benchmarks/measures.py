@@ -1,0 +1,322 @@
+"""What is measured, row by row, and how each is done.
+
+A measure is done once by each program in each round, and gives values for one row or several:
+seconds or bytes. *Cold* means a new mount and the kernel's caches empty, *warm* the same again at
+once; the first scan is done with empty caches, the other scans and mounting with full ones.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from scripts.benchmarks import reading
+from scripts.benchmarks.contenders import PROJECT
+from scripts.benchmarks.machine import Command, Failed, Watch, drop_caches, rss_anon, run
+from scripts.benchmarks.mounts import Mount, mounted
+from scripts.benchmarks.workshop import Prepared, Workshop
+
+PEERS = ("restic", "borg")
+OURS = "timefs"
+CEILING = "ceiling"
+"""Not a program, but what pyfuse3 can do at best: see `ceiling`."""
+
+FEW = 2
+"""Restore points of the repositories that are read from."""
+READ = 4000
+"""How many messages are opened, read and closed."""
+CAPTURES = 20
+"""How many messages a running process captures in one round."""
+
+Values = dict[str, float]
+"""Row -> seconds or bytes."""
+
+
+class Row(NamedTuple):
+    """A line of the table."""
+
+    name: str
+    title: str
+    """May have the slots `{few}` and `{many}` for the numbers of restore points."""
+    unit: str
+    """`s` or `bytes`."""
+    aim: float | None = None
+    """What our median should be at most, as a multiple of the lowest of the others'."""
+    limit: float | None = None
+    """What our median should be at most."""
+    against: tuple[str, ...] = PEERS
+    """What it is compared with."""
+    chart: str = ""
+    """The chart that shows it; none if empty."""
+
+
+class Measure(NamedTuple):
+    """How rows come by their values."""
+
+    rows: tuple[Row, ...]
+    run: Callable[[Workshop, str], Values]
+    """Does it once, for the program of that name. May give values of other rows, too."""
+
+    @property
+    def contenders(self) -> tuple[str, ...]:
+        """Who takes part: the others, then we."""
+        others = dict.fromkeys(name for row in self.rows for name in row.against)
+        return (*others, OURS)
+
+
+def first_scan(workshop: Workshop, name: str) -> Values:
+    """The whole mailbox into an empty repository, and what that takes."""
+    contender = workshop.contenders[name]
+    repository = workshop.scratch(f"first-{name}")
+    run(contender.create(repository, workshop.mailbox))
+    drop_caches()
+    done = run(contender.scan(repository, workshop.mailbox), watch=True)
+    stored = contender.stored(repository)
+    workshop.scratch(f"first-{name}")
+    return {
+        "first-scan": done.seconds,
+        "memory-scan": done.memory,
+        "packs": stored["packs"],
+        "stored": stored["all"],
+        "journal": (stored["all"] - stored["packs"]) / workshop.recipe.messages,
+    }
+
+
+def nothing_new(workshop: Workshop, name: str) -> Values:
+    """A scan that finds nothing, right after one."""
+    repository = workshop.growing(name)
+    return {
+        "nothing-new": run(workshop.contenders[name].scan(repository, workshop.mailbox)).seconds
+    }
+
+
+def capture(workshop: Workshop, name: str) -> Values:
+    """One new message: from its delivery until the command that captures it has ended, and until a
+    running process has it durable. The others can only be run as commands."""
+    repository = workshop.growing(name)
+    workshop.mailbox.deliver(workshop.next_delivery())
+    command = run(workshop.contenders[name].scan(repository, workshop.mailbox)).seconds
+    if name != OURS:
+        return {"capture": command, "capture-running": command}
+    first = workshop.next_delivery(CAPTURES)
+    mailbox = workshop.mailbox
+    argv = [str(repository), str(mailbox.root), str(len(mailbox.folders)), str(first)]
+    done = run(_module("capturing", *argv, str(CAPTURES)), output=True)
+    running = statistics.median(json.loads(done.output))
+    return {"capture": command, "capture-running": running}
+
+
+def mount_few(workshop: Workshop, name: str) -> Values:
+    """From the mount command to the listing of a folder, with few restore points."""
+    return {"mount-few": _first_listing(workshop, name, FEW)}
+
+
+def mount_many(workshop: Workshop, name: str) -> Values:
+    """The same with many restore points; the folder is of the one in the middle."""
+    return {"mount-many": _first_listing(workshop, name, workshop.points)}
+
+
+def find(workshop: Workshop, name: str) -> Values:
+    """All files of a view, by name."""
+    with _cold(workshop, name) as (_, mail):
+        done = run(Command(("find", str(mail), "-type", "f")), output=True)
+    _expect(workshop, name, "files", done.output.count(b"\n"))
+    return {"find": done.seconds}
+
+
+def list_all(workshop: Workshop, name: str) -> Values:
+    """All files of a view, with their attributes. The others have folders that begin with a dot."""
+    with _cold(workshop, name) as (_, mail):
+        done = run(Command(("ls", "-lAR", str(mail))), output=True)
+    _expect(workshop, name, "files", done.output.count(b"\n-"))
+    return {"list": done.seconds}
+
+
+def tar(workshop: Workshop, name: str) -> Values:
+    """All of a view into an archive, twice, and the memory of the mount by then."""
+    command = Command(("bash", "-o", "pipefail", "-c", "tar -cf - . | wc -c"))
+    with (
+        _cold(workshop, name) as (mount, mail),
+        Watch(lambda: rss_anon(mount.process)) as memory,
+    ):
+        cold, warm = (run(command._replace(directory=mail), output=True) for _ in range(2))
+    for done in (cold, warm):
+        _expect(workshop, name, "bytes", int(done.output))
+    return {"tar-cold": cold.seconds, "tar-warm": warm.seconds, "memory-mount": memory.peak}
+
+
+def read(workshop: Workshop, name: str) -> Values:
+    """Open, read and close of messages, twice: seconds a message."""
+    mailbox, program = workshop.mailbox, workshop.reader()
+    sizes: dict[str, dict[str, int]] = {}
+    for folder in mailbox.folders[1:]:  # the inbox has deliveries
+        if sum(map(len, sizes.values())) < READ:
+            sizes[folder] = mailbox.messages(folder)
+    files = [size for folder in sizes.values() for size in folder.values()]
+
+    def once(directories: Sequence[Path]) -> float:
+        done = reading.read(program, directories)
+        if (done.files, done.size) != (len(files), sum(files)):
+            raise Failed(f"{name}: read {done}, and not {len(files)} files of {sum(files)} bytes")
+        return done.seconds / done.files
+
+    if name == CEILING:
+        specification = workshop.scratch("ceiling.json")
+        specification.write_text(json.dumps(sizes))
+        command = _module("ceiling", str(specification), str(workshop.mount))
+        with mounted(command, workshop.mount, stays=True) as mount:
+            drop_caches()
+            directories = [mount.path / folder for folder in sizes]
+            return {"ceiling-cold": once(directories), "ceiling-warm": once(directories)}
+    contender, prepared = workshop.contenders[name], workshop.prepared(name, FEW)
+    with _cold(workshop, name) as (mount, _):
+        directories = [mount.path / contender.folder(prepared.newest, f) for f in sizes]
+        cold, warm = once(directories), once(directories)
+    values = {"read-cold": cold, "read-warm": warm}
+    if name == OURS:
+        values |= {"ceiling-cold": cold, "ceiling-warm": warm}
+    return values
+
+
+def grep(workshop: Workshop, name: str) -> Values:
+    """Words that are nowhere in the mail, looked for in all of it."""
+    command = Command(("grep", "-r", "-F", "words that nobody ever wrote", "."), {"LC_ALL": "C"})
+    with _cold(workshop, name) as (_, mail):
+        done = run(command._replace(directory=mail), expected=1)
+    return {"grep": done.seconds}
+
+
+def lookup(workshop: Workshop, name: str) -> Values:
+    """One message of which the name is known: open, read, close."""
+    contender, prepared = workshop.contenders[name], workshop.prepared(name, FEW)
+    directory = contender.folder(prepared.newest, workshop.mailbox.folders[-1])
+    with _mount(workshop, name, prepared) as mount:
+        names = sorted(path.name for path in (mount.path / directory).iterdir())
+    with _cold(workshop, name) as (mount, _):
+        begin = time.perf_counter()
+        (mount.path / directory / names[len(names) // 2]).read_bytes()
+        return {"lookup": time.perf_counter() - begin}
+
+
+def _first_listing(workshop: Workshop, name: str, points: int) -> float:
+    contender, prepared = workshop.contenders[name], workshop.prepared(name, points)
+    folder = contender.folder(prepared.middle, workshop.mailbox.folders[-1])
+    begin = time.perf_counter()
+    with _mount(workshop, name, prepared) as mount:
+        run(Command(("ls", str(mount.path / folder))))
+        return time.perf_counter() - begin
+
+
+def _mount(workshop: Workshop, name: str, prepared: Prepared) -> AbstractContextManager[Mount]:
+    contender = workshop.contenders[name]
+    command = contender.mount(Path(prepared.repository), workshop.mount)
+    return mounted(command, workshop.mount, stays=contender.stays)
+
+
+@contextmanager
+def _cold(workshop: Workshop, name: str) -> Iterator[tuple[Mount, Path]]:
+    """A new mount, the kernel's caches empty, and the directory of the whole mailbox in it."""
+    prepared = workshop.prepared(name, FEW)
+    with _mount(workshop, name, prepared) as mount:
+        drop_caches()
+        yield mount, mount.path / workshop.contenders[name].mail(prepared.newest)
+
+
+def _expect(workshop: Workshop, name: str, what: str, found: int) -> None:
+    """Raises Failed where a program shows less than the mailbox has: its time means nothing."""
+    sizes = workshop.mailbox.sizes()
+    wanted = sum(sizes) if what == "bytes" else len(sizes)
+    if found < wanted:
+        raise Failed(f"{name}: shows {found} {what} of {wanted}")
+
+
+def _module(name: str, *arguments: str) -> Command:
+    """A module of this package as a program."""
+    argv = (sys.executable, "-B", "-m", f"scripts.benchmarks.{name}", *arguments)
+    return Command(argv, {"PYTHONPATH": str(PROJECT)})
+
+
+MEASURES = (
+    Measure(
+        (
+            Row("first-scan", "first scan", "s", aim=1.0, chart="scans"),
+            Row("packs", "stored: packs", "bytes", aim=0.75, chart="space"),
+            Row("stored", "stored: packs and journal", "bytes", aim=0.8, chart="space"),
+            Row("journal", "journal, for each message", "bytes", limit=600.0, against=()),
+            Row("memory-scan", "memory of the first scan", "bytes", chart="space"),
+        ),
+        first_scan,
+    ),
+    Measure(
+        (Row("nothing-new", "scan with nothing new", "s", aim=0.25, chart="scans"),), nothing_new
+    ),
+    Measure(
+        (
+            Row("capture", "one new message, by command", "s", aim=0.25, chart="scans"),
+            Row(
+                "capture-running",
+                "one new message, by a running process",
+                "s",
+                aim=0.03,
+                chart="scans",
+            ),
+        ),
+        capture,
+    ),
+    Measure(
+        (Row("mount-few", "mount to first ls, {few} restore points", "s", chart="mounts"),),
+        mount_few,
+    ),
+    Measure(
+        (
+            Row(
+                "mount-many",
+                "mount to first ls, {many} restore points",
+                "s",
+                aim=0.3,
+                limit=0.5,
+                chart="mounts",
+            ),
+        ),
+        mount_many,
+    ),
+    Measure((Row("find", "find -type f, cold", "s", chart="mounts"),), find),
+    Measure((Row("list", "ls -lAR, cold", "s", aim=0.1, chart="mounts"),), list_all),
+    Measure(
+        (
+            Row("tar-cold", "tar, cold", "s", aim=0.4, chart="reads"),
+            Row("tar-warm", "tar, warm", "s", aim=0.35, chart="reads"),
+            Row("memory-mount", "memory of the mount", "bytes", chart="space"),
+        ),
+        tar,
+    ),
+    Measure(
+        (
+            Row("read-cold", "open+read+close a message, cold", "s", aim=0.35, chart="reads"),
+            Row("read-warm", "open+read+close a message, warm", "s", aim=0.4, chart="reads"),
+            Row(
+                "ceiling-cold",
+                "the same against an empty handler, cold",
+                "s",
+                aim=1.5,
+                against=(CEILING,),
+            ),
+            Row(
+                "ceiling-warm",
+                "the same against an empty handler, warm",
+                "s",
+                aim=1.5,
+                against=(CEILING,),
+            ),
+        ),
+        read,
+    ),
+    Measure((Row("grep", "grep -r, cold", "s", chart="reads"),), grep),
+    Measure((Row("lookup", "one message by name, cold", "s", chart="mounts"),), lookup),
+)
