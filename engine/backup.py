@@ -91,9 +91,10 @@ class Backup:
     def blob_writer(self) -> PackWriter:
         """A writer of new blobs, with a pack of its own: close it."""
 
+        environment = self.journal.environment
+
         def known(digest: bytes) -> bool:
-            with self.reader() as reader:
-                return reader.blob(digest) is not None
+            return environment.has(environment.tables.blobs, digest)
 
         def committed(pack: int) -> int | None:
             with self.reader() as reader:

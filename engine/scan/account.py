@@ -24,10 +24,10 @@ from engine.journal.writer import Commit, Content, Draft
 from engine.messages import parse_headers
 from engine.model import ROOT, Kind
 from engine.naming import account_name, folder_name, message_stem
+from engine.scan.fetching import Taken, streamed, take, take_ahead
 from engine.scan.look import NEW, Looked, Subject, look
 from engine.scan.plan import AccountPlan, Arrival, FolderChange, NewFolder
 from engine.scan.report import Problem, Stop, Tally
-from engine.sources.source import SourceItem
 
 GROUP_MESSAGES = 1000
 """Arrivals recorded by one commit, at most."""
@@ -169,6 +169,8 @@ class _Recording:
         self._structured = False
         self._items: dict[int, int] = {}
         """What the plan makes: the reference of the account or a folder -> its item."""
+        self._names: dict[int, str] = {}
+        """The names that new and renamed folders shall have, by item."""
         self._unread: set[int] = set()
         """Folders in which a message could not be read: they are listed again next time."""
 
@@ -176,9 +178,14 @@ class _Recording:
         made = self._plan
         drafts: list[Draft] = []
         size = 0
-        for arrival in made.arrivals:
-            content = self._read(arrival.source, arrival.folder)
+        mailbox = self._subject.mailbox
+        sources = [arrival.source for arrival in made.arrivals]
+        for arrival, taken in zip(
+            made.arrivals, take_ahead(mailbox, sources, self._stop), strict=True
+        ):
+            content = self._store(taken)
             if content is None:
+                self._unread.add(arrival.folder)
                 continue
             drafts.append(_message(arrival, content))
             size += content.size
@@ -189,7 +196,7 @@ class _Recording:
         contents = [
             (recheck.item, content)
             for recheck in made.rechecks
-            if (content := self._read(recheck.source, None)) is not None
+            if (content := self._store(take(mailbox, recheck.source, WHOLE))) is not None
         ]
         state = self._new_state()
         account_changes = _account_changes(self._backup, self._subject)
@@ -199,6 +206,7 @@ class _Recording:
             self._record_arrivals(commit, tally, drafts)
             self._record_changes(commit, tally, dict(contents))
             self._record_removals(commit, tally)
+            self._settle_names(commit)
             if account_changes:
                 tally.changed += commit.change(commit.account, **account_changes)
             for ref, identities, position in made.cursors:
@@ -211,28 +219,31 @@ class _Recording:
 
     # Reading
 
-    def _read(self, source: SourceItem, folder: int | None) -> Content | None:
-        """Reads a message into the blob writer; None where it can't be read, which is a problem, or
+    def _store(self, taken: Taken) -> Content | None:
+        """Gives a message to the blob writer; None where it can't be read, which is a problem, or
         where it is gone since, which is none."""
         self._stop.check()
-        try:
-            with self._subject.mailbox.fetch(source) as fetched:
-                if fetched.size <= WHOLE:
-                    content = fetched.file.read()
-                    digest, size, head = self._writer().add(content), len(content), content[:HEAD]
-                else:
-                    head = fetched.file.read(HEAD)
-                    fetched.file.seek(0)
-                    digest, size = self._writer().add_stream(fetched.file)
-                date = fetched.date
-        except (ItemUnreadable, ItemVanished) as error:
+        mailbox, source = self._subject.mailbox, taken.source
+        if taken.content is None and taken.error is None:
+            taken = take(mailbox, source, WHOLE)
+        error = taken.error
+        if taken.content is not None:
+            digest, size = self._writer().add(taken.content), len(taken.content)
+            head = taken.content[:HEAD]
+        elif error is None:
+            try:
+                with streamed(mailbox, source) as file:
+                    head = file.read(HEAD)
+                    file.seek(0)
+                    digest, size = self._writer().add_stream(file)
+            except (ItemUnreadable, ItemVanished) as raised:
+                error = raised
+        if error is not None:
             if isinstance(error, ItemUnreadable):
                 self._problems.append(Problem(self._subject.name, "", str(error)))
-            if folder is not None:
-                self._unread.add(folder)
             return None
         self._progress(1)
-        return Content(digest, size, date, parse_headers(head))
+        return Content(digest, size, taken.date, parse_headers(head))
 
     # Recording
 
@@ -276,13 +287,21 @@ class _Recording:
             parent = self._item(step.parent)
             if isinstance(step, NewFolder):
                 draft = Draft(Kind.FOLDER, parent, name, identity, meta=step.meta)
-                self._items[step.ref] = commit.appear(draft)
-                commit.set_cursor(self._items[step.ref], FolderCursor())
+                item = self._items[step.ref] = commit.appear(draft)
+                commit.set_cursor(item, FolderCursor())
                 tally.created += 1
             else:
+                item = step.item
                 tally.changed += commit.change(
-                    step.item, folder=parent, name=name, identity=identity, meta=step.meta
+                    item, folder=parent, name=name, identity=identity, meta=step.meta
                 )
+            self._names[item] = name
+        self._settle_names(commit)
+
+    def _settle_names(self, commit: Commit) -> None:
+        """Gives folders the names that others had when they were recorded, and have left since."""
+        for item, name in self._names.items():
+            commit.change(item, name=name)
 
     def _record_arrivals(self, commit: Commit, tally: Tally, drafts: list[Draft]) -> None:
         for draft in drafts:

@@ -261,6 +261,9 @@ def _match(
         if not before or any(identity in items for identity in before):
             matched[path] = folder
             taken.add(folder.item)
+    for path, folder in _implied_parents(matched, known, paths):
+        matched[path] = folder
+        taken.add(folder.item)
     by_path: dict[Path, KnownFolder] = {}
     for folder in known:
         if folder.item in taken or folder.path not in paths:
@@ -268,3 +271,22 @@ def _match(
         if folder.path not in by_path or folder.identities & paths[folder.path]:
             by_path[folder.path] = folder
     return by_path | matched
+
+
+def _implied_parents(
+    matched: Mapping[Path, KnownFolder],
+    known: Iterable[KnownFolder],
+    paths: Mapping[Path, frozenset[str]],
+) -> Iterator[tuple[Path, KnownFolder]]:
+    """Folders that only hold others have no identity: they went where what they hold went."""
+    by_item = {folder.item: folder for folder in known}
+    found = set(matched)
+    for path, folder in matched.items():
+        parent = by_item.get(folder.parent)
+        path = path[:-1]
+        while path not in found and parent and not (parent.identities or paths[path]):
+            if parent.path in paths:
+                break
+            found.add(path)
+            yield path, parent
+            path, parent = path[:-1], by_item.pop(parent.item, None) and by_item.get(parent.parent)
