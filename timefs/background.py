@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from engine.errors import EngineError
 
@@ -51,8 +51,7 @@ def start(work: Callable[[Callable[[], None]], None]) -> Started:
     return Started(code if code > 0 else 1, message)
 
 
-def _be_child(work: Callable[[Callable[[], None]], None], writing: int) -> None:
-    """Never returns."""
+def _be_child(work: Callable[[Callable[[], None]], None], writing: int) -> NoReturn:
     status = 1
     told = False
 

@@ -19,20 +19,19 @@ Mail as it was at any instant. Nothing in here can be changed, so look around fr
   2024-05-01T02:00:14/ ...       listed: the end of each complete scan
   2024-05-01T10:00/              not listed, yet there: any instant, as exact as you like
   2024-05/  20240501T1000Z/      a month's first moment; without colons; in UTC, or +02:00
-  90m-ago/  2d-ago/  yesterday/  relative to now, to the minute
-                                 Times without a zone are in {zone}.
+  90m-ago/  2d-ago/  yesterday/  relative to now, to the minute. Zone: {zone}
 
-In each of them are ACCOUNT/account.json and ACCOUNT/FOLDER/.../MESSAGE.eml. A message's name is its
-delivery (UTC), sender, subject and ID; mtime is the delivery, ctime is when it came to the backup.
+In each of them: ACCOUNT/account.json and ACCOUNT/FOLDER/.../MESSAGE.eml. A message's name is its
+delivery (UTC), sender, subject and ID; mtime is the delivery, ctime is when the backup got it.
 
-  ls 2024-05-01T10:00/alice@example.com/INBOX         what a folder held
-  ls latest/alice@example.com/.deleted/INBOX          what was deleted from it; ctime says when
-  ls latest/.deleted                                  deleted accounts
-  cp -a 2024-05-01T10:00/alice@example.com/INBOX .    takes a folder out
-  mutt -R -f latest/.maildir/alice@example.com        the same as a Maildir++ tree, with flags
+  ls 2024-05-01T10:00/alice@example.com/INBOX       what a folder held
+  ls latest/alice@example.com/.deleted/INBOX        what was deleted from it; ctime says when
+  ls latest/.deleted                                deleted accounts
+  cp -a 2024-05-01T10:00/alice@example.com/INBOX .  takes a folder out
+  mutt -R -f latest/.maildir/alice@example.com      the same mailbox as a Maildir, with flags
 
 A plain copy of an .eml has no flags (read, answered, ...); one out of .maildir has them in its
-name. Names that begin with a dot are not listed, so no copy takes them along.
+name. What begins with a dot is there, but not listed: copies don't take it along.
 """
 
 _PREHISTORY = """\

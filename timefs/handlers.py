@@ -42,6 +42,9 @@ BRIEF = 1.0
 PUSHED = 128 << 10
 """Files of up to this many bytes are given to the kernel when they are opened."""
 
+_TOLD = (errno.ENFILE, errno.ENOTDIR, errno.EISDIR)
+"""What the tree itself raises. Any other OSError comes from below: to a reader that is EIO."""
+
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 Handler = Callable[Concatenate["Handlers", Parameters], Coroutine[Any, Any, Result]]
@@ -71,11 +74,10 @@ def guarded(handler: Handler[Parameters, Result]) -> Handler[Parameters, Result]
             raise
         except Gone:
             raise FUSEError(errno.ESTALE) from None
-        except OSError as error:
+        except (EngineError, OSError) as error:
             log.error("%s: %s", name, error)
-            raise FUSEError(error.errno or errno.EIO) from None
-        except EngineError as error:
-            log.error("%s: %s", name, error)
+            if isinstance(error, OSError) and error.errno in _TOLD:
+                raise FUSEError(error.errno) from None
         except Exception:
             log.exception("%s failed", name)
         raise FUSEError(errno.EIO)

@@ -1,0 +1,104 @@
+"""Tests of `timefs.contents`: what is read at once, and what in a thread."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from datetime import UTC
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+
+from engine.errors import BlobDamaged, BlobMissing
+from tests.backups import SmallBackup, letter
+from timefs.contents import Contents
+from timefs.inodes import Tag, constant_inode
+from timefs.tree import Blob, Tree
+from timefs.workers import THREADS, Workers
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[SmallBackup]:
+    backup = SmallBackup(tmp_path / "backup")
+    yield backup
+    backup.close()
+
+
+def blobs(small: SmallBackup, *contents: bytes) -> list[Blob]:
+    account = small.account("alice@example.com")
+    items = small.messages(account, small.folder(account, "INBOX"), list(contents))
+    tree = Tree(small.backup, UTC)
+    found = [tree.content(constant_inode(Tag.ITEM, item, 0)) for item in items]
+    assert all(isinstance(blob, Blob) for blob in found)
+    return [blob for blob in found if isinstance(blob, Blob)]
+
+
+def test_what_lies_together_is_read_in_one_hop(small: SmallBackup) -> None:
+    letters = [letter(number) for number in range(20)]
+    found = blobs(small, *letters)
+
+    async def main() -> list[bool]:
+        contents = Contents(small.backup, Workers())
+        paused = []
+        for blob, raw in zip(found, letters, strict=True):
+            turns: list[None] = []
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(note_turn, turns)
+                assert await contents.whole(blob) == raw
+                paused.append(bool(turns))
+        return paused
+
+    assert trio.run(main) == [True] + [False] * 19
+
+
+async def note_turn(turns: list[None]) -> None:
+    turns.append(None)
+
+
+def test_parts_of_a_long_blob(small: SmallBackup) -> None:
+    raw = bytes(range(256)) * 40_000
+    (blob,) = blobs(small, raw)
+    assert blob.location.in_parts
+
+    async def main() -> None:
+        contents = Contents(small.backup, Workers())
+        for offset, size in ((0, 10), (4_194_300, 10), (len(raw) - 5, 10), (len(raw), 10)):
+            part = await contents.part(blob.digest, offset, size)
+            assert part == raw[offset : offset + size]
+
+    trio.run(main)
+
+
+def test_failures_come_out_of_threads(small: SmallBackup) -> None:
+    (blob,) = blobs(small, letter(1))
+    pack = next((small.path / "packs").rglob("*.pack"))
+    pack.write_bytes(pack.read_bytes()[:-50])
+
+    async def main() -> None:
+        contents = Contents(small.backup, Workers())
+        with pytest.raises(BlobDamaged):
+            await contents.whole(blob)
+        with pytest.raises(BlobMissing):
+            await contents.part(bytes(32), 0, 10)
+
+    trio.run(main)
+
+
+def test_workers_know_how_many_are_waited_for() -> None:
+    async def main() -> None:
+        workers = Workers()
+        go = threading.Event()
+        async with trio.open_nursery() as nursery:
+            for _ in range(THREADS + 2):
+                nursery.start_soon(workers.run, go.wait)
+            await trio.testing.wait_all_tasks_blocked()
+            assert workers.running == THREADS + 2
+            go.set()
+        assert workers.running == 0
+        with pytest.raises(ZeroDivisionError):
+            await workers.run(lambda: 1 // 0)
+        assert workers.running == 0
+
+    trio.run(main)
