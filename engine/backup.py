@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -21,8 +20,7 @@ from engine.blobs import BlobStore, DirectoryVolume, Location, PackWriter, decod
 from engine.clock import Clock, SystemClock
 from engine.errors import BackupUnusable, BlobMissing, UsageError
 from engine.journal.environment import FORMAT, Environment
-from engine.journal.journal import Journal
-from engine.journal.reader import Reader
+from engine.journal.journal import Journal, ReaderBlock
 from engine.journal.records import Identity, State, pack, seal
 
 DEFAULT_PATH = Path("/var/lib/timefs")
@@ -47,34 +45,32 @@ class Backup:
         takes a while: see `Environment`.
 
         Raises BackupUnusable where it is missing, damaged, of a newer format or, for writing, where
-        it was made on another machine; UsageError where its settings are wrong.
+        it was made on another machine or is where nothing can or should be written; UsageError
+        where its settings are wrong.
         """
         self.path = path
         self.clock = clock or SystemClock()
         _refuse_other(path)
         self.settings = config.load(path / "config.toml")
+        if write:
+            place.refuse_remote(path, BackupUnusable)
+            place.refuse_unwritable(path)
         environment = Environment(path / "journal", write=write, verify=verify)
         self.identity = environment.identity()
-        if write:
-            self._refuse_foreign()
-            place.refuse_unwritable(path)
+        if write and self.identity.server != place.server_id():
+            environment.close()
+            raise BackupUnusable(
+                f"{path}: belongs to another machine, and can only be read here: mount it "
+                f"('timefs mount -b {path} DIR'), or make this machine its owner if the other one "
+                f"no longer writes to it ('engine init --take-over -b {path}')"
+            )
         self.journal = Journal(environment, self.clock)
         self.volume = DirectoryVolume(path / "packs")
-        self.store = BlobStore(self.volume)
+        self.store = BlobStore(self.volume, self.location)
 
-    def _refuse_foreign(self) -> None:
-        if self.identity.server != place.server_id():
-            raise BackupUnusable(
-                f"{self.path}: belongs to another machine, and can only be read here: mount it "
-                f"('timefs mount -b {self.path} DIR'), or make this machine its owner if the other "
-                f"one no longer writes to it ('engine init --take-over -b {self.path}')"
-            )
-
-    @contextmanager
-    def reader(self) -> Iterator[Reader]:
+    def reader(self) -> ReaderBlock:
         """One moment of the journal, for as long as the block lasts: keep it short."""
-        with self.journal.reader() as reader:
-            yield reader
+        return self.journal.reader()
 
     def location(self, digest: bytes) -> Location:
         """Where a blob is. Raises BlobMissing."""

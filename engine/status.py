@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from engine import place
 from engine.accounts import accounts, count_items
 from engine.backup import Backup
-from engine.blobs import decode_location
+from engine.blobs import Form, decode_location
 from engine.journal.reader import Reader
 from engine.journal.records import unseal
+from engine.journal.writer import MAX_AHEAD
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ class Status:
     """Messages and folders that are alive, in living accounts."""
     transactions: int
     blobs: int
+    """Pieces of others aren't counted, neither here nor below."""
     raw_bytes: int
     """Of all blobs, each counted once."""
     stored_bytes: int
@@ -50,6 +52,12 @@ class Status:
         if self.last_scan is None:
             return None
         return max(self.now - self.last_scan, 0) / 1_000_000
+
+    @property
+    def ahead(self) -> bool:
+        """Whether the last scan is so far in the future that no other one can be made: either this
+        clock is wrong, or that of the scan was."""
+        return self.last_scan is not None and self.last_scan > self.now + MAX_AHEAD
 
 
 def status(backup: Backup) -> Status:
@@ -85,8 +93,10 @@ def _content(reader: Reader) -> tuple[int, int, int]:
     """How many blobs there are, their bytes, and those of the packs."""
     count = raw = stored = 0
     for digest, value in reader.txn.cursor(reader.tables.blobs):
-        raw += decode_location(unseal("blobs", digest, value)).size
-        count += 1
+        location = decode_location(unseal("blobs", digest, value))
+        if location.form is not Form.PIECE:
+            raw += location.size
+            count += 1
     for pack, value in reader.txn.cursor(reader.tables.packs):
         stored += int.from_bytes(unseal("packs", pack, value), "big")
     return count, raw, stored

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zstandard
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 import engine
 from engine.blobs import pack as packs
 from engine.blobs.codec import Codec, compress, decompress
-from engine.blobs.pack import Found, Header, Kind, Load, Location, PartPlace
+from engine.blobs.pack import Entry, Found, Header, Kind, Load, Location, PartPlace
 from engine.errors import BlobDamaged, RecordDamaged
 
 PACK = 0x0123456789ABCDEF
@@ -32,7 +33,7 @@ def digest(content: bytes) -> bytes:
 def frame(blobs: list[bytes], level: int = 3, key: bytes = KEY) -> bytes:
     raw = b"".join(blobs)
     codec, stored = compress(raw, level)
-    table = [(digest(blob), len(blob)) for blob in blobs]
+    table = [Entry(digest(blob), len(blob)) for blob in blobs]
     return packs.encode_record(key, Kind.FRAME, codec, table, len(raw), stored)
 
 
@@ -156,7 +157,13 @@ D = bytes(32)
         (Kind.FRAME, [(D, 2)], 2, b"ab", 1),
         (Kind.FRAME, [(D, packs.PART_SIZE + 1)], packs.PART_SIZE + 1, b"", 0),
         (Kind.FRAME, [(D, 2**63), (D, 2**63)], 2, b"ab", 0),
+        (Kind.FRAME, [(D, 9, 3)], 2, b"ab", 0),
+        (Kind.FRAME, [(D, packs.PART_SIZE), (D, 0)], packs.PART_SIZE, b"", 0),
+        (Kind.PIECES, [(D, 3)], 2, b"ab", 0),
+        (Kind.PIECES, [(D, 9, 2)], 2, b"ab", 0),
+        (Kind.PIECES, [(D, 2)], 2, b"ab", 1),
         (Kind.PART, [(D, 1), (D, 1)], 2, b"ab", 0),
+        (Kind.PART, [(D, 9, 2)], 2, b"ab", 0),
         (Kind.LIST, [(D, packs.PART_SIZE)], 40, bytes(40), 1),
         (Kind.LIST, [(D, packs.PART_SIZE + 1)], 80, bytes(80), 3),
         (Kind.LIST, [(D, packs.PART_SIZE + 1)], 40, bytes(40), 2),
@@ -164,9 +171,10 @@ D = bytes(32)
     ],
 )
 def test_lengths_that_contradict_each_other_are_refused(
-    kind: Kind, table: list[tuple[bytes, int]], raw: int, stored: bytes, number: int
+    kind: Kind, table: list[tuple[Any, ...]], raw: int, stored: bytes, number: int
 ) -> None:
-    data = packs.encode_record(KEY, kind, Codec.RAW, table, raw, stored, number)
+    entries = [Entry(*fields) for fields in table]
+    data = packs.encode_record(KEY, kind, Codec.RAW, entries, raw, stored, number)
     with pytest.raises(BlobDamaged, match="contradict"):
         packs.decode_record(KEY, data)
 
@@ -284,7 +292,7 @@ def test_a_magic_across_two_windows_is_found(monkeypatch: pytest.MonkeyPatch) ->
 @given(
     st.integers(0, 2**63 - 1),
     st.integers(0, 2**63),
-    st.integers(0, packs.PART_SIZE),
+    st.integers(0, packs.PART_SIZE - 1),
     st.integers(0, packs.MAX_BLOB),
 )
 def test_location_round_trip(pack: int, record: int, start: int, size: int) -> None:

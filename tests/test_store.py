@@ -27,7 +27,7 @@ from engine.blobs import (
 )
 from engine.blobs import pack as packs
 from engine.blobs.codec import Codec
-from engine.blobs.pack import Header, Kind, PartPlace
+from engine.blobs.pack import Entry, Header, Kind, PartPlace
 from engine.blobs.volume import Volume
 from engine.errors import BackupUnusable, BlobDamaged
 
@@ -430,13 +430,13 @@ def handmade(directory: Path, build: Callable[[bytes], bytes]) -> Stored:
 
 
 def part_record(key: bytes, content: bytes, number: int) -> bytes:
-    table = [(digest(content), len(content))]
+    table = [Entry(digest(content), len(content))]
     return packs.encode_record(key, Kind.PART, Codec.RAW, table, len(content), content, number)
 
 
 def list_record(key: bytes, name: bytes, size: int, parts: list[PartPlace]) -> bytes:
     payload = packs.encode_parts(parts)
-    table = [(name, size)]
+    table = [Entry(name, size)]
     return packs.encode_record(key, Kind.LIST, Codec.RAW, table, len(payload), payload, len(parts))
 
 
@@ -516,7 +516,7 @@ def test_only_a_deep_check_finds_a_wrong_digest(
     monkeypatch.setattr(packs, "PART_SIZE", PART)
 
     def frame(key: bytes) -> bytes:
-        table = [(digest(b"right"), 5), (digest(b"wrong"), 5)]
+        table = [Entry(digest(b"right"), 5), Entry(digest(b"wrong"), 5)]
         return packs.encode_record(key, Kind.FRAME, Codec.RAW, table, 10, b"rightwrOng")
 
     def parts(key: bytes) -> bytes:

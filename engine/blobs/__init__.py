@@ -4,9 +4,10 @@
 to the blob index, which the journal keeps.
 """
 
-from engine.blobs.pack import Location, decode_location, encode_location
+from engine.blobs.pack import Form, Location, decode_location, encode_location
+from engine.blobs.recipe import Recipe
 from engine.blobs.store import BlobStore
-from engine.blobs.verification import Verdict, stored_blobs, verify
+from engine.blobs.verification import Verdict, stored_blobs, verify, wrong_content
 from engine.blobs.volume import DirectoryVolume, StoredPack, Volume, pack_name
 from engine.blobs.writer import Flushed, PackWriter
 
@@ -14,8 +15,10 @@ __all__ = [
     "BlobStore",
     "DirectoryVolume",
     "Flushed",
+    "Form",
     "Location",
     "PackWriter",
+    "Recipe",
     "StoredPack",
     "Verdict",
     "Volume",
@@ -24,4 +27,5 @@ __all__ = [
     "pack_name",
     "stored_blobs",
     "verify",
+    "wrong_content",
 ]

@@ -6,7 +6,7 @@ Pure functions of bytes; `FORMAT.md` is their specification. Not for files, lock
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import IntEnum
 from struct import Struct
 from typing import NamedTuple
@@ -38,6 +38,9 @@ MAGIC = b"\x9dTFR"
 _RECORD = Struct(">4sBBHIIQQ")
 _ENTRY = Struct(">32sQ")
 _PART = Struct(">Q32s")
+_SIZE_BITS = 40
+_SIZE_MASK = (1 << _SIZE_BITS) - 1
+"""A blob's length, below what else is in the same 8 bytes."""
 _CHECK = 16
 _AHEAD = 64 << 10
 """One request loads this much of a record: most fit."""
@@ -53,11 +56,13 @@ class Kind(IntEnum):
     """What a record holds. The numbers are part of the on-disk format."""
 
     FRAME = 1
-    """Whole blobs, one after the other."""
+    """Whole blobs, or recipes of them, one after the other."""
     PART = 2
     """A part of a blob that is longer than `PART_SIZE`."""
     LIST = 3
     """Where the parts of one blob are. It follows the last of them."""
+    PIECES = 4
+    """As FRAME, of whole blobs that are pieces of others: see `recipe`."""
 
 
 _KINDS = frozenset(Kind)
@@ -103,6 +108,15 @@ def decode_header(data: bytes) -> Header:
 # Records
 
 
+class Entry(NamedTuple):
+    """A blob, or a part of one, in a record's table."""
+
+    digest: bytes
+    size: int
+    recipe: int = 0
+    """Length of its recipe, if the payload has that instead of its content; else 0."""
+
+
 class Blob(NamedTuple):
     """A blob, or a part of one, in the raw payload of a record."""
 
@@ -110,6 +124,8 @@ class Blob(NamedTuple):
     start: int
     """Offset in the raw payload."""
     size: int
+    recipe: int = 0
+    """As in `Entry`."""
 
 
 class Head(NamedTuple):
@@ -176,19 +192,30 @@ def encode_record(
     key: bytes,
     kind: Kind,
     codec: Codec,
-    blobs: Sequence[tuple[bytes, int]],
+    entries: Sequence[Entry],
     raw: int,
     stored: bytes,
     number: int = 0,
 ) -> bytes:
-    """A record of `blobs` (digest, size) whose payload of `raw` bytes was compressed to `stored`.
+    """A record of `entries` whose payload of `raw` bytes was compressed to `stored`.
 
     `number` is as in `Head`.
     """
-    header = _RECORD.pack(MAGIC, kind, codec, 0, len(blobs), number, raw, len(stored))
-    head = header + b"".join(_ENTRY.pack(digest, size) for digest, size in blobs)
+    header = _RECORD.pack(MAGIC, kind, codec, 0, len(entries), number, raw, len(stored))
+    table = (_ENTRY.pack(digest, recipe << _SIZE_BITS | size) for digest, size, recipe in entries)
+    head = header + b"".join(table)
     head += _checksum(key, head)
     return b"".join((head, stored, _checksum(key, head, stored)))
+
+
+def place(entries: Iterable[Entry]) -> tuple[Blob, ...]:
+    """Where in the raw payload the blobs of a table are: one after the other."""
+    blobs = []
+    start = 0
+    for digest, size, recipe in entries:
+        blobs.append(Blob(digest, start, size, recipe))
+        start += recipe or size
+    return tuple(blobs)
 
 
 def decode_record(key: bytes, data: bytes) -> Record:
@@ -292,12 +319,11 @@ def _decode_head(key: bytes, data: bytes) -> Head:
         raise BlobDamaged("the record's head has a wrong checksum")
     if flags or kind not in _KINDS or codec not in _CODECS:
         raise BlobDamaged(f"a record of kind {kind}, codec {codec} and flags {flags} is unknown")
-    blobs = []
-    start = 0
-    for digest, size in _ENTRY.iter_unpack(memoryview(data)[_RECORD.size : table]):
-        blobs.append(Blob(digest, start, size))
-        start += size
-    head = Head(Kind(kind), Codec(codec), number, tuple(blobs), raw, stored)
+    entries = (
+        Entry(digest, lengths & _SIZE_MASK, lengths >> _SIZE_BITS)
+        for digest, lengths in _ENTRY.iter_unpack(memoryview(data)[_RECORD.size : table])
+    )
+    head = Head(Kind(kind), Codec(codec), number, place(entries), raw, stored)
     if not _plausible(head):
         raise BlobDamaged("the record's lengths contradict each other")
     return head
@@ -307,9 +333,13 @@ def _plausible(head: Head) -> bool:
     """Whether a head's lengths fit together. Nothing is allocated by those of one that doesn't."""
     if head.raw > PART_SIZE or head.stored > head.raw or not head.blobs:
         return False
-    total = sum(blob.size for blob in head.blobs)
+    total = sum(blob.recipe or blob.size for blob in head.blobs)
     if head.kind is Kind.FRAME:
-        return head.raw == total and head.number == 0
+        return head.raw == total and head.number == 0 and head.blobs[-1].start < PART_SIZE
+    if any(blob.recipe for blob in head.blobs):
+        return False
+    if head.kind is Kind.PIECES:
+        return head.raw == total and head.number == 0 and head.blobs[-1].start < PART_SIZE
     if head.kind is Kind.PART:
         return head.raw == total and len(head.blobs) == 1
     parts = -(-total // PART_SIZE)
@@ -339,7 +369,21 @@ def _checksum(key: bytes, *pieces: bytes | memoryview) -> bytes:
 # Where a blob is
 
 _LOCATION = Struct(">QQQ")
-_SIZE_BITS = 40
+_START_BITS = 22
+
+
+class Form(IntEnum):
+    """How a blob is stored. The numbers are part of the on-disk format."""
+
+    WHOLE = 0
+    """In a FRAME, or in parts."""
+    RECIPE = 1
+    """As a recipe, in a FRAME."""
+    PIECE = 2
+    """In PIECES: others need it. It may be content of its own as well."""
+
+
+_FORMS = frozenset(Form)
 
 
 class Location(NamedTuple):
@@ -349,31 +393,40 @@ class Location(NamedTuple):
     record: int
     """Offset of the record in the pack: a FRAME, or the LIST of a blob in parts."""
     start: int
-    """Offset of the blob in the FRAME's raw payload; 0 for a blob in parts."""
+    """Offset of the blob, or its recipe, in the raw payload; 0 for a blob in parts."""
     size: int
     """Length of the blob's content."""
+    form: Form = Form.WHOLE
 
     @property
     def in_parts(self) -> bool:
-        return self.size > PART_SIZE
+        """Whether it is in more records than one."""
+        return self.size > PART_SIZE or self.form is Form.RECIPE
 
 
 def encode_location(location: Location) -> bytes:
     """24 bytes."""
-    place = location.start << _SIZE_BITS | location.size
+    start = location.form << _START_BITS | location.start
+    place = start << _SIZE_BITS | location.size
     return _LOCATION.pack(location.pack, location.record, place)
 
 
 def decode_location(data: bytes) -> Location:
-    """The inverse of `encode_location`. Raises RecordDamaged if `data` has another length."""
+    """The inverse of `encode_location`. Raises RecordDamaged if `data` is of another length or of
+    an unknown form."""
     if len(data) != _LOCATION.size:
         raise RecordDamaged(f"a blob's location has {len(data)} bytes instead of {_LOCATION.size}")
     pack, record, place = _LOCATION.unpack(data)
-    return Location(pack, record, place >> _SIZE_BITS, place & (1 << _SIZE_BITS) - 1)
+    form, start = divmod(place >> _SIZE_BITS, 1 << _START_BITS)
+    if form not in _FORMS:
+        raise RecordDamaged(f"a blob's location has the unknown form {form}")
+    return Location(pack, record, start, place & _SIZE_MASK, Form(form))
 
 
 def locations(pack: int, offset: int, head: Head) -> Iterator[tuple[bytes, Location]]:
     """The blobs that can be read at the record at `offset`, with where they are."""
     if head.kind is not Kind.PART:
-        for blob in head.blobs:
-            yield blob.digest, Location(pack, offset, blob.start, blob.size)
+        whole = Form.PIECE if head.kind is Kind.PIECES else Form.WHOLE
+        for digest, start, size, recipe in head.blobs:
+            form = Form.RECIPE if recipe else whole
+            yield digest, Location(pack, offset, start, size, form)

@@ -9,26 +9,43 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 from engine.blobs import pack as packs
-from engine.blobs.pack import Blob, Kind, Location, Record
+from engine.blobs.pack import Blob, Form, Kind, Location, Record
+from engine.blobs.recipe import Piece, Recipe, decode_recipe, follow_recipe
 from engine.blobs.volume import Volume, pack_name
-from engine.errors import BlobDamaged
+from engine.errors import BlobDamaged, BlobMissing, Damaged
 
 CACHE_SIZE = 8 << 20
+
+_KINDS = {Form.WHOLE: Kind.FRAME, Form.RECIPE: Kind.FRAME, Form.PIECE: Kind.PIECES}
+
+
+def _nowhere(digest: bytes) -> Location:
+    raise BlobMissing(f"blob {digest.hex()}: there is no index to look it up in")
 
 
 class BlobStore:
     """The blobs of one volume. Any thread may call its methods, which may block on the volume.
 
+    `locate(digest)` says where a blob is, or raises Damaged: the blob index. It is asked for the
+    pieces of a blob that is stored as a recipe, whenever they are needed, for they may move.
+
     Holds at most `cache_size` bytes of decompressed records, or one record if that is longer. Of
     two threads that want the same record at once, both load it.
     """
 
-    def __init__(self, volume: Volume, *, cache_size: int = CACHE_SIZE) -> None:
+    def __init__(
+        self,
+        volume: Volume,
+        locate: Callable[[bytes], Location] = _nowhere,
+        *,
+        cache_size: int = CACHE_SIZE,
+    ) -> None:
         self._volume = volume
+        self._locate = locate
         self._records = _RecordCache(cache_size)
 
     def read(
@@ -36,17 +53,34 @@ class BlobStore:
     ) -> bytes:
         """`size` bytes of a blob from `offset` on (None: all there are), fewer where it ends.
 
-        Raises BlobDamaged, which names blob and pack, if the pack doesn't hold these bytes, and
-        OSError if it can't be asked.
+        Raises BlobDamaged, which names blob and pack, if the packs don't hold these bytes, and
+        OSError if they can't be asked.
         """
         end = location.size if size is None else min(offset + size, location.size)
         try:
-            if not location.in_parts:
-                record = self._record(location.pack, location.record)
-                blob = Blob(digest, location.start, location.size)
-                if record.head.kind is not Kind.FRAME or blob not in record.head.blobs:
-                    raise BlobDamaged(f"the record at {location.record} doesn't hold it")
-                return record.payload[location.start + offset : location.start + max(offset, end)]
+            return self._read(digest, location, offset, end)
+        except BlobDamaged as error:
+            raise _named(digest, location, error) from error
+
+    def chunks(self, digest: bytes, location: Location) -> Iterator[bytes]:
+        """The whole content of a blob in pieces of at most `pack.PART_SIZE`. Raises as `read`."""
+        for offset in range(0, location.size or 1, packs.PART_SIZE):
+            yield self.read(digest, location, offset, packs.PART_SIZE)
+
+    def pieces(self, digest: bytes, location: Location) -> list[bytes]:
+        """The digests of the blobs that this one is put together from: what must be kept for it.
+        They may have pieces themselves. Raises as `read`."""
+        if location.form is not Form.RECIPE:
+            return []
+        try:
+            return [piece.digest for piece in self._recipe(digest, location).pieces]
+        except BlobDamaged as error:
+            raise _named(digest, location, error) from error
+
+    def _read(self, digest: bytes, location: Location, offset: int, end: int) -> bytes:
+        if location.form is Form.RECIPE:
+            return follow_recipe(self._recipe(digest, location), offset, end, self._piece)
+        if location.in_parts:
             pieces = []
             first = offset // packs.PART_SIZE
             for index in range(first, -(-end // packs.PART_SIZE)):
@@ -54,16 +88,39 @@ class BlobStore:
                 start = index * packs.PART_SIZE
                 pieces.append(part[max(offset - start, 0) : end - start])
             return b"".join(pieces)
-        except BlobDamaged as error:
-            raise BlobDamaged(
-                f"blob {digest.hex()} in pack {pack_name(location.pack)}: {error}; "
-                "run `engine check` to see what else is damaged"
-            ) from error
+        record, _ = self._holder(digest, location)
+        return record.payload[location.start + offset : location.start + max(offset, end)]
 
-    def chunks(self, digest: bytes, location: Location) -> Iterator[bytes]:
-        """The whole content of a blob in pieces of at most `pack.PART_SIZE`. Raises as `read`."""
-        for offset in range(0, location.size or 1, packs.PART_SIZE):
-            yield self.read(digest, location, offset, packs.PART_SIZE)
+    def _recipe(self, digest: bytes, location: Location) -> Recipe:
+        record, blob = self._holder(digest, location)
+        end = blob.start + blob.recipe
+        return decode_recipe(memoryview(record.payload)[blob.start : end], blob.size)
+
+    def _piece(self, piece: Piece) -> bytes:
+        """The content of a piece."""
+        name = piece.digest.hex()
+        try:
+            location = self._locate(piece.digest)
+        except Damaged as error:
+            raise BlobDamaged(f"its piece can't be found: {error}") from error
+        if location.size != piece.size:
+            raise BlobDamaged(f"its piece {name} isn't of {piece.size} bytes")
+        try:
+            return self._read(piece.digest, location, 0, piece.size)
+        except BlobDamaged as error:
+            where = pack_name(location.pack)
+            raise BlobDamaged(f"its piece {name} in pack {where}: {error}") from error
+
+    def _holder(self, digest: bytes, location: Location) -> tuple[Record, Blob]:
+        """The record that holds a blob which isn't in parts, and where it is in it."""
+        record = self._record(location.pack, location.record)
+        if record.head.kind is _KINDS[location.form]:
+            for blob in record.head.blobs:
+                if blob[:3] == (digest, location.start, location.size) and bool(blob.recipe) == (
+                    location.form is Form.RECIPE
+                ):
+                    return record, blob
+        raise BlobDamaged(f"the record at {location.record} doesn't hold it")
 
     def _part(self, digest: bytes, location: Location, index: int) -> bytes:
         """The content of a part of a blob in parts."""
@@ -87,6 +144,13 @@ class BlobStore:
             record = packs.load_record(load, packs.record_key(pack), offset)
             self._records.put((pack, offset), record)
         return record
+
+
+def _named(digest: bytes, location: Location, error: BlobDamaged) -> BlobDamaged:
+    return BlobDamaged(
+        f"blob {digest.hex()} in pack {pack_name(location.pack)}: {error}; "
+        "run `engine check` to see what else is damaged"
+    )
 
 
 class _RecordCache:

@@ -5,14 +5,17 @@ For the coherency check, and for rebuilding the blob index. Changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import NamedTuple
 
 from blake3 import blake3
 
 from engine.blobs import pack as packs
 from engine.blobs.pack import Found, Header, Kind, Load, Location
+from engine.blobs.recipe import Recipe, stored_recipes
+from engine.blobs.store import BlobStore
 from engine.blobs.volume import Volume, pack_name
 from engine.errors import BlobDamaged
 
@@ -27,6 +30,9 @@ class Verdict(NamedTuple):
     is judged damaged too, and names the blob. None where not even the record's table is intact."""
     reason: str
     """What is wrong; empty if nothing is."""
+    recipes: Mapping[bytes, Recipe] = MappingProxyType({})
+    """Of the blobs that are stored as recipes, by their digests. The pieces they name may be
+    anywhere, and are judged where they are."""
 
 
 def verify(
@@ -35,8 +41,8 @@ def verify(
     """Checks a pack up to `end` (None: all of it), in order and without gaps.
 
     A writer may be at work beyond the committed length: pass that as `end`. `deep` also compares
-    each blob's content with its digest. Raises BlobDamaged if the pack is missing or shorter than
-    `end`, and OSError if it can't be asked.
+    each blob's content with its digest, but not where that is a recipe: see `wrong_content`. Raises
+    BlobDamaged if the pack is missing or shorter than `end`, and OSError if it can't be asked.
     """
     length = volume.length(pack)
     if end is None:
@@ -52,10 +58,16 @@ def verify(
     for found in packs.scan(load, packs.record_key(pack), packs.HEADER_SIZE, end):
         blobs = list(packs.locations(pack, found.offset, found.head)) if found.head else []
         fault = found.reason or run.fault(found)
+        recipes: dict[bytes, Recipe] = {}
+        if not fault:
+            try:
+                recipes = dict(stored_recipes(found))
+            except BlobDamaged as error:
+                fault = str(error)
         if deep and not fault:
             fault = _content_fault(found)
         run.follow(found)
-        yield Verdict(found.offset, found.length, blobs, fault)
+        yield Verdict(found.offset, found.length, blobs, fault, recipes)
 
 
 def stored_blobs(volume: Volume) -> Iterator[tuple[bytes, Location]]:
@@ -68,6 +80,20 @@ def stored_blobs(volume: Volume) -> Iterator[tuple[bytes, Location]]:
         for verdict in verify(volume, stored.id):
             if not verdict.reason:
                 yield from verdict.blobs
+
+
+def wrong_content(store: BlobStore, digest: bytes, location: Location) -> str:
+    """What is wrong with a blob as a reader gets it, whatever it is put together from; empty if
+    nothing is. Raises OSError if packs can't be asked."""
+    hasher = blake3()
+    try:
+        for chunk in store.chunks(digest, location):
+            hasher.update(chunk)
+    except BlobDamaged as error:
+        return str(error)
+    if hasher.digest() != digest:
+        return f"its pieces are intact, but the content of {digest.hex()} has another digest"
+    return ""
 
 
 class _Parts:
@@ -104,8 +130,8 @@ def _content_fault(found: Found) -> str:
     if found.head is None or found.payload is None or found.head.kind is Kind.LIST:
         return ""
     content = memoryview(found.payload)
-    for digest, start, size in found.head.blobs:
-        if blake3(content[start : start + size]).digest() != digest:
+    for digest, start, size, recipe in found.head.blobs:
+        if not recipe and blake3(content[start : start + size]).digest() != digest:
             return f"the record is intact, but the content of {digest.hex()} has another digest"
     return ""
 

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from itertools import chain
 from types import TracebackType
 from typing import BinaryIO, NamedTuple, Self
 
@@ -20,7 +21,10 @@ from blake3 import blake3
 
 from engine.blobs import pack as packs
 from engine.blobs.codec import Codec, compress
-from engine.blobs.pack import Header, Kind, Load, Location, PartPlace
+from engine.blobs.draft import RecipeDraft
+from engine.blobs.pack import Entry, Head, Header, Kind, Load, Location, PartPlace
+from engine.blobs.recipe import stored_recipes
+from engine.blobs.splitting import Lines, Text, split, split_stream
 from engine.blobs.volume import DirectoryVolume, OpenPack
 from engine.errors import BlobDamaged, ItemUnreadable, StorageFull
 
@@ -43,7 +47,7 @@ class Recovery(NamedTuple):
 
     end: int
     """Where its complete records end. What follows was being written when a writer died."""
-    blobs: list[tuple[bytes, Location]]
+    blobs: dict[bytes, Location]
     """The blobs beyond the committed length, for the blob index."""
 
 
@@ -90,11 +94,12 @@ class PackWriter:
         to from now on."""
         self._recovered = False
         """Whether what writers that died have left was looked for."""
-        self._frame: list[tuple[bytes, bytes]] = []
-        self._frame_length = 0
+        self._frame = _OpenFrame(Kind.FRAME)
+        self._pieces = _OpenFrame(Kind.PIECES)
+        """Is closed before `_frame` is, for that may name what is in here."""
         self._queue: deque[_QueuedFrame] = deque()
         self._pending: set[bytes] = set()
-        """Digests in the frame and the queue."""
+        """Digests in the frames and the queue."""
         self._written: dict[bytes, Location] = {}
         """In a pack, but perhaps not durable."""
         self._flushed: dict[bytes, Location] = {}
@@ -119,34 +124,30 @@ class PackWriter:
         if self._has(digest):
             return digest
         if len(content) > packs.PART_SIZE:
-            whole = memoryview(content)
-            pieces = (
-                bytes(whole[start : start + packs.PART_SIZE])
-                for start in range(0, len(whole), packs.PART_SIZE)
-            )
-            self._add_parts(pieces)
+            starts = range(0, len(content), packs.PART_SIZE)
+            self._add_large(content[start : start + packs.PART_SIZE] for start in starts)
             return digest
-        with self._all_or_nothing():
-            if self._frame_length + len(content) > self._frame_size:
-                self._close_frame()
-            self._frame.append((digest, content))
-            self._frame_length += len(content)
-            self._pending.add(digest)
-            if self._frame_length >= self._frame_size or len(self._frame) == packs.MAX_BLOBS:
-                self._close_frame()
+        pieces = split(content)
+        if _worthwhile(pieces):
+            draft = RecipeDraft(self._add_piece, whole=True)
+            for piece in pieces:
+                draft.add(piece)
+            self._add_recipe(digest, len(content), draft)
+        else:
+            self._put(self._frame, Entry(digest, len(content)), content)
         return digest
 
     def add_stream(self, file: BinaryIO) -> tuple[bytes, int]:
         """Stores all that `file` still has to give as one blob; returns its digest and size.
 
         Holds a few parts (4 MiB each) in memory, whatever the size. What reading `file` raises is
-        passed on; then nothing is added, and what was added before stays. Raises ItemUnreadable for
-        more than `pack.MAX_BLOB` bytes.
+        passed on; then nothing is added (but perhaps attachments, which nothing names), and what
+        was added before stays. Raises ItemUnreadable for more than `pack.MAX_BLOB` bytes.
         """
         first, second = _read_part(file), _read_part(file)
         if not second:
             return self.add(first), len(first)
-        return self._add_parts(_rest(file, first, second))
+        return self._add_large(_rest(file, first, second))
 
     def flush(self) -> Flushed:
         """Makes all that was added durable.
@@ -156,7 +157,7 @@ class PackWriter:
         that died had left complete.
         """
         with self._all_or_nothing():
-            self._close_frame()
+            self._close(self._frame)
             self._write_queued(0)
             for pack in self._open:
                 pack.sync()
@@ -190,42 +191,93 @@ class PackWriter:
 
     # Frames
 
-    def _close_frame(self) -> None:
-        if not self._frame:
+    def _put(self, frame: _OpenFrame, entry: Entry, content: bytes) -> None:
+        """Adds a blob to an open frame: its content, or its recipe."""
+        with self._all_or_nothing():
+            if frame.length + len(content) > self._frame_size:
+                self._close(frame)
+            frame.entries.append(entry)
+            frame.contents.append(content)
+            frame.length += len(content)
+            self._pending.add(entry.digest)
+            if frame.length >= self._frame_size or len(frame.entries) == packs.MAX_BLOBS:
+                self._close(frame)
+
+    def _add_piece(self, content: bytes) -> bytes:
+        """Stores a piece of a blob, unless it is stored already, and returns its digest."""
+        digest = blake3(content).digest()
+        if not self._has(digest):
+            self._put(self._pieces, Entry(digest, len(content)), content)
+        return digest
+
+    def _add_recipe(self, digest: bytes, size: int, draft: RecipeDraft) -> None:
+        recipe = draft.encode()
+        self._put(self._frame, Entry(digest, size, len(recipe)), recipe)
+
+    def _close(self, frame: _OpenFrame) -> None:
+        if frame is self._frame:
+            self._close(self._pieces)
+        if not frame.entries:
             return
-        raw = b"".join(content for _, content in self._frame)
-        blobs = [(digest, len(content)) for digest, content in self._frame]
-        self._frame.clear()
-        self._frame_length = 0
+        raw = b"".join(frame.contents)
+        kind, entries = frame.kind, frame.entries
+        frame.clear()
         if self._pool:
-            self._queue.append(_QueuedFrame(blobs, self._pool.submit(compress, raw, self._level)))
+            payload = self._pool.submit(compress, raw, self._level)
+            self._queue.append(_QueuedFrame(kind, entries, len(raw), payload))
             self._write_queued(self._depth)
         else:
-            self._write_frame(blobs, *compress(raw, self._level))
+            self._write_frame(kind, entries, len(raw), *compress(raw, self._level))
 
     def _write_queued(self, depth: int) -> None:
         """Writes what is compressed, in order, until at most `depth` frames wait."""
         while self._queue and (len(self._queue) > depth or self._queue[0].payload.done()):
-            frame = self._queue.popleft()
-            self._write_frame(frame.blobs, *frame.payload.result())
+            kind, entries, raw, payload = self._queue.popleft()
+            self._write_frame(kind, entries, raw, *payload.result())
 
-    def _write_frame(self, blobs: list[tuple[bytes, int]], codec: Codec, stored: bytes) -> None:
-        raw = sum(size for _, size in blobs)
+    def _write_frame(
+        self, kind: Kind, entries: list[Entry], raw: int, codec: Codec, stored: bytes
+    ) -> None:
         pack = self._room()
         key = packs.record_key(pack.id)
-        offset = pack.append(packs.encode_record(key, Kind.FRAME, codec, blobs, raw, stored))
-        start = 0
-        for digest, size in blobs:
-            self._written[digest] = Location(pack.id, offset, start, size)
+        offset = pack.append(packs.encode_record(key, kind, codec, entries, raw, stored))
+        head = Head(kind, codec, 0, packs.place(entries), raw, len(stored))
+        for digest, location in packs.locations(pack.id, offset, head):
+            self._written[digest] = location
             self._pending.discard(digest)
-            start += size
 
-    # Blobs in parts
+    # Large blobs
+
+    def _add_large(self, contents: Iterator[bytes]) -> tuple[bytes, int]:
+        """Stores a blob of more than one part, each but the last as long as a part is."""
+        self._recover_left()
+        first = next(contents)
+        add = self._add_split if _worthwhile(split(first)) else self._add_parts
+        return add(chain([first], contents))
+
+    def _add_split(self, contents: Iterator[bytes]) -> tuple[bytes, int]:
+        """Stores a blob as a recipe. If `contents` fails, some pieces stay, for another try."""
+        hasher = blake3()
+        size = 0
+
+        def measured() -> Iterator[bytes]:
+            nonlocal size
+            for content in contents:
+                hasher.update(content)
+                size += len(content)
+                yield content
+
+        draft = RecipeDraft(self._add_piece, whole=False)
+        for piece in split_stream(measured()):
+            draft.add(piece)
+        digest = hasher.digest()
+        if not self._has(digest):
+            self._add_recipe(digest, size, draft)
+        return digest, size
 
     def _add_parts(self, contents: Iterator[bytes]) -> tuple[bytes, int]:
         """Stores a blob of more than one part. If it turns out to be stored already, or `contents`
         fails, its parts are cut off again."""
-        self._recover_left()
         with self._all_or_nothing():
             self._write_queued(0)
             pack = self._room()
@@ -242,8 +294,8 @@ class PackWriter:
                 hasher.update(content)
                 size += len(content)
                 part = blake3(content).digest()
-                blobs = [(part, len(content))]
-                offset = self._write_record(pack, Kind.PART, blobs, content, len(parts))
+                entry = Entry(part, len(content))
+                offset = self._write_record(pack, Kind.PART, entry, content, len(parts))
                 parts.append((offset, part))
             digest = hasher.digest()
             if self._has(digest):
@@ -251,7 +303,8 @@ class PackWriter:
                 return digest, size
             places = [PartPlace(pack.length - offset, part) for offset, part in parts]
             payload = packs.encode_parts(places)
-            offset = self._write_record(pack, Kind.LIST, [(digest, size)], payload, len(parts))
+            entry = Entry(digest, size)
+            offset = self._write_record(pack, Kind.LIST, entry, payload, len(parts))
         except BaseException:
             if not pack.closed:
                 pack.cut(mark)
@@ -260,11 +313,11 @@ class PackWriter:
         return digest, size
 
     def _write_record(
-        self, pack: OpenPack, kind: Kind, blobs: list[tuple[bytes, int]], raw: bytes, number: int
+        self, pack: OpenPack, kind: Kind, entry: Entry, raw: bytes, number: int
     ) -> int:
         codec, stored = compress(raw, self._level)
         key = packs.record_key(pack.id)
-        record = packs.encode_record(key, kind, codec, blobs, len(raw), stored, number)
+        record = packs.encode_record(key, kind, codec, [entry], len(raw), stored, number)
         with self._all_or_nothing():
             return pack.append(record)
 
@@ -298,12 +351,23 @@ class PackWriter:
         if self._recovered:
             return
         with self._all_or_nothing():
-            for stored in self._volume.list():
-                if stored.length > (self._committed(stored.id) or 0):
-                    pack = self._recover(stored.id)
-                    if pack:
-                        self._open.append(pack)
+            left = [
+                stored.id
+                for stored in self._volume.list()
+                if stored.length > (self._committed(stored.id) or 0)
+            ]
+            # A pack may need what is in another one: that comes first.
+            before = len(left) + 1
+            while len(left) < before:
+                before = len(left)
+                left = [pack for pack in left if not self._reopen(pack)]
         self._recovered = True
+
+    def _reopen(self, number: int) -> bool:
+        pack = self._recover(number)
+        if pack:
+            self._open.append(pack)
+        return pack is not None
 
     def _recover(self, number: int) -> OpenPack | None:
         """The pack, made fit to be appended to; None if somebody else writes to it. A damaged one
@@ -314,7 +378,9 @@ class PackWriter:
         try:
             # Only now does nobody else add to it.
             committed = self._committed(pack.id) or 0
-            recovery = plan_recovery(pack.load, pack.id, self._backup, pack.length, committed)
+            recovery = plan_recovery(
+                pack.load, pack.id, self._backup, pack.length, committed, self._has
+            )
             if recovery:
                 pack.cut(recovery.end)
                 if recovery.end == 0:
@@ -359,7 +425,7 @@ class PackWriter:
             frame.payload.cancel()
         self._queue.clear()
         self._frame.clear()
-        self._frame_length = 0
+        self._pieces.clear()
         self._pending.clear()
         self._written.clear()
         self._recovered = False
@@ -369,23 +435,46 @@ class PackWriter:
                 closing.callback(pack.close)
 
 
+class _OpenFrame:
+    """A record that is being filled."""
+
+    def __init__(self, kind: Kind) -> None:
+        self.kind = kind
+        self.clear()
+
+    def clear(self) -> None:
+        """Begins another one."""
+        self.entries: list[Entry] = []
+        self.contents: list[bytes] = []
+        """Content or recipe of each."""
+        self.length = 0
+
+
 class _QueuedFrame(NamedTuple):
-    blobs: list[tuple[bytes, int]]
+    kind: Kind
+    entries: list[Entry]
+    raw: int
     payload: Future[tuple[Codec, bytes]]
 
 
 def plan_recovery(
-    load: Load, pack: int, backup: bytes, length: int, committed: int
+    load: Load,
+    pack: int,
+    backup: bytes,
+    length: int,
+    committed: int,
+    has: Callable[[bytes], bool],
 ) -> Recovery | None:
     """What to do with a pack of `length` bytes, locked, of which `committed` are in the journal.
 
     None: leave it to the check, for it is another backup's, of another version, shorter than what
-    was committed, or damaged by more than a writer that died.
+    was committed, or damaged by more than a writer that died. Or it has a recipe whose pieces are
+    neither in it nor elsewhere, as `has(digest)` tells: who wrote them may be about to commit them.
     """
     if length < committed:
         return None
     if length < packs.HEADER_SIZE:
-        return Recovery(0, [])
+        return Recovery(0, {})
     try:
         header = packs.decode_header(load(0, packs.HEADER_SIZE))
     except BlobDamaged:
@@ -394,7 +483,7 @@ def plan_recovery(
         return None
     key = packs.record_key(pack)
     end = max(committed, packs.HEADER_SIZE)
-    blobs: list[tuple[bytes, Location]] = []
+    blobs: dict[bytes, Location] = {}
     torn = False
     for found in packs.scan(load, key, end, length):
         if found.head is None or found.payload is None:
@@ -402,9 +491,21 @@ def plan_recovery(
         elif torn:
             return None  # an intact record beyond damage: no writer leaves that
         elif found.head.kind is not Kind.PART:
+            try:
+                recipes = dict(stored_recipes(found))
+            except BlobDamaged:
+                return None
+            pieces = (piece.digest for recipe in recipes.values() for piece in recipe.pieces)
+            if not all(piece in blobs or has(piece) for piece in pieces):
+                return None
             end = found.offset + found.length
-            blobs += packs.locations(pack, found.offset, found.head)
+            blobs.update(packs.locations(pack, found.offset, found.head))
     return Recovery(end, blobs)
+
+
+def _worthwhile(pieces: list[Text | Lines]) -> bool:
+    """Whether a recipe of these is better than the content."""
+    return any(isinstance(piece, Lines) for piece in pieces)
 
 
 def _read_part(file: BinaryIO) -> bytes:

@@ -70,8 +70,9 @@ _WIDTHS = {
 
 def check_records(reader: Reader, report: Report, progress: Callable[[int], None]) -> None:
     """Checks all tables but the blob index against the packs. `progress` is told of rows read."""
-    for table in Tables._fields:
-        _check_checksums(reader, table, report, progress)
+    whole = [_check_checksums(reader, table, report, progress) for table in Tables._fields]
+    if not all(whole):
+        return  # what the keys mean can't be judged
     try:
         _check_counters(reader, report)
     except (RecordDamaged, BackupUnusable) as error:
@@ -84,8 +85,10 @@ def check_records(reader: Reader, report: Report, progress: Callable[[int], None
 
 def _check_checksums(
     reader: Reader, table: str, report: Report, progress: Callable[[int], None]
-) -> None:
-    """Rule `checksum`: every record is what was written, and of its table's form."""
+) -> bool:
+    """Rule `checksum`: every record is what was written, and of its table's form. Returns whether
+    at least every key is."""
+    whole = True
     record = _RECORDS.get(table)
     width = _WIDTHS.get(table)
     cursor = reader.txn.cursor(getattr(reader.tables, table))
@@ -96,6 +99,7 @@ def _check_checksums(
                     raise RecordDamaged(f"journal: meta has an unknown record {key!r}")
                 unpack(Identity if key == b"identity" else State, table, key, value)
             elif width is not None and len(key) != width:
+                whole = False
                 raise RecordDamaged(f"journal: {table} has a key of {len(key)} bytes: {key.hex()}")
             elif record is not None:
                 unpack(record, table, key, value)
@@ -109,6 +113,7 @@ def _check_checksums(
             report.add("checksum", str(error))
         if not number % CHUNK:
             progress(CHUNK)
+    return whole
 
 
 def _check_counters(reader: Reader, report: Report) -> None:

@@ -15,7 +15,7 @@ from engine.model import Version
 
 DERIVED = frozenset({"derived", "timeline", "keyframe", "folder", "times"})
 """Rules whose breach is mended by `rebuild_derived`."""
-INDEX = frozenset({"index", "blob-missing", "pack"})
+INDEX = frozenset({"index", "blob-missing", "pack", "piece"})
 """Rules whose breach is mended by `rebuild_index`, where the blob is still in a pack."""
 
 

@@ -18,7 +18,8 @@ Says what is backed up, how large it is, when it was last scanned, and since whe
 complete: since the end of the first scan, any moment can be looked at.
 
 For monitoring, --max-age sets the exit status: 1 if the last scan of all accounts ended longer ago
-than that, or if there was none. Scans of single accounts don't count."""
+than that, if there was none, or if it is so far ahead of the clock that no other one can be made.
+Scans of single accounts don't count."""
 
 EXAMPLES = """\
     engine status
@@ -46,9 +47,9 @@ def run(args: argparse.Namespace) -> int:
     else:
         for name, text in _lines(path, figures, zone()):
             output.line(f"{name:15}{text}")
-    if limit is None or (figures.age is not None and figures.age <= limit):
+    if limit is None or (figures.age is not None and figures.age <= limit and not figures.ahead):
         return 0
-    old = "there was none" if figures.age is None else f"{output.age(figures.age)} old"
+    old = "there was none" if figures.age is None else _age(figures.age, figures, "old")
     output.complain(f"the last scan: {old}; --max-age is {args.max_age}")
     return 1
 
@@ -84,6 +85,13 @@ def _listed(end: int | None, where: tzinfo) -> str:
     return "never" if end is None else format_listed(listed_second(end), where)
 
 
+def _age(seconds: float, figures: Status, word: str) -> str:
+    """How old the last scan is."""
+    if figures.ahead:
+        return "ahead of this machine's clock"
+    return f"{output.age(seconds)} {word}"
+
+
 def _lines(path: Path, figures: Status, where: tzinfo) -> list[tuple[str, str]]:
     owner = "" if figures.own else ", of another machine: only to be read here"
     deleted = f", and {figures.deleted_accounts:,} deleted" if figures.deleted_accounts else ""
@@ -103,6 +111,6 @@ def _lines(path: Path, figures: Status, where: tzinfo) -> list[tuple[str, str]]:
         return [*lines, ("last scan", "none yet: 'engine scan' makes the first")]
     return [
         *lines,
-        ("last scan", f"{_listed(figures.last_scan, where)} ({output.age(figures.age)} ago)"),
+        ("last scan", f"{_listed(figures.last_scan, where)} ({_age(figures.age, figures, 'ago')})"),
         ("complete since", _listed(figures.first_scan, where)),
     ]

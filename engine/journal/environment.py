@@ -33,13 +33,14 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
 from typing import NamedTuple, TypeAlias
 
 import lmdb
 from lmdb.verify import VerifyError
 from lmdb.verify import verify as verify_pages
 
-from engine.errors import BackupUnusable, EngineError, StorageFull
+from engine.errors import BackupUnusable, EngineError, RecordDamaged, StorageFull
 from engine.journal.records import Identity, unpack
 
 FORMAT = 1
@@ -101,9 +102,38 @@ def translate(error: lmdb.Error, path: Path) -> Exception:
         return EngineError(f"{path}: too many processes read it at once ({_MAX_READERS})")
     if error.code in (errno.EACCES, errno.EPERM):
         return BackupUnusable(f"{path}: permission denied: run it as the backup's owner or group")
+    if error.code == errno.EROFS:
+        return BackupUnusable(f"{path}: can't write here ({os.strerror(errno.EROFS)})")
     if isinstance(error, _DAMAGED) or error.code == errno.EIO:
         return BackupUnusable(f"{path}: the journal is damaged ({error}): put back a copy of it")
     return error
+
+
+class Reading:
+    """A block in which the journal is read. Not a generator, for there is one in each request."""
+
+    __slots__ = ("_env", "_path", "_txn")
+
+    def __init__(self, env: lmdb.Environment, path: Path) -> None:
+        self._env = env
+        self._path = path
+
+    def __enter__(self) -> Txn:
+        try:
+            self._txn = self._env.begin()
+        except lmdb.Error as error:
+            raise translate(error, self._path) from error
+        return self._txn
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._txn.abort()
+        if isinstance(error, lmdb.Error):
+            raise translate(error, self._path) from error
 
 
 class Environment:
@@ -202,14 +232,22 @@ class Environment:
             value = txn.get(b"identity", db=self.tables.meta)
         if value is None:
             raise BackupUnusable(f"{self.path.parent}: not a backup path (run 'engine init')")
-        return unpack(Identity, "meta", b"identity", value)
+        try:
+            return unpack(Identity, "meta", b"identity", value)
+        except RecordDamaged:
+            raise BackupUnusable(
+                f"{self.path}: the journal is damaged (its identity): put back a copy of it"
+            ) from None
 
-    @contextmanager
-    def read(self) -> Iterator[Txn]:
+    def read(self) -> Reading:
         """A read transaction: one moment of the journal. Keep it short, hold it across no await."""
+        return Reading(self._env, self.path)
+
+    def has(self, table: Table, key: bytes) -> bool:
+        """Whether there is such a row now. The quick way to ask just this."""
         try:
             with self._env.begin() as txn:
-                yield txn
+                return txn.get(key, db=table) is not None
         except lmdb.Error as error:
             raise translate(error, self.path) from error
 

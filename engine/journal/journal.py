@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from types import TracebackType
 
 import msgspec
 
@@ -17,6 +18,27 @@ from engine.journal.writer import Commit, next_time
 from engine.model import ROOT
 
 
+class ReaderBlock:
+    """A block in which the journal is read. Not a generator, for there is one in each request."""
+
+    __slots__ = ("_environment", "_reading")
+
+    def __init__(self, environment: Environment) -> None:
+        self._environment = environment
+        self._reading = environment.read()
+
+    def __enter__(self) -> Reader:
+        return Reader(self._environment, self._reading.__enter__())
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._reading.__exit__(kind, error, trace)
+
+
 class Journal:
     """An open journal: hands out readers and commits."""
 
@@ -24,11 +46,9 @@ class Journal:
         self.environment = environment
         self._clock = clock
 
-    @contextmanager
-    def reader(self) -> Iterator[Reader]:
+    def reader(self) -> ReaderBlock:
         """One moment of the journal, for as long as the block lasts: keep it short."""
-        with self.environment.read() as txn:
-            yield Reader(self.environment, txn)
+        return ReaderBlock(self.environment)
 
     @contextmanager
     def commit(self, account: int = ROOT, revision: int | None = None) -> Iterator[Commit]:
