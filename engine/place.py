@@ -14,7 +14,7 @@ from pathlib import Path
 
 from blake3 import blake3
 
-from engine.errors import BackupUnusable, UsageError
+from engine.errors import BackupUnusable, EngineError, UsageError
 
 _NOT_LOCAL = ("nfs", "cifs", "smb", "9p", "afs", "ceph", "gluster", "lustre", "fuse", "davfs")
 _MACHINE_FILES = ("/etc/machine-id", "/var/lib/dbus/machine-id")
@@ -49,13 +49,8 @@ def file_system(path: Path) -> tuple[str, Path]:
 
 
 def refuse_unfit(directory: Path) -> None:
-    """Raises where an existing directory can't hold a backup path's journal."""
-    kind, point = file_system(directory)
-    if kind.startswith(_NOT_LOCAL):
-        raise UsageError(
-            f"{directory}: is on {kind} (mounted at {point}); the journal needs a local file "
-            "system: put the backup path on a local disk"
-        )
+    """Raises where a new backup path can't be made in an existing directory."""
+    refuse_remote(directory, UsageError)
     refuse_unwritable(directory)
     probe = directory / f".timefs-case-{uuid.uuid4().hex}"
     try:
@@ -66,6 +61,17 @@ def refuse_unfit(directory: Path) -> None:
             )
     finally:
         probe.unlink(missing_ok=True)
+
+
+def refuse_remote(directory: Path, kind: type[EngineError]) -> None:
+    """Raises `kind` where an existing directory isn't on a local file system: whoever writes a
+    journal there spoils it."""
+    found, point = file_system(directory)
+    if found.startswith(_NOT_LOCAL):
+        raise kind(
+            f"{directory}: is on {found} (mounted at {point}); the journal needs a local file "
+            "system: put the backup path on a local disk"
+        )
 
 
 def refuse_unwritable(directory: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from itertools import count
 from typing import NamedTuple
 
 from hypothesis import given
@@ -188,6 +189,41 @@ def test_a_renamed_folder_is_known_by_its_directory_and_a_message() -> None:
     assert not empty.gone_folders
 
 
+def test_a_folder_that_only_holds_others_goes_where_they_go() -> None:
+    known = [
+        Known(3, "Work", {"m1": 4}, ("dir:1",)),
+        Known(5, "Work/Apollo", parent=3),
+        Known(6, "Work/Apollo/Eleven", parent=5),
+        Known(7, "Work/Apollo/Eleven/Moon", {"m2": 8}, ("dir:2",), parent=6),
+    ]
+    found = [
+        seen("Old", ["m1"], ("dir:1",)),
+        seen("Old/Apollo"),
+        seen("Old/Apollo/Eleven"),
+        seen("Old/Apollo/Eleven/Moon", ["m2"], ("dir:2",)),
+    ]
+    made = compare(known, found)
+    assert made == AccountPlan(folder_changes=(FolderChange(3, ACCOUNT, ("Old",), {}),))
+
+
+def test_a_folder_that_only_holds_others_stays_if_it_still_holds_one() -> None:
+    known = [
+        Known(3, "Work"),
+        Known(4, "Work/Apollo", {"m1": 5}, ("dir:1",), parent=3),
+        Known(6, "Work/Gemini", {"m2": 7}, ("dir:2",), parent=3),
+    ]
+    found = [
+        seen("Old"),
+        seen("Old/Apollo", ["m1"], ("dir:1",)),
+        seen("Work"),
+        seen("Work/Gemini", ["m2"], ("dir:2",)),
+    ]
+    made = compare(known, found)
+    (old,) = made.new_folders
+    assert made.folder_changes == (FolderChange(4, old.ref, ("Old", "Apollo"), {}),)
+    assert made.gone_folders == ()
+
+
 def test_a_directory_number_that_was_used_again_is_no_rename() -> None:
     known = [Known(3, "Work", {"m1": 4}, ("dir:1",))]
     made = compare(known, [seen("Other", ["m9"], ("dir:1",))])
@@ -226,7 +262,7 @@ def test_a_folder_is_moved_with_its_name_below_another() -> None:
 
 def test_of_two_folders_of_one_name_the_one_with_the_directory_is_meant() -> None:
     """So it is after a scan that was killed once it had recorded that B took the name of A, and
-    before it recorded that A is gone."""
+    before it recorded that A is gone. Only then can B have the name in views."""
     for gone, kept in ((3, 9), (9, 3)):
         known = [
             Known(gone, "A", {"m1": 4}, ("dir:1",)),
@@ -234,13 +270,20 @@ def test_of_two_folders_of_one_name_the_one_with_the_directory_is_meant() -> Non
             Known(7, "A/Sub", {}, ("dir:3",), parent=kept),
         ]
         made = compare(known, [seen("A", ["m2"], ("dir:2",)), seen("A/Sub", [], ("dir:3",))])
-        assert made == AccountPlan(removals=(4,), gone_folders=(gone,))
+        assert made == AccountPlan(
+            folder_changes=(FolderChange(kept, ACCOUNT, ("A",), {}),),
+            removals=(4,),
+            gone_folders=(gone,),
+        )
 
 
 def test_which_of_two_folders_of_one_name_is_gone_stays_open_where_neither_was_listed() -> None:
     known = [Known(3, "A", {"m1": 4}, ("dir:1",)), Known(9, "A", {"m2": 6}, ("dir:2",))]
     made = compare(known, [seen("A", None, ("dir:2",), cursor=b"")])
-    assert made == AccountPlan(cursors=((9, frozenset({"dir:2"}), b""),))
+    assert made == AccountPlan(
+        folder_changes=(FolderChange(9, ACCOUNT, ("A",), {}),),
+        cursors=((9, frozenset({"dir:2"}), b""),),
+    )
 
 
 def test_what_was_below_a_gone_folder_of_the_same_name_gets_another_parent() -> None:
@@ -251,7 +294,11 @@ def test_what_was_below_a_gone_folder_of_the_same_name_gets_another_parent() -> 
     ]
     made = compare(known, [seen("A", ["m2"], ("dir:2",)), seen("A/Sub", [], ("dir:3",))])
     assert made == AccountPlan(
-        folder_changes=(FolderChange(7, 9, ("A", "Sub"), {}),), gone_folders=(3,)
+        folder_changes=(
+            FolderChange(9, ACCOUNT, ("A",), {}),
+            FolderChange(7, 9, ("A", "Sub"), {}),
+        ),
+        gone_folders=(3,),
     )
 
 
@@ -305,9 +352,9 @@ IDENTITIES = ["m1", "m2", "m3"]
 def mailboxes(draw: st.DrawFn) -> list[SeenFolder]:
     """What a source may show: folders with their parents, each with a directory of its own."""
     chosen = draw(st.sets(st.sampled_from(PATHS), min_size=1))
-    chosen |= {"/".join(split(path)[:n]) for path in chosen for n in range(1, path.count("/") + 1)}
+    parents = {"/".join(split(path)[:n]) for path in chosen for n in range(1, path.count("/") + 1)}
     numbers = draw(st.permutations(range(len(PATHS))))
-    return [
+    found = [
         seen(
             path,
             draw(st.sets(st.sampled_from(IDENTITIES))),
@@ -317,6 +364,7 @@ def mailboxes(draw: st.DrawFn) -> list[SeenFolder]:
         )
         for path, number in zip(sorted(chosen), numbers, strict=False)
     ]
+    return found + [seen(path, cursor=b"") for path in sorted(parents - chosen)]
 
 
 def knowledge(journal: Journal) -> tuple[list[KnownFolder], dict[int, dict[bytes, KnownItem]]]:
@@ -342,7 +390,7 @@ def carry_out(made: AccountPlan, journal: Journal) -> Journal:
     result = {
         item: folder._replace(messages={**folder.messages}) for item, folder in journal.items()
     }
-    numbers = iter(range(1000 + max([0, *result]), 10**6))
+    numbers = count(1 + max([ACCOUNT, *result, *numbers_of(result)]))
     items: dict[int, int] = {ACCOUNT: ACCOUNT}
     steps: list[NewFolder | FolderChange] = [*made.new_folders, *made.folder_changes]
     for step in sorted(steps, key=lambda step: step.path):

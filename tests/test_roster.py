@@ -107,6 +107,44 @@ def test_two_accounts_that_swap_their_names_are_what_their_names_say() -> None:
     assert {a.event for a in rostered(known, {"alice": "2b", "bob": "1a"}).assignments} == {"known"}
 
 
+def test_an_inbox_under_a_new_name_was_renamed_though_another_has_the_old_name() -> None:
+    known = {account(2, "alice", "1a"): "a", account(3, "bob", "2"): "b"}
+    assert rostered(known, {"alice": "9x", "anna": "1", "bob": "2b"}).assignments == (
+        Assignment("anna", 2, "renamed", "alice"),
+        Assignment("alice", None, "new"),
+        Assignment("bob", 3, "known"),
+    )
+
+
+def test_of_a_row_of_renames_each_comes_before_the_one_that_takes_its_name() -> None:
+    known = {account(2, "a", "1"): "", account(3, "b", "2"): "", account(4, "c", "3"): ""}
+    assert rostered(known, {"b": "1", "c": "2", "d": "3"}) == Roster(
+        (
+            Assignment("d", 4, "renamed", "c"),
+            Assignment("c", 3, "renamed", "b"),
+            Assignment("b", 2, "renamed", "a"),
+        ),
+        (),
+    )
+
+
+def test_a_name_that_was_left_may_have_got_its_former_account_back() -> None:
+    known = {account(2, "alice", "1", deleted=True): "a", account(3, "alice", "2"): "b"}
+    assert rostered(known, {"alice": "1a", "anna": "2b"}).assignments == (
+        Assignment("anna", 3, "renamed", "alice"),
+        Assignment("alice", 2, "returned"),
+    )
+
+
+@pytest.mark.parametrize("held", ["1", "9a"])
+def test_a_copy_of_a_mailbox_that_is_still_there_is_new(held: str) -> None:
+    known = {account(2, "alice", "1a"): "a"}
+    assert rostered(known, {"alice": held, "anna": "1a"}).assignments == (
+        Assignment("alice", 2, "known"),
+        Assignment("anna", None, "new"),
+    )
+
+
 @given(
     st.dictionaries(st.sampled_from("ABCD"), st.text("12ab", max_size=2)),
     st.sets(st.sampled_from("ABCD")),
@@ -118,7 +156,7 @@ def test_every_account_has_one_fate(had: Mailboxes, dead: set[str], found: Mailb
         for number, (name, held) in enumerate(had.items(), start=2)
     }
     roster = rostered(known, found)
-    assert [assignment.name for assignment in roster.assignments] == sorted(found)
+    assert sorted(assignment.name for assignment in roster.assignments) == sorted(found)
     items = [assignment.item for assignment in roster.assignments if assignment.item]
     gone = [former.item for former in roster.gone]
     assert len({*items, *gone}) == len(items) + len(gone)

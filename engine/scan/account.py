@@ -37,7 +37,8 @@ WHOLE = 4 << 20
 HEAD = 64 << 10
 """Where the header of a message is looked for."""
 ATTEMPTS = 10
-"""How often an account is planned anew when others change it at the same time."""
+"""How often an account is planned anew for a conflict, unless it is that others changed it: they
+come to an end."""
 
 
 def scan_account(
@@ -57,20 +58,21 @@ def scan_account(
     as they are read; `emptied` see `look`. What was committed is in `tally`, even if this raises:
     SourceUnavailable where the mailbox can't be read at all, StorageFull, Interrupted.
     """
-    for attempt in range(1, ATTEMPTS + 1):
+    futile = 0
+    while True:
         looked = look(backup, subject, stop, deep=deep, emptied=emptied)
         recording = _Recording(backup, subject, looked, writer, stop, tally, progress)
         try:
             item = recording.run()
         except Conflict:
-            if attempt == ATTEMPTS:
-                raise
             if subject.item is None:
                 subject = replace(subject, item=_made_meanwhile(backup, subject.name))
+            futile += _revision(backup, subject) == looked.state.revision
+            if futile == ATTEMPTS:
+                raise
             continue
         tally.problems += looked.problems
         return item
-    raise AssertionError("unreachable")
 
 
 def count_plan(backup: Backup, subject: Subject, looked: Looked, tally: Tally) -> None:
@@ -85,19 +87,25 @@ def count_plan(backup: Backup, subject: Subject, looked: Looked, tally: Tally) -
     tally.problems += looked.problems
 
 
-def bring_back(backup: Backup, subject: Subject) -> None:
-    """Records that a deleted account has returned."""
+def bring_back(backup: Backup, subject: Subject) -> bool:
+    """Records that a deleted account has returned; False where another process has done so."""
     assert subject.item is not None
+    draft = _account_draft(subject)
     with backup.journal.commit(subject.item) as commit:
-        if not commit.living(subject.item):
-            commit.restore(subject.item, _account_draft(subject))
+        if commit.living(subject.item):
+            return False
+        commit.restore(subject.item, draft)
+    return True
 
 
-def remove(backup: Backup, account: int) -> None:
-    """Records that an account is gone, with all that it holds."""
+def remove(backup: Backup, account: int) -> bool:
+    """Records that an account is gone, with all that it holds; False where another process has
+    done so."""
     with backup.journal.commit(account) as commit:
-        if commit.living(account):
-            commit.delete(account)
+        if not commit.living(account):
+            return False
+        commit.delete(account)
+    return True
 
 
 def _made_meanwhile(backup: Backup, name: str) -> int | None:
@@ -105,6 +113,11 @@ def _made_meanwhile(backup: Backup, name: str) -> int | None:
     with backup.reader() as reader:
         entry = reader.lookup(ROOT, account_name(name), MAX_SEQUENCE)
     return entry.item if entry and entry.version.identity == os.fsencode(name) else None
+
+
+def _revision(backup: Backup, subject: Subject) -> int:
+    with backup.reader() as reader:
+        return reader.account_state(subject.item).revision if subject.item else 0
 
 
 def _account_draft(subject: Subject) -> Draft:
@@ -171,6 +184,8 @@ class _Recording:
         """What the plan makes: the reference of the account or a folder -> its item."""
         self._names: dict[int, str] = {}
         """The names that new and renamed folders shall have, by item."""
+        self._told: set[int] = set()
+        """Folders that are in the tally."""
         self._unread: set[int] = set()
         """Folders in which a message could not be read: they are listed again next time."""
 
@@ -206,7 +221,7 @@ class _Recording:
             self._record_arrivals(commit, tally, drafts)
             self._record_changes(commit, tally, dict(contents))
             self._record_removals(commit, tally)
-            self._settle_names(commit)
+            self._settle_names(commit, tally)
             if account_changes:
                 tally.changed += commit.change(commit.account, **account_changes)
             for ref, identities, position in made.cursors:
@@ -290,18 +305,20 @@ class _Recording:
                 item = self._items[step.ref] = commit.appear(draft)
                 commit.set_cursor(item, FolderCursor())
                 tally.created += 1
+                self._told.add(item)
             else:
                 item = step.item
-                tally.changed += commit.change(
-                    item, folder=parent, name=name, identity=identity, meta=step.meta
-                )
+                if commit.change(item, folder=parent, name=name, identity=identity, meta=step.meta):
+                    tally.changed += 1
+                    self._told.add(item)
             self._names[item] = name
-        self._settle_names(commit)
+        self._settle_names(commit, tally)
 
-    def _settle_names(self, commit: Commit) -> None:
+    def _settle_names(self, commit: Commit, tally: Tally) -> None:
         """Gives folders the names that others had when they were recorded, and have left since."""
         for item, name in self._names.items():
-            commit.change(item, name=name)
+            if commit.change(item, name=name) and item not in self._told:
+                tally.changed += 1
 
     def _record_arrivals(self, commit: Commit, tally: Tally, drafts: list[Draft]) -> None:
         for draft in drafts:

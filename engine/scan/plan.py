@@ -10,6 +10,7 @@ old one is gone, else it is a copy, which is a new item.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -68,7 +69,7 @@ class NewFolder(NamedTuple):
 
 
 class FolderChange(NamedTuple):
-    """A folder that was renamed, moved or got other metadata."""
+    """A folder that was renamed, moved or got other metadata, or can have its name at last."""
 
     item: int
     parent: Ref
@@ -158,6 +159,7 @@ def plan(
     what becomes of those stays open.
     """
     known = list(known)
+    crowded = Counter(folder.path for folder in known)
     seen = sorted(seen, key=lambda folder: folder.path)
     matched = _match(known, entries, seen)
     refs: dict[Path, Ref] = {(): account}
@@ -178,7 +180,8 @@ def plan(
         else:
             kept.add(ref)
             place = (before.parent, before.path[-1], before.meta)
-            if place != (parent, folder.path[-1], folder.meta):
+            named = crowded[before.path] == 1  # else the other one may have the name in views
+            if place != (parent, folder.path[-1], folder.meta) or not named:
                 folder_changes.append(FolderChange(ref, parent, folder.path, folder.meta))
         marks = (folder.identities, folder.cursor)
         if before is None or marks != (before.identities, before.cursor):
@@ -261,9 +264,8 @@ def _match(
         if not before or any(identity in items for identity in before):
             matched[path] = folder
             taken.add(folder.item)
-    for path, folder in _implied_parents(matched, known, paths):
-        matched[path] = folder
-        taken.add(folder.item)
+    _match_implied(matched, known, paths)
+    taken = {folder.item for folder in matched.values()}
     by_path: dict[Path, KnownFolder] = {}
     for folder in known:
         if folder.item in taken or folder.path not in paths:
@@ -273,20 +275,20 @@ def _match(
     return by_path | matched
 
 
-def _implied_parents(
-    matched: Mapping[Path, KnownFolder],
+def _match_implied(
+    matched: dict[Path, KnownFolder],
     known: Iterable[KnownFolder],
     paths: Mapping[Path, frozenset[str]],
-) -> Iterator[tuple[Path, KnownFolder]]:
-    """Folders that only hold others have no identity: they went where what they hold went."""
+) -> None:
+    """Adds the folders that only hold others, and so have no identity: they went where what they
+    hold went."""
     by_item = {folder.item: folder for folder in known}
-    found = set(matched)
-    for path, folder in matched.items():
-        parent = by_item.get(folder.parent)
-        path = path[:-1]
-        while path not in found and parent and not (parent.identities or paths[path]):
-            if parent.path in paths:
-                break
-            found.add(path)
-            yield path, parent
-            path, parent = path[:-1], by_item.pop(parent.item, None) and by_item.get(parent.parent)
+    taken = {folder.item for folder in matched.values()}
+    for path in sorted(paths, key=len, reverse=True):
+        child, above = matched.get(path), path[:-1]
+        parent = by_item.get(child.parent) if child else None
+        if parent is None or not above or above in matched or parent.item in taken:
+            continue
+        if not parent.identities and not paths[above] and parent.path not in paths:
+            matched[above] = parent
+            taken.add(parent.item)

@@ -11,7 +11,7 @@ import os
 import queue
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -147,18 +147,24 @@ class _Scan:
             )
         chosen = self._choose(compared, known)
         for assignment in chosen.assignments:
-            source = found[assignment.name]
-            self._todo.put((assignment, source))
             if assignment.item:
+                source = found[assignment.name]
                 self._known.append((assignment.item, assignment.name, source))
         result.accounts = len(chosen.assignments)
         result.events = [a for a in chosen.assignments if a.event != "known"]
         self._progress.accounts(result.accounts)
-        self._work()
+        # Names must be free before other mailboxes are recorded under them: in order, these.
+        leaving = [a for a in chosen.assignments if a.former in found]
+        others = [a for a in chosen.assignments if a.former not in found]
+        self._work([(a, found[a.name]) for a in leaving], 1)
+        self._work([(a, found[a.name]) for a in others], self._backup.settings.workers)
         if self._failures:
             raise self._failures[0]
         for account in chosen.gone:
-            if self._all_listed and account.name not in self._undecided:
+            if account.name in self._undecided:
+                what = "has no mailbox that can be read any more; it is not taken for deleted"
+                self._problem(account.name, "", what)
+            elif self._all_listed and not self._is_back(account.name):
                 self._remove(account)
         result.tally.problems.sort()
         result.end = self._backup.clock.now()
@@ -224,18 +230,26 @@ class _Scan:
             tuple(account for account in compared.gone if account.name in wanted),
         )
 
+    def _is_back(self, name: str) -> bool:
+        """Whether an account that was missing is there again: the scan may have taken hours."""
+        for source in self._sources:
+            with suppress(SourceUnavailable), closing(source.source.mailbox(name)):
+                return True
+        return False
+
     def _remove(self, account: KnownAccount) -> None:
-        if not self._options.dry_run:
-            remove(self._backup, account.item)
+        if self._options.dry_run or remove(self._backup, account.item):
+            self._result.tally.deleted += 1
         self._result.gone.append(account.name)
-        self._result.tally.deleted += 1
 
     # The work
 
-    def _work(self) -> None:
+    def _work(self, todo: Sequence[tuple[Assignment, NamedSource]], workers: int) -> None:
         """Runs the workers to their end. Nothing here waits for anything but files, so threads do,
         and the command starts without an event loop."""
-        workers = min(self._backup.settings.workers, self._result.accounts)
+        for each in todo:
+            self._todo.put(each)
+        workers = min(workers, len(todo))
         with ThreadPoolExecutor(max(workers, 1), "scan") as pool:
             for worker in [pool.submit(self._worker) for _ in range(workers)]:
                 worker.result()
@@ -277,9 +291,7 @@ class _Scan:
             with closing(source.source.mailbox(assignment.name)) as mailbox:
                 subject = Subject(assignment.item, assignment.name, mailbox, source.name)
                 if assignment.event == "returned":
-                    tally.created += 1
-                    if not self._options.dry_run:
-                        bring_back(self._backup, subject)
+                    tally.created += self._options.dry_run or bring_back(self._backup, subject)
                 if self._options.dry_run:
                     deep = self._options.deep
                     looked = look(

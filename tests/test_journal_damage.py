@@ -1,0 +1,161 @@
+"""Damaged bytes in a journal are an error, and never another answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from blake3 import blake3
+
+from engine.errors import BackupUnusable, Damaged, EngineError, RecordDamaged
+from engine.journal import timeline
+from engine.journal.environment import Tables
+from engine.journal.keys import MAX_SEQUENCE
+from engine.journal.reader import Reader
+from tests.desk import SECOND, START, Desk, appear, message_draft, scan_record
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    desk = Desk(tmp_path / "backup")
+    yield desk
+    desk.backup.close()
+
+
+Question = Callable[[Reader], Any]
+
+QUESTIONS: dict[str, Question] = {
+    "state": Reader.state,
+    "times": lambda r: [
+        r.sequence_at(START + second * SECOND + rest) for second in range(31) for rest in range(6)
+    ],
+    "times of": lambda r: [r.time_of(sequence) for sequence in range(1, 12)],
+    "log": lambda r: list(r.log(1, MAX_SEQUENCE)),
+    "histories": lambda r: [list(r.history(item)) for item in range(1, 9)],
+    "versions": lambda r: [r.version(item, at) for item in range(1, 9) for at in (5, 9, 13)],
+    "headers": lambda r: [r.headers(item, e) for item in range(1, 9) for e in (0, 1)],
+    "listings": lambda r: [r.listing(folder, at) for folder in range(1, 5) for at in range(14)],
+    "containers": lambda r: [r.containers(f, at) for f in range(1, 5) for at in range(14)],
+    "stats": lambda r: [r.folder_stats(folder) for folder in range(1, 9)],
+    "lookups": lambda r: [
+        r.lookup(folder, name, at) for folder, name in every_name(r) for at in range(14)
+    ],
+    "deletions": lambda r: [list(r.deletions(f, at)) for f in range(1, 5) for at in range(14)],
+    "gone": lambda r: [
+        list(r.gone(owner, i)) for owner in (1, 2) for i in (b"m1", b"m2", b"alice")
+    ],
+    "blobs": lambda r: [r.blob(blake3(text).digest()) for text in (b"hello", b"bye")],
+    "packs": lambda r: r.pack_length(1),
+    "accounts": lambda r: (r.accounts(), r.account_state(2)),
+    "cursors": lambda r: r.cursors(2),
+    "scans": lambda r: (list(r.scans()), r.last_scan()),
+    "identity": lambda r: r.environment.identity(),
+}
+"""All that a reader can be asked."""
+
+
+def every_name(reader: Reader) -> set[tuple[int, str]]:
+    """Every name that was ever in use, with its folder."""
+    recorded = (r for item in range(2, 9) for r in reader.history(item))
+    return {(r.version.folder, r.version.name) for r in recorded if r.version}
+
+
+@pytest.fixture
+def full(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    """A small journal with something in every table."""
+    monkeypatch.setattr(timeline, "FLOOR", 1)
+    account = desk.account("alice")
+    desk.clock.advance(10 * SECOND)
+    inbox, work = desk.folder(account, "INBOX"), desk.folder(account, "Work")
+    with desk.commit(account) as commit:
+        message = appear(commit, message_draft(inbox, "m1", "hello"))
+        other = appear(commit, message_draft(inbox, "m2", "bye"))
+    desk.clock.advance(10 * SECOND)
+    with desk.commit(account) as commit:
+        commit.change(message, folder=work, flags=("\\Seen",))
+        commit.change(work, name="Archive")
+        commit.delete(other)
+        commit.delete(message)
+    with desk.commit(account) as commit:
+        appear(commit, message_draft(work, "m1", "hello"))
+    desk.clock.advance(10 * SECOND)
+    with desk.commit(account) as commit:
+        commit.delete(account)
+    desk.backup.journal.finish_scan(scan_record(), [account])
+    return desk
+
+
+def answers(desk: Desk) -> dict[str, Any]:
+    """What the journal says to each question, or the exception that it raises."""
+    found: dict[str, Any] = {}
+    for name, question in QUESTIONS.items():
+        with desk.reader() as reader:
+            try:
+                found[name] = question(reader)
+            except EngineError as error:
+                found[name] = error
+    return found
+
+
+def test_every_table_is_asked_about(full: Desk) -> None:
+    """Else the next test would prove nothing."""
+    tables = full.everything()
+    assert [table for table, rows in tables.items() if not rows] == []
+    right = answers(full)
+    assert not [name for name, found in right.items() if isinstance(found, EngineError)]
+    del tables["keyframes"]  # can be done without
+    for table, rows in tables.items():
+        for key, _ in rows:
+            drop(full, table, key)
+        assert answers(full) != right, table
+        for key, value in rows:
+            full.put(table, key, value)
+    assert answers(full) == right
+
+
+@pytest.mark.parametrize("table", Tables._fields)
+def test_damage_is_an_error_and_never_another_answer(full: Desk, table: str) -> None:
+    right = answers(full)
+    rows = full.rows(table)
+    spared = {key for key, _ in full.rows("keyframes")} if table == "timeline" else set()
+    for number, (key, value) in enumerate(rows):
+        others = {other for _, other in rows if other != value}  # intact, but not in this place
+        for damaged in {*damages(value, number), *others}:
+            full.put(table, key, damaged)
+            found = answers(full)
+            wrong = [name for name, answer in found.items() if answer != right[name]]
+            assert wrong or key in spared, (key, damaged)
+            for name in wrong:
+                error = BackupUnusable if name == "identity" else RecordDamaged
+                assert isinstance(found[name], error), (name, key, damaged)
+        full.put(table, key, value)
+    assert answers(full) == right
+
+
+def damages(value: bytes, number: int) -> Iterator[bytes]:
+    """The value with a bit flipped at several places, cut, emptied and lengthened."""
+    for index in (0, len(value) // 2, len(value) - 1, number % len(value)):
+        flipped = bytearray(value)
+        flipped[index] ^= 1 << number % 8
+        yield bytes(flipped)
+    yield value[:-1]
+    yield value[:3]
+    yield b""
+    yield value + b"\0"
+
+
+def drop(desk: Desk, table: str, key: bytes) -> None:
+    environment = desk.backup.journal.environment
+    with environment.write() as txn:
+        txn.delete(key, db=getattr(environment.tables, table))
+
+
+def test_a_commit_refuses_to_build_on_damage(full: Desk) -> None:
+    (key, value), *_ = [row for row in full.rows("meta") if row[0] == b"state"]
+    full.put("meta", key, value[:-1] + b"\0")
+    before = full.everything()
+    with pytest.raises(Damaged), full.commit():
+        raise AssertionError("began")
+    assert full.everything() == before
