@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from engine.naming import message_stem
-
 from engine.backup import Backup, create
 from engine.blobs import encode_location
 from engine.clock import ManualClock
@@ -13,6 +11,7 @@ from engine.journal.records import AccountState, FolderCursor, ScanRecord
 from engine.journal.writer import Content, Draft
 from engine.messages import parse_headers
 from engine.model import ROOT, Kind
+from engine.naming import message_stem
 
 START = 1_714_521_600_000_000
 """2024-05-01T00:00:00Z, where the clocks of small backups begin."""

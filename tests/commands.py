@@ -1,19 +1,18 @@
-"""The commands as users run them, as real processes, and mounts that end with the block."""
+"""The commands as users run them: real processes, with their exit status and output."""
 
 from __future__ import annotations
 
 import json
 import os
-import re
-import signal
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import pytest
 
 PROJECT = Path(__file__).resolve().parent.parent
 SCRIPTS = Path(sys.executable).parent
@@ -79,59 +78,9 @@ def until(condition: Callable[[], Any], what: str) -> Any:
     return value
 
 
-class Mounted:
-    """A mount whose process is a child of ours."""
-
-    def __init__(self, point: Path, process: subprocess.Popen[bytes], log: Path) -> None:
-        self.point = point
-        self.process = process
-        self.log = log
-
-    def requests(self) -> Counter[str]:
-        """How many requests of each kind it has answered since it was mounted."""
-        before = self.log.stat().st_size
-        self.process.send_signal(signal.SIGUSR1)
-
-        def told() -> str | None:
-            line = self.log.read_bytes()[before:].decode()
-            return line if line.endswith("\n") and "requests:" in line else None
-
-        counts = re.findall(r"(\w+)=(\d+)", until(told, "the mount tells its requests"))
-        return Counter({name: int(number) for name, number in counts})
-
-    def memory(self) -> int:
-        """Its RssAnon in bytes: what it holds itself, without the pages of the journal's file."""
-        return status_bytes(self.process.pid, "RssAnon")
-
-
 @contextmanager
-def mounted(backup: Path, point: Path, *words: object, quiet: bool = True) -> Iterator[Mounted]:
-    """Mounts a backup in the foreground of a child process. In the end it must unmount cleanly and,
-    where `quiet`, must have logged nothing but counts of requests."""
-    point.mkdir(exist_ok=True)
-    log = point.with_name(f"{point.name}.log")
-    log.unlink(missing_ok=True)
-    command = [SCRIPTS / "timefs", "mount", "-f", "-b", backup, "--log", log, *words, point]
-    process = subprocess.Popen([str(word) for word in command], env=environment())
-    try:
-        until(lambda: point.is_mount() or process.poll() is not None, "the mount is there")
-        assert process.poll() is None, "it could not be mounted"
-        yield Mounted(point, process, log)
-        timefs("umount", point)
-        assert process.wait(DEADLINE) == 0
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-        run("umount", "-l", point, status=None)
-    if quiet:
-        lines = log.read_text().splitlines()
-        assert [line for line in lines if "requests:" not in line] == []
-
-
-def status_bytes(process: int | str, field: str) -> int:
-    """A size in /proc/PROCESS/status, in bytes."""
-    text = Path(f"/proc/{process}/status").read_text()
-    match = re.search(rf"^{field}:\s+(\d+) kB$", text, re.MULTILINE)
-    assert match, f"no {field}"
-    return int(match[1]) * 1024
+def failing(*numbers: int) -> Iterator[None]:
+    """The block must end in an OSError with one of these numbers."""
+    with pytest.raises(OSError, match=r".") as caught:
+        yield
+    assert caught.value.errno in numbers

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import zstandard
 from hypothesis import settings
+
+from tests.faults import Server
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -33,3 +36,11 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ):
         tar.extractall(directory, filter="data")
     return directory
+
+
+@pytest.fixture(scope="session")
+def quick() -> Iterator[Server]:
+    """Runs `engine` in processes of its own, without loading it each time."""
+    server = Server()
+    yield server
+    server.close()

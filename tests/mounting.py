@@ -12,11 +12,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.programs import needs
+from timefs import handleless
 
 PROJECT = Path(__file__).resolve().parent.parent
 
 _SERVER = """
 import logging, sys
+backup, point, at, prelude, extension = sys.argv[1:]
+if extension:
+    from timefs import handleless
+    assert handleless.enable()
 from pathlib import Path
 from engine.timestamps import local_zone
 from timefs import handlers
@@ -24,7 +29,6 @@ from timefs.handlers import Owner
 from timefs.mount import Mount, serve
 import os
 logging.basicConfig(format="%(message)s", level=logging.WARNING)
-backup, point, at, prelude = sys.argv[1:]
 exec(prelude)
 mount = Mount(
     Path(backup), Path(point), local_zone("UTC", {}), Owner(os.getuid(), os.getgid()), at or None
@@ -66,14 +70,21 @@ class Mounted:
 
 @contextmanager
 def mounted(
-    backup: Path, point: Path, *, at: str = "", prelude: str = "", checked: bool = True
+    backup: Path,
+    point: Path,
+    *,
+    at: str = "",
+    prelude: str = "",
+    checked: bool = True,
+    extension: bool = False,
 ) -> Iterator[Mounted]:
     """Mounts the backup at a new directory until the block ends. `checked`: then the server must
-    unmount it cleanly, with nothing to complain of. `prelude` is Python that the server runs."""
-    needs("/dev/fuse")
+    unmount it cleanly, with nothing to complain of. `prelude` is Python that the server runs;
+    `extension` is whether the kernel opens files itself."""
+    needs("/dev/fuse", *([str(handleless.LIBRARY)] if extension else []))
     point.mkdir(exist_ok=True)
     server = subprocess.Popen(
-        [sys.executable, "-c", _SERVER, str(backup), str(point), at, prelude],
+        [sys.executable, "-c", _SERVER, str(backup), str(point), at, prelude, "x" * extension],
         cwd=PROJECT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

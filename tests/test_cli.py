@@ -415,6 +415,10 @@ def test_status_judges_the_age_of_the_last_complete_scan(
     assert end == START + 3 * MINUTE
     assert ran.json["last_scan"] == "2024-05-01T00:03:00.000000Z"
     assert "2024-05-01T00:03:00 (90 min ago)" in past.run("status").out
+    past.clock.advance(-100 * MINUTE)
+    ran = past.run("status", "--max-age", "90m")
+    assert ran.status == 1, "no other scan can be made until the clock has come there"
+    assert ran.err == "engine: the last scan: ahead of this machine's clock; --max-age is 90m\n"
 
 
 def test_status_tells_living_from_deleted_accounts(past: Past) -> None:

@@ -10,6 +10,7 @@ import itertools
 import logging
 import os
 import stat
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC
 from pathlib import Path
@@ -18,12 +19,14 @@ from typing import Any, TypeVar
 import pyfuse3
 import pytest
 import trio
+import trio.testing
 from pyfuse3 import FUSEError
 
 from engine.errors import BlobDamaged
 from tests.backups import SmallBackup, letter
 from tests.looking import Looker
-from timefs.handlers import BRIEF, LASTING, PUSHED, Handlers, Owner
+from timefs.giving import SMALL
+from timefs.handlers import BRIEF, LASTING, Handlers, Owner
 from timefs.inodes import Tag, constant_inode
 from timefs.places import Gone
 from timefs.tree import ROOT_INODE, Tree
@@ -290,8 +293,8 @@ def test_what_the_kernel_has_dropped_can_still_be_read(mounted: Mounted) -> None
 
 
 def test_a_large_file_is_not_pushed_but_read_in_pieces(mounted: Mounted) -> None:
-    content = letter(1, size=PUSHED + 5000)
-    assert len(content) > PUSHED
+    content = letter(1, size=SMALL + 5000)
+    assert len(content) > SMALL
     inode = with_message(mounted, content)
     mounted.open(inode)
     assert mounted.kernel.pushed == []
@@ -354,6 +357,169 @@ def test_account_json_never_changes_and_is_pushed(mounted: Mounted) -> None:
     inode = mounted.look.node(f"latest/{ALICE}/account.json").inode
     assert mounted.open(inode).keep_cache is True
     assert [data[:2] for _, _, data in mounted.kernel.pushed] == [b"{\n"]
+
+
+def test_with_the_extension_nothing_is_opened_and_all_can_be_read(mounted: Mounted) -> None:
+    small = mounted.small
+    inode = with_message(mounted, letter(1))
+    large = letter(2, size=SMALL + 5000)
+    account = small.account("bob@example.com")
+    big = small.message(account, small.folder(account, "INBOX"), large)
+    handlers = Handlers(small.backup, mounted.tree, Owner(0, 0), handleless=lambda: True)
+    assert mounted.fails(handlers.open, inode, os.O_RDONLY, None) == errno.ENOSYS
+    assert mounted.fails(handlers.open, inode, os.O_RDWR, None) == errno.EROFS
+    assert mounted.ask(handlers.read, inode, 0, 1 << 20) == letter(1)
+    assert mounted.ask(handlers.read, inode, 5, 10) == letter(1)[5:15]
+    piece = mounted.ask(handlers.read, constant_inode(Tag.ITEM, big, 0), SMALL, 1 << 20)
+    assert piece == large[SMALL:]
+    keywords = mounted.look.node(f"latest/.maildir/{ALICE}/dovecot-keywords").inode
+    assert mounted.ask(handlers.read, keywords, 0, 100) == b""
+    small.message(account, small.folder(account, "Other"), letter(3))
+    assert mounted.kernel.pushed == []
+
+
+# What is given ahead
+
+
+def in_a_row(mounted: Mounted, contents: list[bytes]) -> dict[int, bytes]:
+    """Messages with these contents by inode, in the order in which a directory was just listed."""
+    small = mounted.small
+    account = small.account(ALICE)
+    items = small.messages(account, small.folder(account, "INBOX"), contents)
+    by_inode = dict(zip((constant_inode(Tag.ITEM, i, 0) for i in items), contents, strict=True))
+    inode = mounted.look.node(f"latest/{ALICE}/INBOX").inode
+    handle = mounted.ask(mounted.handlers.opendir, inode, None)
+    assert len(listed(mounted, handle)) == len(contents)
+    return {entry["st_ino"]: by_inode[entry["st_ino"]] for _, entry, _ in mounted.kernel.entries}
+
+
+@pytest.fixture(params=[False, True], ids=["opened", "read"])
+def take(request: pytest.FixtureRequest, mounted: Mounted) -> Callable[[int], bytes]:
+    """Reads a file as a kernel does that opens it, and as one that doesn't."""
+    kernel = mounted.kernel
+
+    def opened(inode: int) -> bytes:
+        mounted.open(inode)
+        mounted.close(inode)
+        return next(data for pushed, _, data in kernel.pushed if pushed == inode)
+
+    def read(inode: int) -> bytes:
+        given = [data for pushed, _, data in kernel.pushed if pushed == inode]
+        return given[0] if given else mounted.read(inode)
+
+    return read if request.param else opened
+
+
+def test_to_one_who_reads_in_order_files_are_given_ahead(
+    mounted: Mounted, take: Callable[[int], bytes]
+) -> None:
+    contents = in_a_row(mounted, [letter(number) for number in range(100)])
+    first, *others = contents
+    assert take(first) == contents[first]
+    assert not {inode for inode, _, _ in mounted.kernel.pushed} & set(others)
+    assert {inode: take(inode) for inode in others} | {first: contents[first]} == contents
+    pushed = [inode for inode, _, _ in mounted.kernel.pushed]
+    assert len(set(pushed)) == len(pushed), "each once"
+    assert mounted.handlers.requests["read"] < 10
+
+
+def test_what_can_t_be_given_ahead_is_left_out(
+    mounted: Mounted, take: Callable[[int], bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = letter(500, size=SMALL + 10)
+    good = [letter(number) for number in range(100, 105)]
+    contents = in_a_row(mounted, [*good, letter(300), large, b""])
+    inodes = [inode for inode, content in contents.items() if content in good]
+    read = mounted.small.backup.store.read
+
+    def fail(digest: bytes, *place: Any) -> bytes:
+        content = read(digest, *place)
+        if content == letter(300):
+            raise BlobDamaged("blob 00: torn")
+        return content
+
+    monkeypatch.setattr(mounted.small.backup.store, "read", fail)
+    assert [take(inode) for inode in inodes[:2]] == [contents[inode] for inode in inodes[:2]]
+    ahead = {inode: data for inode, _, data in mounted.kernel.pushed if inode not in inodes[:2]}
+    assert ahead == {inode: contents[inode] for inode in inodes[2:]}
+
+
+def test_files_that_the_kernel_does_not_know_are_read_when_they_are_asked_for(
+    mounted: Mounted,
+) -> None:
+    contents = in_a_row(mounted, [letter(number) for number in range(30)])
+    mounted.kernel.refuses = True
+    assert {inode: mounted.read(inode) for inode in contents} == contents
+    assert mounted.kernel.pushed == []
+
+
+def test_about_as_much_as_agreed_is_given_ahead(
+    mounted: Mounted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("timefs.giving.AHEAD", 1000)
+    inodes = [*in_a_row(mounted, [letter(number, size=400) for number in range(30)])]
+    for inode in inodes[:2]:
+        mounted.read(inode)
+    given = sum(len(data) for _, _, data in mounted.kernel.pushed)
+    assert 1000 <= given < 2000
+
+
+def test_what_the_kernel_has_dropped_is_given_again(mounted: Mounted) -> None:
+    inodes = [*in_a_row(mounted, [letter(number) for number in range(30)])]
+    for inode in inodes[:2]:
+        mounted.read(inode)
+    first = len(mounted.kernel.pushed)
+    assert first
+    mounted.read(inodes[2])
+    assert len(mounted.kernel.pushed) > 2 * first
+
+
+def test_only_one_thread_gives_ahead_and_nobody_else_waits_for_it(
+    mounted: Mounted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if the kernel took nothing before it has the answers to two requests to read."""
+    contents = in_a_row(mounted, [letter(number) for number in range(30)])
+    inodes = [*contents]
+    held, begun = threading.Event(), threading.Event()
+
+    def wait(*_: object) -> None:
+        begun.set()
+        assert held.wait(30)
+
+    monkeypatch.setattr(pyfuse3, "notify_store", wait)
+    read = mounted.handlers.read
+    answered: list[int] = []
+
+    async def ask(position: int) -> None:
+        assert await read(inodes[position], 0, 1 << 20) == contents[inodes[position]]
+        answered.append(position)
+
+    async def main() -> None:
+        await ask(0)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask, 1)
+            await trio.to_thread.run_sync(begun.wait)
+            await ask(2)
+            await ask(3)
+            settling = trio.Event()
+
+            async def settle() -> None:
+                await mounted.handlers.giver.settle()
+                settling.set()
+
+            nursery.start_soon(settle)
+            await trio.testing.wait_all_tasks_blocked()
+            assert answered == [0, 2, 3]
+            assert not settling.is_set()
+            held.set()
+        assert answered == [0, 2, 3, 1]
+        assert settling.is_set()
+        begun.clear()
+        for position in range(4, 12):
+            await ask(position)
+        assert not begun.is_set(), "it has settled"
+
+    trio.run(main)
 
 
 @pytest.mark.parametrize("flags", [os.O_WRONLY, os.O_RDWR, os.O_RDWR | os.O_TRUNC])

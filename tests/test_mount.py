@@ -8,6 +8,7 @@ import random
 import signal
 import stat
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +19,8 @@ from engine import mounts
 from tests.backups import MINUTE, START, SmallBackup, letter
 from tests.mounting import AT_ONCE, Mounted, mounted, run
 from tests.programs import needs
-from timefs.handlers import PUSHED
+from timefs import handleless
+from timefs.giving import SMALL
 
 ALICE = "alice@example.com"
 PAST = "2024-05-01T00:30"
@@ -49,7 +51,7 @@ def make_store(path: Path, many: int = 300) -> Store:
     contents = [letter(number, size=300 + 40 * number) for number in range(many)]
     items = small.messages(account, inbox, contents, flags=("\\Seen",))
     large = random.Random(1).randbytes(9_000_000)
-    odd = [b"From: a@example.com\n\n" + large, b"", letter(1000, size=PUSHED + 1)]
+    odd = [b"From: a@example.com\n\n" + large, b"", letter(1000, size=SMALL + 1)]
     items += small.messages(account, apollo, odd)
     contents += odd
     before = {item: (folder, name) for folder, item, name in names(small, account)}
@@ -93,10 +95,19 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     found.small.close()
 
 
+@pytest.fixture(scope="module", params=[False, True], ids=["plain", "extension"])
+def extension(request: pytest.FixtureRequest) -> bool:
+    """Whether the compiled extension is used: all must be the same with and without it."""
+    return bool(request.param)
+
+
 @pytest.fixture(scope="module")
-def shared(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mounted]:
+def shared(
+    store: Store, extension: bool, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Mounted]:
     """A mount of it that tests share; what they count are differences."""
-    with mounted(store.small.path, tmp_path_factory.mktemp("mount") / "point") as mount:
+    point = tmp_path_factory.mktemp("mount") / "point"
+    with mounted(store.small.path, point, extension=extension) as mount:
         yield mount
 
 
@@ -191,7 +202,9 @@ def test_a_listing_asks_for_no_file(store: Store, shared: Mounted) -> None:
     assert spent["lookup"] == spent["getattr"] == 0
 
 
-def test_views_that_share_a_message_share_its_pages(store: Store, shared: Mounted) -> None:
+def test_views_that_share_a_message_share_its_pages(
+    store: Store, shared: Mounted, extension: bool
+) -> None:
     path = next(path for path in store.earlier if path in store.now and path.startswith("INBOX"))
     one = shared.point / "20240501T003210" / ALICE / path
     other = shared.point / "20240501T000640" / ALICE / path
@@ -202,16 +215,80 @@ def test_views_that_share_a_message_share_its_pages(store: Store, shared: Mounte
     assert other.read_bytes() == store.now[path]
     spent = shared.requests() - before
     assert spent["read"] == 0
-    assert spent["open"] == 1
+    assert spent["open"] == spent["release"] == (not extension)
 
 
-def test_small_files_are_read_without_a_read(store: Store, shared: Mounted) -> None:
-    base = shared.point / "20240501T003220" / ALICE / "INBOX"
-    before = shared.requests()
-    count = sum(len(path.read_bytes()) > 0 for path in base.iterdir())
-    spent = shared.requests() - before
-    assert count == spent["open"] == sum(path.startswith("INBOX") for path in store.now)
-    assert spent["read"] == 0
+def test_small_files_are_read_with_few_requests(store: Store, extension: bool) -> None:
+    """On a new mount, so that the kernel has none of them."""
+    with tempfile.TemporaryDirectory() as directory:
+        point = Path(directory) / "point"
+        with mounted(store.small.path, point, extension=extension) as mount:
+            base = point / "20240501T003220" / ALICE / "INBOX"
+            read = {f"INBOX/{name}": (base / name).read_bytes() for name in os.listdir(base)}
+            inbox = {path: raw for path, raw in store.now.items() if path.startswith("INBOX")}
+            assert read == inbox
+            assert len(inbox) > 290
+            first = mount.requests()
+            assert {
+                f"INBOX/{name}": (base / name).read_bytes() for name in os.listdir(base)
+            } == read
+            again = mount.requests() - first
+    assert again["read"] == 0
+    if extension:
+        assert first["open"] == 1
+        assert 0 < first["read"] < 15
+        assert first["release"] == again["open"] == 0
+    else:
+        assert first["read"] == 0
+        assert first["open"] == first["release"] == again["open"] == len(inbox)
+
+
+def test_a_directory_can_be_read_in_any_order(store: Store, extension: bool) -> None:
+    paths = sorted(store.now)
+    for order in (
+        paths[::-1],
+        paths[1::2] + paths[::2],
+        random.Random(5).sample(paths, len(paths)),
+    ):
+        with tempfile.TemporaryDirectory() as directory:
+            point = Path(directory) / "point"
+            with mounted(store.small.path, point, extension=extension):
+                base = point / PAST / ALICE
+                for folder in ("INBOX", "Work", "Work/Über Apollo"):
+                    os.listdir(base / folder)
+                assert {path: (base / path).read_bytes() for path in order} == store.now
+
+
+def test_what_the_kernel_has_dropped_is_read_again(store: Store, shared: Mounted) -> None:
+    path = next(path for path in store.now if path.startswith("INBOX"))
+    file = shared.point / "20240501T003240" / ALICE / path
+    for _ in range(3):
+        fd = os.open(file, os.O_RDONLY)
+        assert os.pread(fd, 1 << 20, 0) == store.now[path]
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        assert os.pread(fd, 1 << 20, 3) == store.now[path][3:]
+        os.close(fd)
+
+
+def test_a_large_file_is_read_in_any_pieces(store: Store, shared: Mounted) -> None:
+    path, content = max(store.now.items(), key=lambda item: len(item[1]))
+    chosen = random.Random(2)
+    with (shared.point / "20240501T003250" / ALICE / path).open("rb", buffering=0) as file:
+        for _ in range(40):
+            offset, size = chosen.randrange(len(content)), chosen.randrange(300_000)
+            assert os.pread(file.fileno(), size, offset) == content[offset : offset + size]
+        assert os.pread(file.fileno(), 10, len(content)) == b""
+
+
+def test_without_being_first_the_extension_does_nothing(store: Store, tmp_path: Path) -> None:
+    """As where pyfuse3 was loaded before it."""
+    late = f"""
+from timefs import handleless
+assert handleless.enable() == {handleless.LIBRARY.exists()}
+"""
+    with mounted(store.small.path, tmp_path / "point", prelude=late) as mount:
+        assert files_below(mount.point / PAST / ALICE) == store.now
+        assert mount.requests()["open"] > 300
 
 
 def test_the_kernel_remembers_what_never_was(shared: Mounted) -> None:
@@ -306,12 +383,12 @@ def test_df_tells_what_is_stored(shared: Mounted) -> None:
 # Following the engine
 
 
-def test_latest_follows_the_engine(tmp_path: Path) -> None:
+def test_latest_follows_the_engine(tmp_path: Path, extension: bool) -> None:
     small = SmallBackup(tmp_path / "backup")
     account = small.account(ALICE)
     inbox = small.folder(account, "INBOX")
     one = small.message(account, inbox, letter(1))
-    with mounted(small.path, tmp_path / "point", prelude=AT_ONCE) as mount:
+    with mounted(small.path, tmp_path / "point", prelude=AT_ONCE, extension=extension) as mount:
         folder = mount.point / "latest" / ALICE / "INBOX"
         deleted = mount.point / "latest" / ALICE / ".deleted" / "INBOX"
         (first,) = os.listdir(folder)
@@ -339,13 +416,15 @@ def test_latest_follows_the_engine(tmp_path: Path) -> None:
     small.close()
 
 
-def test_a_directory_that_is_open_survives_what_happens_to_it(tmp_path: Path) -> None:
+def test_a_directory_that_is_open_survives_what_happens_to_it(
+    tmp_path: Path, extension: bool
+) -> None:
     small = SmallBackup(tmp_path / "backup")
     account = small.account(ALICE)
     work = small.folder(account, "Work")
     below = small.folder(account, "Below", work)
     small.message(account, below, letter(1))
-    with mounted(small.path, tmp_path / "point", prelude=AT_ONCE) as mount:
+    with mounted(small.path, tmp_path / "point", prelude=AT_ONCE, extension=extension) as mount:
         base = mount.point / "latest" / ALICE
         fd = os.open(base / "Work" / "Below", os.O_RDONLY | os.O_DIRECTORY)
         (name,) = os.listdir(fd)
@@ -359,8 +438,8 @@ def test_a_directory_that_is_open_survives_what_happens_to_it(tmp_path: Path) ->
 # The whole
 
 
-def test_one_instant_can_be_mounted(store: Store, tmp_path: Path) -> None:
-    with mounted(store.small.path, tmp_path / "point", at=PAST) as mount:
+def test_one_instant_can_be_mounted(store: Store, tmp_path: Path, extension: bool) -> None:
+    with mounted(store.small.path, tmp_path / "point", at=PAST, extension=extension) as mount:
         assert os.listdir(mount.point) == [ALICE]
         assert files_below(mount.point / ALICE) == store.now
         before = mount.requests()
@@ -369,7 +448,7 @@ def test_one_instant_can_be_mounted(store: Store, tmp_path: Path) -> None:
         assert spent["lookup"] == spent["getattr"] == 0
 
 
-def test_a_damaged_blob_can_t_be_read_and_all_others_can(tmp_path: Path) -> None:
+def test_a_damaged_blob_can_t_be_read_and_all_others_can(tmp_path: Path, extension: bool) -> None:
     store = make_store(tmp_path / "backup", many=5)
     small = store.small
     small.message(store.account, store.inbox, letter(77))
@@ -377,7 +456,7 @@ def test_a_damaged_blob_can_t_be_read_and_all_others_can(tmp_path: Path) -> None
     raw = bytearray(pack.read_bytes())
     raw[-30] ^= 0xFF
     pack.write_bytes(raw)
-    with mounted(small.path, tmp_path / "point", checked=False) as mount:
+    with mounted(small.path, tmp_path / "point", checked=False, extension=extension) as mount:
         base = mount.point / "latest" / ALICE
         (damaged,) = (base / "INBOX").glob("*Letter-77*")
         for _ in range(2):
@@ -386,15 +465,18 @@ def test_a_damaged_blob_can_t_be_read_and_all_others_can(tmp_path: Path) -> None
             assert "blob" in mount.log_line()
         assert str(damaged.relative_to(base)) not in store.now
         assert {path: (base / path).read_bytes() for path in store.now} == store.now
-        assert mount.end() == (0, "")
+        status, said = mount.end()
+        assert status == 0
+        assert all("blob" in line for line in said.splitlines()), "the kernel may try again"
     small.close()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_unmounts_even_what_is_in_use(
-    store: Store, tmp_path: Path, number: signal.Signals
+    store: Store, tmp_path: Path, number: signal.Signals, extension: bool
 ) -> None:
-    with mounted(store.small.path, tmp_path / "point", checked=False) as mount:
+    point = tmp_path / "point"
+    with mounted(store.small.path, point, checked=False, extension=extension) as mount:
         fd = os.open(mount.point / "latest", os.O_RDONLY)
         assert mount.end(number) == (0, "")
         os.close(fd)

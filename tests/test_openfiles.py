@@ -15,6 +15,14 @@ def test_pushed_files_are_remembered_until_they_are_forgotten() -> None:
     assert 5 not in pushed
 
 
+def test_all_can_be_forgotten() -> None:
+    pushed = Pushed(limit=10)
+    for inode in range(15):
+        pushed.add(inode)
+    pushed.clear()
+    assert not any(inode in pushed for inode in range(15))
+
+
 def test_at_least_the_last_ones_are_remembered_and_not_all() -> None:
     pushed = Pushed(limit=10)
     for inode in range(100):

@@ -29,6 +29,7 @@ def test_what_stands_in_fstab_is_accepted() -> None:
 
 def test_flags_are_flags() -> None:
     assert parse_options(["allow_other,nonempty"]) == Options(allow_other=True, nonempty=True)
+    assert parse_options(["no_extension"]) == Options(no_extension=True)
 
 
 @pytest.mark.parametrize(

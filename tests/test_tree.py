@@ -12,7 +12,7 @@ import pytest
 
 from engine.blobs import encode_location
 from engine.errors import BlobDamaged, BlobMissing, UsageError
-from engine.journal.records import seal
+from engine.journal.records import ScanRecord, seal
 from engine.model import item_id
 from tests.backups import MINUTE, START, SmallBackup, letter
 from tests.looking import Looker
@@ -55,6 +55,25 @@ def test_the_mount_point_lists_a_guide_latest_and_ends_of_scans(small: SmallBack
     assert len(guide.splitlines()) <= 20
     assert max(map(len, guide.splitlines())) <= 100
     assert look.node("README.txt").size == len(guide)
+
+
+def test_the_mount_point_has_changed_when_an_instant_is_listed_and_not_before(
+    small: SmallBackup,
+) -> None:
+    look = looker(small)
+    small.account(ALICE)
+    small.clock.advance(250_000)
+    small.scan_end()
+    before, names = look.node("").modified, look.names("")
+    assert names == ["README.txt", "latest"], "its second hasn't come"
+    small.clock.advance(750_000)
+    assert look.names("") == ["2024-05-01T00:02:01", *names]
+    assert look.node("").modified == START + 2 * MINUTE + 1_000_000 > before
+    record = ScanRecord(small.clock.now(), 0, False, 1, 0, 0, 0, 0)
+    small.clock.advance(MINUTE)
+    small.backup.journal.finish_scan(record, [])
+    assert look.names("") == ["2024-05-01T00:02:01", *names], "not of all accounts"
+    assert look.node("").modified == START + 2 * MINUTE + 1_000_000
 
 
 def test_any_instant_is_there_though_it_is_not_listed(small: SmallBackup) -> None:
