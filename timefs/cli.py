@@ -17,7 +17,7 @@ from engine.backup import DEFAULT_PATH
 from engine.errors import EngineError, UsageError
 from engine.journal import fatal
 from engine.timestamps import is_time_name, local_zone
-from timefs import background, mountpoint
+from timefs import background, handleless, mountpoint
 from timefs.options import parse_options
 
 _VERBS = ("mount", "umount")
@@ -56,6 +56,7 @@ options of -o:
   uid=USER, gid=GROUP         whose the files are; default: of whoever mounts
   umask=MODE                  what is taken off the modes 0777 and 0666; default: 077
   nonempty                    mount on a directory that isn't empty
+  no_extension                go without the compiled extension: slower, and else the same
 The generic options of mount(8) are accepted; the mount is read-only in any case.
 
 SIGTERM, SIGINT and SIGHUP unmount it. SIGUSR1 logs how many requests there were of each kind.
@@ -147,16 +148,18 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _mount(parsed: argparse.Namespace) -> int:
-    # Here, for unmounting needs none of what takes a while to load.
+    options = parse_options(parsed.options)
+    if not options.no_extension:
+        handleless.enable()
+    # Here, for unmounting needs none of what takes a while to load, and the extension comes first.
     from timefs.handlers import Owner
     from timefs.mount import Mount, serve
 
-    options = parse_options(parsed.options)
     point: Path = parsed.mountpoint
     mountpoint.refuse_unfit(point, parsed.backup, nonempty=options.nonempty)
     allow = "allow_other" if options.allow_other else "allow_root" if options.allow_root else None
     mountpoint.refuse_without_fuse(allow=allow is not None)
-    at = parsed.at or options.at
+    at = options.at if parsed.at is None else parsed.at
     if at is None and is_time_name(point.absolute().name):
         at = point.absolute().name
     mount = Mount(

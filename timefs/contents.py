@@ -42,6 +42,10 @@ class Contents:
             self._warm.popitem(last=False)
         return content
 
+    def now(self, blob: Blob) -> bytes:
+        """All of a blob, in the thread that asks. Raises BlobDamaged, OSError."""
+        return self._backup.store.read(*blob)
+
     async def part(self, digest: bytes, offset: int, size: int) -> bytes:
         """`size` bytes of a blob from `offset` on, fewer where it ends. Looks up anew where the
         blob is: it may be elsewhere since it was opened. Raises BlobMissing, BlobDamaged, OSError.

@@ -22,6 +22,7 @@ from timefs.places import (
     file_node,
     item_node,
     last_change,
+    last_of_all,
     refuse_long,
 )
 from timefs.views import Moment
@@ -90,7 +91,13 @@ class FolderDirectory(Directory):
         return listing
 
     def changed(self, moment: Moment, item: int) -> int:
-        return last_change(moment, item, container(moment, item).since)
+        version = container(moment, item)
+        changed = last_change(moment, item, version.since)
+        if version.kind == Kind.ACCOUNT:  # account.json is in it
+            recorded = moment.reader.recorded(item, moment.sequence)
+            if recorded is not None:
+                changed = max(changed, moment.reader.time_of(recorded.sequence))
+        return changed
 
 
 class DeletedDirectory(Directory):
@@ -106,11 +113,9 @@ class DeletedDirectory(Directory):
     def changed(self, moment: Moment, item: int) -> int:
         if item == ROOT:
             return last_change(moment, ROOT, moment.time)
-        recorded = moment.reader.recorded(item, moment.sequence)
-        if recorded is None:
+        if moment.reader.recorded(item, moment.sequence) is None:
             raise Gone
-        version = recorded.version or moment.reader.version_before(item, recorded.sequence)
-        return last_change(moment, item, version.since)
+        return last_of_all(moment)
 
     def _build(self, moment: Moment, item: int) -> Listing:
         if not moment.patient:

@@ -24,9 +24,10 @@ from pyfuse3 import FUSEError, ReaddirToken, RequestContext, StatvfsData
 from engine.backup import Backup
 from engine.errors import EngineError
 from timefs.contents import Contents
+from timefs.giving import SMALL, Giver
 from timefs.inodes import is_constant, is_directory
 from timefs.listing import Node
-from timefs.openfiles import OpenFile, Pushed
+from timefs.openfiles import OpenFile
 from timefs.places import Gone, Slow
 from timefs.tree import Blob, OpenDirectory, Tree
 from timefs.workers import Workers
@@ -38,9 +39,6 @@ LASTING = 365 * 86_400.0
 
 BRIEF = 1.0
 """Seconds for which the kernel may remember what can. Nothing of it is invalidated before."""
-
-PUSHED = 128 << 10
-"""Files of up to this many bytes are given to the kernel when they are opened."""
 
 _TOLD = (errno.ENFILE, errno.ENOTDIR, errno.EISDIR)
 """What the tree itself raises. Any other OSError comes from below: to a reader that is EIO."""
@@ -95,17 +93,24 @@ class Handlers(pyfuse3.Operations):
     supports_dot_lookup = False
 
     def __init__(
-        self, backup: Backup, tree: Tree, owner: Owner, ready: Callable[[], None] = lambda: None
+        self,
+        backup: Backup,
+        tree: Tree,
+        owner: Owner,
+        ready: Callable[[], None] = lambda: None,
+        handleless: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`ready` is called when the kernel can be answered."""
+        """`ready` is called when the kernel can be answered. `handleless` tells whether a file can
+        be read that is not open: the handle is the inode in any case."""
         super().__init__()
         self.requests: Counter[str] = Counter()
         self._tree = tree
         self.workers = Workers()
         self._contents = Contents(backup, self.workers)
+        self.giver = Giver(tree, self._contents, self.workers)
         self._ready = ready
+        self._handleless = handleless
         self._files: dict[int, OpenFile] = {}
-        self._pushed = Pushed()
         self._directories: dict[int, _Directory] = {}
         self._handles = count(1)
         self._file = _attributes(owner, stat.S_IFREG | 0o666)
@@ -141,7 +146,7 @@ class Handlers(pyfuse3.Operations):
         self.requests["forget"] += 1
         for inode, told in inode_list:
             if is_constant(inode):
-                self._pushed.discard(inode)
+                self.giver.forgotten(inode)
             else:
                 self._tree.release(inode, told)
 
@@ -177,6 +182,7 @@ class Handlers(pyfuse3.Operations):
         directory = self._directories[fh]
         if directory.opened is None or start_id == 0:
             directory.opened = await self._ask(self._tree.open, directory.inode)
+            self.giver.listed(directory.opened.listing.inodes)
         names = directory.opened.listing.names
         with self._tree.rows(directory.opened, start_id) as rows:
             for position, node, lasting in rows:
@@ -196,12 +202,14 @@ class Handlers(pyfuse3.Operations):
     async def open(self, inode: int, flags: int, ctx: RequestContext) -> pyfuse3.FileInfo:
         if flags & os.O_ACCMODE != os.O_RDONLY:
             raise FUSEError(errno.EROFS)
+        if self._handleless():
+            raise FUSEError(errno.ENOSYS)  # the kernel opens and closes files itself from now on
         file = self._files.get(inode)
         if file is None:
             file = self._files[inode] = OpenFile()
         file.opens += 1
         constant = is_constant(inode)
-        if not constant or (file.opens == 1 and inode not in self._pushed):
+        if not constant or (file.opens == 1 and inode not in self.giver):
             try:
                 file.content = await self._ask(self._tree.content, inode)
                 if constant:
@@ -214,32 +222,30 @@ class Handlers(pyfuse3.Operations):
     async def _push(self, inode: int, file: OpenFile) -> None:
         """Gives the kernel a file's content, if that is small: then it need not ask for it.
 
-        Not if it was opened again meanwhile: requests to read it may be waiting then, they hold the
-        pages that this would wait for, and it is we who should answer them.
+        Not if it was opened again meanwhile: requests to read it may be waiting then, and it is we
+        who should answer them.
         """
         content = file.content
         if isinstance(content, Blob):
-            if content.location.size > PUSHED:
+            if content.location.size > SMALL:
                 return
-            content = await self._contents.whole(content)
+            content = await self.giver.read(inode, content)
         if content and file.opens == 1:
-            try:
-                pyfuse3.notify_store(inode, 0, content)
-            except OSError as error:  # then it will ask
-                log.debug("could not push inode %d: %s", inode, error)
-                return
-            self._pushed.add(inode)
+            self.giver.give(inode, content)
 
     @guarded
     async def read(self, fh: int, off: int, size: int) -> bytes:
-        file = self._files[fh]
-        if file.content is None:
-            file.content = await self._ask(self._tree.content, fh)
-        content = file.content
+        file = self._files.get(fh)
+        content = file.content if file else None
+        if content is None:
+            content = await self._ask(self._tree.content, fh)
+            if file:
+                file.content = content
         if isinstance(content, Blob):
-            if content.location.size > PUSHED:
+            if content.location.size > SMALL:
                 return await self._contents.part(content.digest, off, size)
-            content = await self._contents.whole(content)
+            self.giver.missed(fh)
+            content = await self.giver.read(fh, content)
         return content[off : off + size]
 
     @guarded

@@ -26,6 +26,7 @@ from timefs.places import (
     directory,
     item_node,
     last_change,
+    last_of_all,
     refuse_long,
 )
 from timefs.views import Moment
@@ -72,7 +73,8 @@ class MaildirDirectory(Directory):
         return Listing([*_parts(item), (MARK, directory(Place.MARK, item))])
 
     def changed(self, moment: Moment, item: int) -> int:
-        return last_change(moment, item, container(moment, item).since)
+        version = container(moment, item)
+        return last_of_all(moment) if version.kind == Kind.ACCOUNT else version.since
 
     def _build(self, moment: Moment, account: int) -> Listing:
         if not moment.patient:
@@ -183,5 +185,7 @@ def _folder(moment: Moment, item: int) -> int | None:
 
 def _messages_changed(moment: Moment, item: int) -> int:
     folder = _folder(moment, item)
-    created = container(moment, item).since
-    return created if folder is None else last_change(moment, folder, created)
+    changed = container(moment, item).since
+    if folder != item:  # another folder may have become the inbox
+        changed = last_change(moment, item, changed)
+    return changed if folder is None else max(changed, last_change(moment, folder, changed))

@@ -16,7 +16,7 @@ import pyfuse3
 import trio
 
 from engine.backup import Backup
-from timefs import polling
+from timefs import handleless, polling
 from timefs.handlers import Handlers, Owner
 from timefs.memory import keep_small
 from timefs.mountpoint import MountRefused
@@ -52,7 +52,7 @@ def serve(mount: Mount, ready: Callable[[], None] = lambda: None) -> None:
     keep_small()
     backup = Backup(mount.backup)
     tree = Tree(backup, mount.zone, mount.at)
-    handlers = Handlers(backup, tree, mount.owner, ready)
+    handlers = Handlers(backup, tree, mount.owner, ready, handleless.in_effect)
     # A signal that comes before there is somebody to catch it has to wait.
     signal.pthread_sigmask(signal.SIG_BLOCK, _END)
     polling.enable(lambda: not handlers.workers.running)
@@ -104,4 +104,5 @@ async def _heed_signals(
                 counts = sorted(handlers.requests.items())
                 log.warning("requests: %s", " ".join(f"{name}={n}" for name, n in counts))
             else:
+                await handlers.giver.settle()
                 pyfuse3.terminate()

@@ -40,6 +40,11 @@ class Pushed:
             self._old, self._young = self._young, set()
         self._young.add(inode)
 
+    def clear(self) -> None:
+        """The kernel has lost something, and nobody knows what else."""
+        self._young.clear()
+        self._old.clear()
+
     def discard(self, inode: int) -> None:
         """The kernel has forgotten the file, and its content."""
         self._young.discard(inode)

@@ -40,6 +40,7 @@ class Options(NamedTuple):
     allow_other: bool = False
     allow_root: bool = False
     nonempty: bool = False
+    no_extension: bool = False
 
 
 def parse_options(texts: Iterable[str]) -> Options:
@@ -86,7 +87,7 @@ def _umask(value: str) -> int:
     return int(value, 8)
 
 
-_FLAGS = ("allow_other", "allow_root", "nonempty")
+_FLAGS = ("allow_other", "allow_root", "nonempty", "no_extension")
 _VALUES: dict[str, Callable[[str], object]] = {
     "at": str,
     "tz": str,

@@ -121,6 +121,13 @@ def last_change(moment: Moment, folder: int, otherwise: int) -> int:
     return moment.reader.time_of(state) if state else otherwise
 
 
+def last_of_all(moment: Moment) -> int:
+    """The time of the last transaction: of a directory that shows what lies in many folders, for
+    any change in one of them may be a change of it. Never too early, which would make programs
+    that remember listings miss something."""
+    return moment.reader.time_of(moment.sequence) if moment.sequence else moment.time
+
+
 class Lists:
     """Lists that were built, shared by all views that show the same."""
 

@@ -38,8 +38,7 @@ class RootDirectory(Directory):
         return Listing([(README, directory(Place.README, ROOT)), *rows])
 
     def changed(self, moment: Moment, item: int) -> int:
-        scan = moment.reader.last_scan()
-        return scan.end if scan else self._created
+        return self._views.last_listed(moment.reader) or self._created
 
 
 class GuideDocument(Document):

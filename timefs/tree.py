@@ -8,14 +8,14 @@ Slow, unless it says that it is `patient`: then it belongs in a thread.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import tzinfo
 from typing import NamedTuple
 
 from engine.backup import Backup
 from engine.blobs import Location, decode_location
-from engine.errors import BlobDamaged, BlobMissing, UsageError
+from engine.errors import BlobDamaged, BlobMissing, EngineError, UsageError
 from engine.journal.reader import Reader
 from engine.model import ROOT, Version, item_id
 from timefs import documents
@@ -159,6 +159,15 @@ class Tree:
             if not isinstance(shown, Document):
                 raise IsADirectoryError(errno.EISDIR, "is a directory")
             return shown.content(moment, item)
+
+    def contents(self, inodes: Iterable[int]) -> list[tuple[int, bytes | Blob]]:
+        """What constant files contain, without those of which that can't be told."""
+        found: list[tuple[int, bytes | Blob]] = []
+        with self._backup.reader() as reader:
+            for inode in inodes:
+                with suppress(Gone, EngineError):
+                    found.append((inode, _constant_content(reader, inode)))
+        return found
 
     def usage(self) -> tuple[int, int]:
         """Bytes of content in packs, and how many items there are or were."""

@@ -7,9 +7,11 @@ that is `timefs.tree`.
 from __future__ import annotations
 
 import errno
+from bisect import bisect_right
 from collections import OrderedDict
 from datetime import tzinfo
 from itertools import islice
+from operator import itemgetter
 from typing import NamedTuple
 
 from engine.clock import Clock
@@ -112,15 +114,25 @@ class Views:
         return view.moment(reader, slot, patient, self._zone, self._clock.now())
 
     def listed(self, reader: Reader) -> list[str]:
-        """The names that are listed, oldest first: `latest`, and for each completed smart scan the
-        first whole second at or after its end, if that has come."""
+        """The names that are listed, oldest first: for each completed smart scan the first whole
+        second at or after its end, if that has come; and `latest`."""
+        come = self._listed[: self._come(reader)]
+        return [*dict.fromkeys(name for _, name in come), LATEST]
+
+    def last_listed(self, reader: Reader) -> int | None:
+        """The time that was listed last: since then `listed` gives the same."""
+        come = self._come(reader)
+        return self._listed[come - 1][0] if come else None
+
+    def _come(self, reader: Reader) -> int:
+        """How many of the ends of scans have come."""
         for scan in reader.scans(self._scanned):
             self._scanned = scan.end + 1
             if scan.complete:
                 second = listed_second(scan.end)
                 self._listed.append((second, format_listed(second, self._zone)))
         present = max(self._clock.now(), reader.horizon())
-        return [*dict.fromkeys(name for second, name in self._listed if second <= present), LATEST]
+        return bisect_right(self._listed, present, key=itemgetter(0))
 
     # Slots
 

@@ -40,7 +40,7 @@ def main(arguments: Sequence[str]) -> int:
             parser.error(f"{name}: no such measure (--list names them)")
     if options.list:
         for row in known.values():
-            print(f"{row.name:17}{row.title.format(few='few', many='many')}")
+            print(f"{row.name:20}{row.title.format(few='few', many='many')}")
         return 0
     with tempfile.TemporaryDirectory(prefix="timefs-bench-") as temporary:
         work = options.work or Path(temporary)

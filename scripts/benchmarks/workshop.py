@@ -153,5 +153,7 @@ class Workshop:
         return compiled(self.path / "run")
 
     def _remove(self, path: Path) -> None:
-        if path.exists():
+        if path.is_dir():
             shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
