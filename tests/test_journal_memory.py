@@ -274,6 +274,10 @@ def write(scribe: Scribe, step: tuple[Any, ...]) -> None:
         version = dead[account].version
         assert version
         draft = account_draft(rest[1])
+        if draft.identity in {scribe.state()[item].identity for item in accounts}:
+            with pytest.raises(Conflict), desk.commit(account) as commit:
+                commit.restore(account, draft)
+            return
         with desk.commit(account) as commit:
             commit.restore(account, draft)
             scribe.returned(account, version, draft, account)

@@ -223,6 +223,7 @@ class Commit:
             meta=dict(draft.meta),
         )
         if draft.kind is Kind.ACCOUNT:
+            self._refuse_second(draft)
             self.account = item
         self._put_headers(item, after, content)
         self._record(item, None, after, Action.RETURN)

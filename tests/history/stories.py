@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar
@@ -73,8 +75,8 @@ class Telling:
         """Lets a line happen."""
         self.lines.append(line)
         verb, *words = shlex.split(line)
-        if verb == "deliver":
-            self.texts[words[1]] = words[2]
+        for _, unique, text in re.findall(r"\bdeliver (\S+) (\S+) (\S+)", line):
+            self.texts[unique] = text
         name = verb.replace("-", "_")
         getattr(self.server if hasattr(self.server, name) else self.keeper, name)(*words)
 
@@ -137,12 +139,16 @@ def a_message(told: Telling, account: str, number: int) -> tuple[str, str] | Non
     return pick(sorted((u, folder) for folder, had in folders.items() for u in had), number)
 
 
+def a_new_name(told: Telling) -> str:
+    """A unique name that no message has had."""
+    return next(name for n in count(len(told.texts) + 1) if (name := f"m{n}") not in told.texts)
+
+
 def deliver(told: Telling, a: int, b: int, c: int) -> list[str]:
     account = an_account(told, a)
     if account is None:
         return []
-    unique = f"m{len(told.texts) + 1}"
-    line = ["deliver", account, unique, TEXTS[b % len(TEXTS)], a_folder(told, account, b)]
+    line = ["deliver", account, a_new_name(told), TEXTS[b % len(TEXTS)], a_folder(told, account, b)]
     return line + ([FLAGS[c % 5], *KEYWORDS[c % 3]] if FLAGS[c % 5] else [])
 
 
@@ -179,7 +185,7 @@ def move(told: Telling, a: int, b: int, c: int) -> list[str]:
 def copy(told: Telling, a: int, b: int, c: int) -> list[str]:
     line = _to_another_folder(told, "copy", a, b, c)
     if line and c % 2:
-        new = f"m{len(told.texts) + 1}"
+        new = a_new_name(told)
         told.texts[new] = told.texts[line[2]]
         line.append(new)
     return line
