@@ -203,6 +203,22 @@ def test_records_flipped_one_by_one_end_no_command(quick: Server, backup: Path) 
         assert fate.status == 0, words
 
 
+@pytest.mark.parametrize("length", [1, 40])
+def test_keys_of_a_wrong_length_end_no_command(quick: Server, backup: Path, length: int) -> None:
+    """Such as a flipped bit in a page makes them."""
+    for table in Tables._fields:
+        key = b"\xee" * length
+        with Backup(backup, write=True) as opened, opened.journal.environment.write() as txn:
+            txn.put(key, b"\x90" * 9, db=getattr(opened.journal.environment.tables, table))
+        checked = quick("check", "-b", backup, status=1)
+        assert f"checksum: journal: {table} " in checked.err
+        for words in (("status",), ("accounts",), ("log",), ("search", "letter")):
+            assert_told(quick.engine(*words, "-b", backup), table)
+        with Backup(backup, write=True) as opened, opened.journal.environment.write() as txn:
+            txn.delete(key, db=getattr(opened.journal.environment.tables, table))
+    quick("check", "-b", backup)
+
+
 def test_a_damaged_identity_is_no_backup_to_work_with(quick: Server, backup: Path) -> None:
     with Backup(backup, write=True) as opened, opened.journal.environment.write() as txn:
         meta = opened.journal.environment.tables.meta

@@ -19,6 +19,7 @@ from engine.journal.derive import identity_hash
 from engine.journal.environment import Environment, Table, Txn
 from engine.journal.headers import unpack_block
 from engine.journal.keys import (
+    ITEM_BYTES,
     MAX_SEQUENCE,
     edition_key,
     item_key,
@@ -359,9 +360,9 @@ class Reader:
         found = []
         for key in self._cursor(self.tables.accounts).iternext(values=False):
             item = int.from_bytes(key, "big")
-            recorded = self.recorded(item, MAX_SEQUENCE)
+            recorded = self.recorded(item, MAX_SEQUENCE) if len(key) == ITEM_BYTES else None
             if recorded is None:
-                raise RecordDamaged(f"journal: account {item} has no version")
+                raise RecordDamaged(f"journal: account {item} has no version: run 'engine check'")
             found.append(recorded)
         return found
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import queue
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
@@ -28,10 +28,10 @@ from engine.errors import (
 from engine.journal.records import ScanRecord
 from engine.scan import roster
 from engine.scan.account import bring_back, count_plan, remove, scan_account
-from engine.scan.look import Subject, known_folders, look, messages
+from engine.scan.look import ROUNDS, Subject, known_folders, look, messages
 from engine.scan.report import Problem, Stop, Tally
 from engine.scan.roster import Assignment, KnownAccount
-from engine.sources.source import Source
+from engine.sources.source import FolderPath, Source
 
 
 class Progress(Protocol):
@@ -206,13 +206,11 @@ class _Scan:
                 for folder in known_folders(reader, account.item)
                 for identity in messages(reader, folder.item)
             }
-        with closing(source.mailbox(name)) as mailbox:
-            return any(
-                item.identity in last
-                for folder in mailbox.folders().folders
-                if folder.real
-                for item in mailbox.listing(folder.path).items
-            )
+        try:
+            return any(identity in last for identity in _identities(source, name))
+        except SourceUnavailable:
+            self._undecided.add(account.name)  # who knows: then it isn't taken for deleted
+            return False
 
     def _choose(self, compared: roster.Roster, known: list[KnownAccount]) -> roster.Roster:
         wanted = set(self._options.accounts)
@@ -373,10 +371,34 @@ def known_accounts(backup: Backup) -> list[KnownAccount]:
 
 def _guid_of(source: Source, name: str) -> Callable[[], str]:
     def guid() -> str:
-        with closing(source.mailbox(name)) as mailbox:
+        with suppress(SourceUnavailable), closing(source.mailbox(name)) as mailbox:
             return mailbox.identity().guid
+        return ""
 
     return guid
+
+
+def _identities(source: Source, name: str) -> Iterator[bytes]:
+    """What the messages of a mailbox are known by; those of a folder that is renamed meanwhile,
+    too. Raises SourceUnavailable where the mailbox can't be read at all."""
+    with closing(source.mailbox(name)) as mailbox:
+        seen: set[FolderPath] = set()
+        for _ in range(ROUNDS):
+            missed = False
+            for folder in mailbox.folders().folders:
+                if not folder.real or folder.path in seen:
+                    continue
+                try:
+                    items = mailbox.listing(folder.path).items
+                except ItemVanished:
+                    missed = True
+                    continue
+                except ItemUnreadable:
+                    continue  # its scan will say so
+                seen.add(folder.path)
+                yield from (item.identity for item in items)
+            if not missed:
+                return
 
 
 def _shows_messages(source: Source, name: str) -> bool:
