@@ -199,7 +199,7 @@ def _read(path: Path) -> str:
         data = path.read_bytes()
     except FileNotFoundError as error:
         raise BackupUnusable(
-            f"{path} is missing: is that a backup path? 'engine init' makes one"
+            f"{path} is missing: put it back, or make it anew with 'sources = [\"KIND:LOCATION\"]'"
         ) from error
     except OSError as error:
         raise BackupUnusable(f"can't read {path}: {error.strerror}") from error
