@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from engine.errors import Conflict
 from engine.journal import timeline
-from engine.journal.keys import MAX_SEQUENCE
 from engine.model import Action
 from engine.scan import account
-from tests.history.faulty import SMALL_FLOOR, SMALL_GROUP, Job, Victims, run
+from tests.history.faulty import SMALL_FLOOR, SMALL_GROUP, Victims, run
+from tests.history.known import actions, known
 from tests.history.stories import Step, Telling, steps, tell, telling
 from tests.history.watched import WatchedJournal
 
@@ -117,7 +117,7 @@ def test_a_scan_outlasts_others_that_are_quicker(victims: Victims) -> None:
     without a reason."""
     with telling(victims) as told:
         prepare(told)
-        (item,) = told.keeper.known()
+        (item,) = known(told.keeper.backup)
         journal = told.keeper.backup.journal
         commits = count(1)
 
@@ -142,9 +142,8 @@ def test_a_conflict_without_a_reason_is_not_tried_for_ever(
             raise Conflict("for no reason")
 
         told.keeper.backup.journal = WatchedJournal(journal, refuse)
-        job = Job(str(told.keeper.path), told.server.location, told.keeper.clock_.now(), True)
         with pytest.raises(Conflict):
-            run(told.keeper.backup, job)
+            run(told.keeper.backup, told.keeper.job())
         told.keeper.backup.journal = journal
         told.tell("scan")
 
@@ -207,13 +206,7 @@ def test_what_moves_during_a_scan_is_never_taken_for_deleted(
         told.tell(f"flag alice m1 {folder} S")
         told.tell(f"disturbed-scan {look} move alice m1 {way}")
         told.tell("scan")
-        assert Action.DELETE not in actions(told)
-
-
-def actions(told: Telling) -> set[int]:
-    """What was done up to now."""
-    with told.keeper.backup.reader() as reader:
-        return {row.transaction.action for row in reader.log(1, MAX_SEQUENCE)}
+        assert not actions(told.keeper.backup, 0)[Action.DELETE]
 
 
 def test_an_account_that_is_back_before_the_scan_ends_is_not_deleted(victims: Victims) -> None:
@@ -222,7 +215,7 @@ def test_an_account_that_is_back_before_the_scan_ends_is_not_deleted(victims: Vi
             told.tell(line)
         told.tell("vanish bob")
         told.tell("disturbed-scan 3 come-back bob")
-        assert Action.DELETE not in actions(told)
+        assert not actions(told.keeper.backup, 0)[Action.DELETE]
         told.tell("scan")
 
 

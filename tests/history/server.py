@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 from zlib import crc32
@@ -18,7 +19,10 @@ FLAG_NAMES = {
     "T": "\\Deleted",
 }
 
-Path_ = tuple[str, ...]
+FolderPath = tuple[str, ...]
+
+
+_MARKS = count()
 
 
 class Message(NamedTuple):
@@ -38,13 +42,15 @@ class Mailbox:
         self.guid = guid
         self.folders: dict[str, dict[str, Message]] = {INBOX: {}}
         """Messages by unique name, of the folders that have a directory."""
+        self.marks: dict[str, int] = {INBOX: next(_MARKS)}
+        """What such a folder keeps when it is renamed, as its directory does."""
         self.subscriptions: tuple[str, ...] | None = None
 
 
 class AccountShown(NamedTuple):
     """What a view must show of an account."""
 
-    folders: dict[Path_, dict[bytes, Message]]
+    folders: dict[FolderPath, dict[bytes, Message]]
     """Messages by identity, by the folder's path; parents that are only implied are there, too."""
     meta: dict[str, list[str]]
 
@@ -116,22 +122,25 @@ class Server:
     def folder(self, account: str, path: str) -> None:
         """A new folder."""
         self._maildir(account).create_folder(path)
-        self.mailboxes[account].folders[path] = {}
+        mailbox = self.mailboxes[account]
+        mailbox.folders[path] = {}
+        mailbox.marks[path] = next(_MARKS)
         self._touched(account, path)
 
     def rename(self, account: str, path: str, target: str) -> None:
         """A folder is renamed, or moved, with all that is below it."""
         self._maildir(account).rename_folder(path, target)
-        folders = self.mailboxes[account].folders
-        for name in below(folders, path):
-            folders[target + name.removeprefix(path)] = folders.pop(name)
+        for values in (self.mailboxes[account].folders, self.mailboxes[account].marks):
+            for name in below(values, path):
+                values[target + name.removeprefix(path)] = values.pop(name)
 
     def remove(self, account: str, path: str) -> None:
         """A folder is deleted, with all that is below it."""
         self._maildir(account).delete_folder(path)
-        folders = self.mailboxes[account].folders
-        for name in below(folders, path):
-            del folders[name]
+        mailbox = self.mailboxes[account]
+        for name in below(mailbox.folders, path):
+            del mailbox.folders[name]
+            del mailbox.marks[name]
 
     # Messages
 
@@ -192,7 +201,7 @@ class Server:
             self._maildir(account).set_times(folder, self._time)
 
 
-def below(folders: dict[str, dict[str, Message]], path: str) -> list[str]:
+def below(folders: Iterable[str], path: str) -> list[str]:
     """The folder and those below it, of those that have a directory."""
     return [name for name in folders if name == path or name.startswith(f"{path}/")]
 
@@ -203,7 +212,7 @@ def flag_names(letters: str, keywords: tuple[str, ...]) -> tuple[str, ...]:
 
 def shown(mailbox: Mailbox) -> AccountShown:
     """What a view must show of a mailbox."""
-    folders: dict[Path_, dict[bytes, Message]] = {}
+    folders: dict[FolderPath, dict[bytes, Message]] = {}
     for name, messages in mailbox.folders.items():
         path = tuple(name.split("/"))
         folders[path] = {unique.encode(): message for unique, message in messages.items()}
@@ -215,6 +224,6 @@ def shown(mailbox: Mailbox) -> AccountShown:
     return AccountShown(folders, meta)
 
 
-def parents(path: Path_) -> Iterator[Path_]:
+def parents(path: FolderPath) -> Iterator[FolderPath]:
     """The folders that hold a folder."""
     return (path[:length] for length in range(1, len(path)))

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from tests.history.faulty import AFTER, BEFORE, INSIDE, Victims
 from tests.history.keeper import Keeper
+from tests.history.known import known
 from tests.history.server import Server, below
 from tests.maildrop import INBOX
 from tests.memory import MEMORY
@@ -164,7 +165,8 @@ def deliver_again(told: Telling, a: int, b: int, c: int) -> list[str]:
     if unique is None:
         return []
     text = told.texts[unique]
-    living = {v.identity for known in told.keeper.known().values() for v in known.living.values()}
+    journal = known(told.keeper.backup)
+    living = {v.identity for account in journal.values() for v in account.living.values()}
     if c % 2 and unique.encode() not in living:
         text = TEXTS[TEXTS.index(text) - 1]
     return ["deliver", account, unique, text, a_folder(told, account, c)]
