@@ -44,6 +44,7 @@ PURE = (
     "engine.blobs.lines",
     "engine.blobs.splitting",
     "engine.blobs.recipe",
+    "engine.blobs.recovery",
     "engine.blobs.draft",
     "engine.sources.maildir_names",
     "engine.scan.plan",

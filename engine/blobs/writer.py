@@ -22,11 +22,11 @@ from blake3 import blake3
 from engine.blobs import pack as packs
 from engine.blobs.codec import Codec, compress
 from engine.blobs.draft import RecipeDraft
-from engine.blobs.pack import Entry, Head, Header, Kind, Load, Location, PartPlace
-from engine.blobs.recipe import stored_recipes
+from engine.blobs.pack import Entry, Head, Header, Kind, Location, PartPlace
+from engine.blobs.recovery import plan_recovery
 from engine.blobs.splitting import Lines, Text, split, split_stream
 from engine.blobs.volume import DirectoryVolume, OpenPack
-from engine.errors import BlobDamaged, ItemUnreadable, StorageFull
+from engine.errors import ItemUnreadable, StorageFull
 
 FRAME_SIZE = 128 << 10
 PACK_SIZE = 64 << 20
@@ -40,15 +40,6 @@ class Flushed(NamedTuple):
     blobs: list[tuple[bytes, Location]]
     lengths: dict[int, int]
     """For each pack among them how long it is by now: its committed length, once recorded."""
-
-
-class Recovery(NamedTuple):
-    """What to do with a pack before it is appended to."""
-
-    end: int
-    """Where its complete records end. What follows was being written when a writer died."""
-    blobs: dict[bytes, Location]
-    """The blobs beyond the committed length, for the blob index."""
 
 
 class PackWriter:
@@ -455,52 +446,6 @@ class _QueuedFrame(NamedTuple):
     entries: list[Entry]
     raw: int
     payload: Future[tuple[Codec, bytes]]
-
-
-def plan_recovery(
-    load: Load,
-    pack: int,
-    backup: bytes,
-    length: int,
-    committed: int,
-    has: Callable[[bytes], bool],
-) -> Recovery | None:
-    """What to do with a pack of `length` bytes, locked, of which `committed` are in the journal.
-
-    None: leave it to the check, for it is another backup's, of another version, shorter than what
-    was committed, or damaged by more than a writer that died. Or it has a recipe whose pieces are
-    neither in it nor elsewhere, as `has(digest)` tells: who wrote them may be about to commit them.
-    """
-    if length < committed:
-        return None
-    if length < packs.HEADER_SIZE:
-        return Recovery(0, {})
-    try:
-        header = packs.decode_header(load(0, packs.HEADER_SIZE))
-    except BlobDamaged:
-        return None
-    if header != Header(pack, backup):
-        return None
-    key = packs.record_key(pack)
-    end = max(committed, packs.HEADER_SIZE)
-    blobs: dict[bytes, Location] = {}
-    torn = False
-    for found in packs.scan(load, key, end, length):
-        if found.head is None or found.payload is None:
-            torn = True
-        elif torn:
-            return None  # an intact record beyond damage: no writer leaves that
-        elif found.head.kind is not Kind.PART:
-            try:
-                recipes = dict(stored_recipes(found))
-            except BlobDamaged:
-                return None
-            pieces = (piece.digest for recipe in recipes.values() for piece in recipe.pieces)
-            if not all(piece in blobs or has(piece) for piece in pieces):
-                return None
-            end = found.offset + found.length
-            blobs.update(packs.locations(pack, found.offset, found.head))
-    return Recovery(end, blobs)
 
 
 def _worthwhile(pieces: list[Text | Lines]) -> bool:
