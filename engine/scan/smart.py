@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import queue
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
@@ -19,8 +19,6 @@ from engine.backup import Backup
 from engine.blobs import PackWriter
 from engine.errors import (
     EngineError,
-    ItemUnreadable,
-    ItemVanished,
     SourceEmpty,
     SourceUnavailable,
     UsageError,
@@ -28,10 +26,11 @@ from engine.errors import (
 from engine.journal.records import ScanRecord
 from engine.scan import roster
 from engine.scan.account import bring_back, count_plan, remove, scan_account
-from engine.scan.look import ROUNDS, Subject, known_folders, look, messages
+from engine.scan.look import Subject, known_folders, look, messages
+from engine.scan.mailboxes import guid_of, identities, shows_messages
 from engine.scan.report import Problem, Stop, Tally
 from engine.scan.roster import Assignment, KnownAccount
-from engine.sources.source import FolderPath, Source
+from engine.sources.source import Source
 
 
 class Progress(Protocol):
@@ -135,7 +134,7 @@ class _Scan:
         known = known_accounts(self._backup)
         compared = roster.compare(
             known,
-            {name: _guid_of(source.source, name) for name, source in found.items()},
+            {name: guid_of(source.source, name) for name, source in found.items()},
             lambda name, account: self._in_common(found[name].source, name, account),
         )
         living = [account for account in known if not account.deleted]
@@ -207,7 +206,7 @@ class _Scan:
                 for identity in messages(reader, folder.item)
             }
         try:
-            return any(identity in last for identity in _identities(source, name))
+            return any(identity in last for identity in identities(source, name))
         except SourceUnavailable:
             self._undecided.add(account.name)  # who knows: then it isn't taken for deleted
             return False
@@ -328,7 +327,7 @@ class _Scan:
             for item, name, source in self._known
             if source.name == subject.origin and item != subject.item and self._had_messages(item)
         ]
-        if had and not any(_shows_messages(source.source, name) for name, source in had):
+        if had and not any(shows_messages(source.source, name) for name, source in had):
             raise SourceEmpty(
                 f"{subject.origin}: all {len(had) + 1} accounts that had messages are empty: is "
                 "the mail volume mounted? 'engine scan --accept-empty' if they are really gone"
@@ -367,48 +366,3 @@ def known_accounts(backup: Backup) -> list[KnownAccount]:
                 )
             )
         return found
-
-
-def _guid_of(source: Source, name: str) -> Callable[[], str]:
-    def guid() -> str:
-        with suppress(SourceUnavailable), closing(source.mailbox(name)) as mailbox:
-            return mailbox.identity().guid
-        return ""
-
-    return guid
-
-
-def _identities(source: Source, name: str) -> Iterator[bytes]:
-    """What the messages of a mailbox are known by; those of a folder that is renamed meanwhile,
-    too. Raises SourceUnavailable where the mailbox can't be read at all."""
-    with closing(source.mailbox(name)) as mailbox:
-        seen: set[FolderPath] = set()
-        for _ in range(ROUNDS):
-            missed = False
-            for folder in mailbox.folders().folders:
-                if not folder.real or folder.path in seen:
-                    continue
-                try:
-                    items = mailbox.listing(folder.path).items
-                except ItemVanished:
-                    missed = True
-                    continue
-                except ItemUnreadable:
-                    continue  # its scan will say so
-                seen.add(folder.path)
-                yield from (item.identity for item in items)
-            if not missed:
-                return
-
-
-def _shows_messages(source: Source, name: str) -> bool:
-    """Whether any message is in the mailbox. What can't be read may hold some."""
-    try:
-        with closing(source.mailbox(name)) as mailbox:
-            return any(
-                mailbox.listing(folder.path).items
-                for folder in mailbox.folders().folders
-                if folder.real
-            )
-    except (SourceUnavailable, ItemUnreadable, ItemVanished):
-        return True

@@ -1,0 +1,59 @@
+"""What is asked of a mailbox to see whose it is, and whether it is empty. Reads listings, no
+content."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+
+from engine.errors import ItemUnreadable, ItemVanished, SourceUnavailable
+from engine.scan.look import ROUNDS
+from engine.sources.source import FolderPath, Source
+
+
+def guid_of(source: Source, name: str) -> Callable[[], str]:
+    """A question for the identity of the mailbox's inbox; empty where it has none, or can't be
+    read."""
+
+    def guid() -> str:
+        with suppress(SourceUnavailable), closing(source.mailbox(name)) as mailbox:
+            return mailbox.identity().guid
+        return ""
+
+    return guid
+
+
+def identities(source: Source, name: str) -> Iterator[bytes]:
+    """What the messages of a mailbox are known by; those of a folder that is renamed meanwhile,
+    too. Raises SourceUnavailable where the mailbox can't be read at all."""
+    with closing(source.mailbox(name)) as mailbox:
+        seen: set[FolderPath] = set()
+        for _ in range(ROUNDS):
+            missed = False
+            for folder in mailbox.folders().folders:
+                if not folder.real or folder.path in seen:
+                    continue
+                try:
+                    items = mailbox.listing(folder.path).items
+                except ItemVanished:
+                    missed = True
+                    continue
+                except ItemUnreadable:
+                    continue  # its scan will say so
+                seen.add(folder.path)
+                yield from (item.identity for item in items)
+            if not missed:
+                return
+
+
+def shows_messages(source: Source, name: str) -> bool:
+    """Whether any message is in the mailbox. What can't be read may hold some."""
+    try:
+        with closing(source.mailbox(name)) as mailbox:
+            return any(
+                mailbox.listing(folder.path).items
+                for folder in mailbox.folders().folders
+                if folder.real
+            )
+    except (SourceUnavailable, ItemUnreadable, ItemVanished):
+        return True
