@@ -179,6 +179,7 @@ class _Recording:
         self._tally = tally
         self._progress = progress
         self._account = subject.item
+        self._draft = None if subject.item else _account_draft(subject)
         self._structured = False
         self._items: dict[int, int] = {}
         """What the plan makes: the reference of the account or a folder -> its item."""
@@ -287,8 +288,8 @@ class _Recording:
 
     def _record_structure(self, commit: Commit, tally: Tally) -> None:
         """The account, if it is new, its new folders, and those that were renamed."""
-        if self._account is None:
-            self._items[NEW] = commit.create(_account_draft(self._subject))
+        if self._account is None and self._draft:
+            self._items[NEW] = commit.create(self._draft)
             tally.created += 1
         # A folder may be renamed into a new one, or made inside a renamed one: parents first.
         steps: list[NewFolder | FolderChange] = [
