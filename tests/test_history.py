@@ -53,13 +53,13 @@ def check_history(victims: Victims, story: list[Step], place: str | None = MEMOR
         told.tell("scan")
 
 
-@settings(SETTINGS, max_examples=100)
+@settings(SETTINGS, max_examples=150)
 @given(story=steps())
 def test_every_instant_of_a_random_history(victims: Victims, story: list[Step]) -> None:
     check_history(victims, story)
 
 
-@settings(SETTINGS, max_examples=10)
+@settings(SETTINGS, max_examples=20)
 @given(story=steps(rename=8, remove=6, folder=6))
 def test_every_instant_where_directories_reuse_numbers(victims: Victims, story: list[Step]) -> None:
     check_history(victims, story, None)
@@ -261,6 +261,26 @@ STORIES = {
 @pytest.mark.parametrize("story", STORIES.values(), ids=STORIES)
 def test_a_story(victims: Victims, story: str) -> None:
     tell(story, victims)
+
+
+@pytest.mark.parametrize("number", range(1, 9))
+def test_what_can_not_be_read_once_is_read_by_the_next_scan(victims: Victims, number: int) -> None:
+    tell(
+        f"""
+        appear alice
+        folder alice Work
+        deliver alice m1 hello INBOX
+        deliver alice m2 hello Work
+        scan
+        deliver alice m3 hello INBOX
+        deliver alice m4 hello Work
+        delete alice m2 Work
+        move alice m1 INBOX Work
+        failing-scan {number}
+        scan
+        """,
+        victims,
+    )
 
 
 @pytest.fixture

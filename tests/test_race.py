@@ -121,7 +121,7 @@ def test_a_scan_outlasts_others_that_are_quicker(victims: Victims) -> None:
         journal = told.keeper.backup.journal
         commits = count(1)
 
-        def overtake() -> None:
+        def overtake(what: str) -> None:
             if next(commits) <= account.ATTEMPTS * 2:
                 with journal.commit(item):
                     pass
@@ -138,7 +138,7 @@ def test_a_conflict_without_a_reason_is_not_tried_for_ever(
         prepare(told)
         journal = told.keeper.backup.journal
 
-        def refuse() -> None:
+        def refuse(what: str) -> None:
             raise Conflict("for no reason")
 
         told.keeper.backup.journal = WatchedJournal(journal, refuse)

@@ -88,7 +88,7 @@ class FaultyJournal(Journal):
 
 
 def run(
-    backup: Backup, job: Job, stop: Stop | None = None, announce: Announce = lambda: None
+    backup: Backup, job: Job, stop: Stop | None = None, announce: Announce = lambda what: None
 ) -> Result:
     """Does the job; calls `announce` before each look at the source. Raises what `scan` raises."""
     source = WatchedSource(open_source(job.location, SourceClock(job.settled)), announce)

@@ -16,7 +16,7 @@ from engine import config
 from engine.backup import Backup, create
 from engine.check import check
 from engine.clock import ManualClock
-from engine.errors import ClockError, Interrupted, SourceEmpty, StorageFull
+from engine.errors import ClockError, Interrupted, ItemUnreadable, SourceEmpty, StorageFull
 from engine.journal.keys import MAX_SEQUENCE
 from engine.journal.reader import Logged
 from engine.journal.writer import MAX_AHEAD
@@ -141,12 +141,29 @@ class Keeper:
         what the words say. What it recorded is for the next scan to put right."""
         looks = itertools.count(1)
 
-        def look() -> None:
+        def look(what: str) -> None:
             if next(looks) == int(number):
                 getattr(self.server, words[0].replace("-", "_"))(*words[1:])
 
         self._set_clock_right()
         run(self.backup, self.job()._replace(accept_empty=True), announce=look)
+        self._check_log()
+        self._places.clear()
+
+    def failing_scan(self, number: str) -> None:
+        """A scan that finds the nth thing that it wants to read, a folder or a message, unreadable
+        for once. The next scan reads it."""
+        reads = itertools.count(1)
+        failed: list[str] = []
+
+        def read(what: str) -> None:
+            if what in ("listing", "fetch") and next(reads) == int(number):
+                failed.append(what)
+                raise ItemUnreadable("for once")
+
+        self._set_clock_right()
+        result = run(self.backup, self.job()._replace(accept_empty=True), announce=read)
+        assert len(result.tally.problems) <= len(failed)
         self._check_log()
         self._places.clear()
 

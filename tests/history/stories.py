@@ -295,6 +295,10 @@ def disturbed_scan(told: Telling, a: int, b: int, c: int) -> list[str]:
     return ["disturbed-scan", str(a * b % 12 + 1), *words] if words else []
 
 
+def failing_scan(told: Telling, a: int, b: int, c: int) -> list[str]:
+    return ["failing-scan", str(a % 9 + 1)]
+
+
 def race(told: Telling, a: int, b: int, c: int) -> list[str]:
     return ["race", f"{a:04b}{b:04b}{c:04b}{a ^ c:04b}{a ^ b:04b}" * 3]
 
@@ -328,6 +332,7 @@ VERBS: dict[str, Callable[[Telling, int, int, int], list[str]]] = {
         scan_one,
         scan_cut_short,
         disturbed_scan,
+        failing_scan,
         race,
         clock,
         reopen,

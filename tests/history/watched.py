@@ -22,7 +22,8 @@ from engine.sources.source import (
     SourceItem,
 )
 
-Announce = Callable[[], None]
+Announce = Callable[[str], None]
+"""Is told by which of its methods something is about to be used."""
 
 
 class WatchedSource:
@@ -33,7 +34,7 @@ class WatchedSource:
         self._announce = announce
 
     def accounts(self) -> AccountList:
-        self._announce()
+        self._announce("accounts")
         return self._source.accounts()
 
     def mailbox(self, account: str) -> Mailbox:
@@ -57,19 +58,19 @@ class WatchedMailbox:
         return self._mailbox.metadata()
 
     def folders(self) -> FolderList:
-        self._announce()
+        self._announce("folders")
         return self._mailbox.folders()
 
     def cursor(self, path: FolderPath) -> bytes | None:
-        self._announce()
+        self._announce("cursor")
         return self._mailbox.cursor(path)
 
     def listing(self, path: FolderPath) -> FolderListing:
-        self._announce()
+        self._announce("listing")
         return self._mailbox.listing(path)
 
     def fetch(self, item: SourceItem) -> Fetched:
-        self._announce()
+        self._announce("fetch")
         return self._mailbox.fetch(item)
 
     def close(self) -> None:
@@ -85,12 +86,12 @@ class WatchedJournal(Journal):
 
     @contextmanager
     def commit(self, *arguments: Any, **named: Any) -> Iterator[Commit]:
-        self._announce()
+        self._announce("commit")
         with super().commit(*arguments, **named) as commit:
             yield commit
 
     def finish_scan(self, *arguments: Any, **named: Any) -> ScanRecord:
-        self._announce()
+        self._announce("finish_scan")
         return super().finish_scan(*arguments, **named)
 
 
@@ -102,8 +103,8 @@ class Turns:
         self._done: set[int] = set()
         self._changed = threading.Condition()
 
-    def wait(self, who: int) -> None:
-        """Waits until it is the runner's turn, and takes it."""
+    def wait(self, who: int, what: str) -> None:
+        """Waits until it is the runner's turn to do whatever it wants to, and takes it."""
         with self._changed:
             while self._next() not in (who, None):
                 assert self._changed.wait(60), "nobody goes on"
