@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import shutil
@@ -95,6 +96,9 @@ def listed(path: Path) -> list[str]:
     return [name for name in os.listdir(path) if name.endswith(".eml")]
 
 
+WORDS = [bytes(word) for word in itertools.permutations(b"aeinst", 5)]
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_scan_that_is_interrupted_leaves_nothing_half_done(
     tmp_path: Path, quick: Server, number: signal.Signals
@@ -102,8 +106,11 @@ def test_a_scan_that_is_interrupted_leaves_nothing_half_done(
     vmail, backup, alone = tmp_path / "vmail", tmp_path / "backup", tmp_path / "alone"
     for account in ("alice", "bob"):
         mailbox = Maildir(vmail / account)
-        for index, letter in enumerate(letters(len(account), 250)):
+        for index, letter in enumerate(letters(len(account), 400)):
             mailbox.deliver(letter.raw, unique=f"{index}.x", delivered=letter.delivered)
+        for index in range(4):  # the last to be read: they take seconds to compress
+            slow = random.Random(f"{account} {index}").choices(WORDS, k=400_000)
+            mailbox.deliver(b"\n\n" + b" ".join(slow), unique=f"x{index}.x")
     for path in (backup, alone):
         quick("init", "-b", path, "--source", f"maildir:{vmail}/{{account}}")
     quick("scan", "-b", alone)
