@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import shutil
@@ -23,8 +24,8 @@ from tests.maildrop import Maildir
 from tests.programs import needs
 from tests.whole import Everything, assert_sound, committed, everything, stored
 
-SEED = random.SystemRandom().randrange(10**6)
-"""Of what is chosen at random. Each test prints it; to repeat a failure, put the number here."""
+SEED = int(os.environ.get("TIMEFS_TEST_SEED", "20240501"))
+"""Of what is chosen at random. Each test prints it; TIMEFS_TEST_SEED takes another."""
 
 
 class Prepared(NamedTuple):

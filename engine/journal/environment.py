@@ -172,6 +172,10 @@ class Environment:
             except BaseException:
                 self._env.close()
                 raise
+        except lmdb.InvalidParameterError as error:  # what the first pages say makes no sense
+            raise BackupUnusable(
+                f"{directory}: the journal is damaged ({error}): put back a copy of it"
+            ) from error
         except lmdb.Error as error:
             raise translate(error, directory) from error
 

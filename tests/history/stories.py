@@ -159,7 +159,7 @@ def deliver_again(told: Telling, a: int, b: int, c: int) -> list[str]:
     account = an_account(told, a)
     if account is None:
         return []
-    boxes = {**told.server.vanished, **told.server.mailboxes}.values()
+    boxes = [*told.server.vanished.values(), *told.server.mailboxes.values()]
     present = {u for box in boxes for had in box.folders.values() for u in had}
     unique = pick(sorted(told.texts.keys() - present), b)
     if unique is None:
