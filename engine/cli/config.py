@@ -96,4 +96,6 @@ def _look_at_sources(path: Path, text: str) -> None:
 
 
 def _texts(value: Value) -> list[str]:
-    return [str(value)] if isinstance(value, int) else list(value)
+    if isinstance(value, bool):
+        return ["true" if value else "false"]
+    return list(value) if isinstance(value, tuple) else [str(value)]

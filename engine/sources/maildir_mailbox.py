@@ -153,6 +153,9 @@ class MaildirMailbox:
         cursor = stamps.cursor if exact and not errors else b""
         return FolderListing(cursor, items, tuple(errors))
 
+    def changes(self, path: FolderPath, cursor: bytes) -> None:
+        """None: what a directory held before is not to be had from a file system."""
+
     def fetch(self, item: SourceItem) -> Fetched:
         parts = self._place(item.folder).parts
         locator: str | None = item.locator

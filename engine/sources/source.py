@@ -7,6 +7,7 @@ worker threads. Nothing here, and no source, ever writes to what it reads.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, BinaryIO, NamedTuple, Protocol, Self, TypeAlias
 
@@ -80,11 +81,18 @@ class SourceItem(msgspec.Struct, frozen=True, gc=False):
 
     folder: FolderPath
     identity: bytes
-    """What the source knows the item by, unique in its folder and never empty."""
+    """What the source knows the item by, unique in its folder and never empty. What it keeps in
+    another folder stands before the first `/`, or is all of it: see `guid`."""
     flags: tuple[str, ...]
     """IMAP flags and keywords, sorted, each once. Never holds lone surrogates."""
     locator: str
     """Where the item was when it was listed. Only for the source itself."""
+
+
+def guid(identity: bytes) -> bytes:
+    """The part of an identity by which an item is recognised in other folders, and in its own after
+    that was made anew. Copies of an item have it in common. For a Maildir it is all of it."""
+    return identity.partition(b"/")[0]
 
 
 class FolderListing(NamedTuple):
@@ -95,6 +103,18 @@ class FolderListing(NamedTuple):
     have changed unnoticed meanwhile, or if there were errors: then list it again next time."""
     items: list[SourceItem]
     """Each identity once, in no particular order."""
+    errors: tuple[SourceError, ...] = ()
+
+
+class FolderChanges(NamedTuple):
+    """What happened to a folder since a cursor."""
+
+    cursor: bytes
+    """As that of a `FolderListing`."""
+    items: list[SourceItem]
+    """The items that are new, and those that may have other flags, each identity once."""
+    gone: Callable[[bytes], bool]
+    """Whether the item of this identity, which was there at the cursor, is gone."""
     errors: tuple[SourceError, ...] = ()
 
 
@@ -154,6 +174,11 @@ class Mailbox(Protocol):
     def listing(self, path: FolderPath) -> FolderListing:
         """What the folder holds. Raises ItemVanished if the folder is gone since `folders()`, and
         ItemUnreadable if it can't be read. Neither means that its items are deleted."""
+        ...
+
+    def changes(self, path: FolderPath, cursor: bytes) -> FolderChanges | None:
+        """What happened to the folder since it had this cursor, which a listing or an earlier call
+        gave; None where only a listing can tell. Raises as `listing`."""
         ...
 
     def fetch(self, item: SourceItem) -> Fetched:
