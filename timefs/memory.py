@@ -12,6 +12,8 @@ import ctypes
 _ARENAS = -8  # M_ARENA_MAX of mallopt(3)
 _MMAP_THRESHOLD = -3  # M_MMAP_THRESHOLD: setting it also stops glibc from raising it
 _LARGE = 512 << 10
+_TRIM_THRESHOLD = -1  # M_TRIM_THRESHOLD
+_SLACK = 2 << 20
 
 
 def keep_small() -> None:
@@ -20,3 +22,4 @@ def keep_small() -> None:
     if mallopt is not None:
         mallopt(_ARENAS, 1)
         mallopt(_MMAP_THRESHOLD, _LARGE)
+        mallopt(_TRIM_THRESHOLD, _SLACK)  # giving back each page at once costs a fault each time
