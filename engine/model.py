@@ -80,7 +80,7 @@ class Version(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """IMAP flags and keywords (RFC 9051, section 2.3.2), sorted: `\\Seen`, `$Forwarded`."""
     identity: bytes
     """What the source knows the item by, unique in its folder; for a Maildir the unique part of the
-    file name, which may hold any bytes."""
+    file name, which may hold any bytes but `/`. Up to the first `/` it is the item's GUID."""
     meta: dict[str, Any] = {}
     """What else a restore needs: an account's settings, a folder's role. JSON values only."""
 

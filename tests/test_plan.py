@@ -14,21 +14,18 @@ from typing import NamedTuple
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.scan.matching import suspects
+from engine.scan.pairing import Arrival, Lost, pair
 from engine.scan.plan import (
     AccountPlan,
-    Arrival,
     FlagChange,
     FolderChange,
-    KnownFolder,
-    KnownItem,
     Move,
     NewFolder,
-    Path,
     Recheck,
-    SeenFolder,
     plan,
-    suspects,
 )
+from engine.scan.states import KnownFolder, KnownItem, Path, SeenFolder
 from engine.sources.source import SourceItem
 
 ACCOUNT = 2
@@ -128,7 +125,7 @@ def test_what_is_gone_here_and_new_there_has_moved() -> None:
         [Known(3, "INBOX", {"m1": 4}), Known(5, "Trash")],
         [seen("INBOX"), seen("Trash", ["m1"], flags=SEEN)],
     )
-    assert made == AccountPlan(moves=(Move(4, 5, SEEN),))
+    assert made == AccountPlan(moves=(Move(4, 5, b"m1", SEEN),))
 
 
 def test_what_is_still_here_was_copied() -> None:
@@ -165,6 +162,28 @@ def test_two_of_the_same_identity_both_move() -> None:
     assert (made.arrivals, made.removals) == ((), ())
 
 
+def test_copies_are_paired_in_their_folder_then_by_flags_then_in_order() -> None:
+    def lost(folder: int, item: int, *flags: str) -> Lost:
+        return Lost(folder, f"g/1.{item}".encode(), KnownItem(item, flags))
+
+    def arrived(folder: int, number: int, *flags: str) -> Arrival:
+        return Arrival(folder, SourceItem((), f"g/2.{number}".encode(), flags, ""))
+
+    def pairs(left: list[Lost], came: list[Arrival]) -> list[tuple[int, bytes]]:
+        return sorted((one.known.item, to.source.identity) for one, to in pair(left, came).moved)
+
+    assert pairs([lost(3, 1), lost(4, 2)], [arrived(4, 1), arrived(3, 2)]) == [
+        (1, b"g/2.2"),
+        (2, b"g/2.1"),
+    ]
+    assert pairs([lost(3, 1, "a"), lost(4, 2, "b")], [arrived(3, 1, "b")]) == [(1, b"g/2.1")]
+    assert pairs([lost(3, 1, "a"), lost(3, 2, "b")], [arrived(3, 1, "b")]) == [(2, b"g/2.1")]
+    assert pairs([lost(3, 1, "a"), lost(4, 2, "b")], [arrived(5, 1, "b")]) == [(2, b"g/2.1")]
+    assert pairs([lost(3, 1), lost(4, 2)], [arrived(5, 1)]) == [(1, b"g/2.1")]
+    left = pair([lost(3, 1), lost(4, 2)], [arrived(5, 1)])
+    assert (left.lost, left.arrived) == ([lost(4, 2)], [])
+
+
 def test_a_folder_that_vanished_goes_after_what_was_below_it() -> None:
     made = compare(
         [
@@ -175,7 +194,9 @@ def test_a_folder_that_vanished_goes_after_what_was_below_it() -> None:
         ],
         [seen("INBOX", ["m2"])],
     )
-    assert made == AccountPlan(moves=(Move(6, 8, ()),), removals=(4,), gone_folders=(7, 5, 3))
+    assert made == AccountPlan(
+        moves=(Move(6, 8, b"m2", ()),), removals=(4,), gone_folders=(7, 5, 3)
+    )
 
 
 def test_a_renamed_folder_is_known_by_its_directory_and_a_message() -> None:
@@ -309,7 +330,7 @@ def test_a_deep_scan_reads_again_what_stayed() -> None:
         deep=True,
     )
     assert made.rechecks == (Recheck(4, source("INBOX", "m1")),)
-    assert made.moves == (Move(6, 3, ()),)
+    assert made.moves == (Move(6, 3, b"m2", ()),)
 
 
 def test_changed_metadata_of_a_folder_is_a_change() -> None:
@@ -415,7 +436,7 @@ def carry_out(made: AccountPlan, journal: Journal) -> Journal:
     for folder, identity in leaving.values():
         del result[folder].messages[identity]
     for move in made.moves:
-        identity = leaving[move.item][1]
+        identity = move.identity
         target = result[items.get(move.folder, move.folder)].messages
         assert identity not in target
         target[identity] = (move.item, move.flags)

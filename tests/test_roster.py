@@ -9,26 +9,33 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.scan.roster import Assignment, KnownAccount, Roster, compare
+from engine.sources.source import MailboxIdentity
 
 Mailboxes = dict[str, str]
-"""Name -> what the mailbox holds: the letters are messages, a digit is the inbox's identity."""
+"""Name -> what the mailbox holds: the letters are messages, capital ones may be copies of others in
+other mailboxes; a digit is the inbox's GUID, and a sign of punctuation its directory."""
 
 
 def account(item: int, name: str, held: str = "", *, deleted: bool = False) -> KnownAccount:
+    return KnownAccount(item, name, identity(held).guid, deleted, identity(held).directory)
+
+
+def identity(held: str) -> MailboxIdentity:
     guid = "".join(c for c in held if c.isdigit())
-    return KnownAccount(item, name, guid, deleted)
+    return MailboxIdentity(guid, "".join(c for c in held if not c.isalnum()))
 
 
 def rostered(known: dict[KnownAccount, str], found: Mailboxes) -> Roster:
     """Compares; the messages that `known` accounts last had are in the dictionary."""
 
-    def guid(name: str) -> Callable[[], str]:
-        return lambda: "".join(c for c in found[name] if c.isdigit())
+    def asked(name: str) -> Callable[[], MailboxIdentity]:
+        return lambda: identity(found[name])
 
-    def in_common(name: str, former: KnownAccount) -> bool:
-        return any(c.isalpha() and c in known[former] for c in found[name])
+    def in_common(name: str, former: KnownAccount, certain: bool) -> bool:
+        shared = {c for c in found[name] if c.isalpha()} & set(known[former])
+        return any(not certain or c.islower() for c in shared)
 
-    return compare(known, {name: guid(name) for name in found}, in_common)
+    return compare(known, {name: asked(name) for name in found}, in_common)
 
 
 def test_the_first_scan_finds_new_accounts_in_order() -> None:
@@ -43,10 +50,10 @@ def test_a_name_that_stays_is_the_same_account_whatever_is_in_it() -> None:
 
 
 def test_a_known_account_is_not_even_opened() -> None:
-    def opened() -> str:
+    def opened() -> MailboxIdentity:
         raise AssertionError("was opened")
 
-    compare([account(2, "alice")], {"alice": opened}, lambda name, former: bool(opened()))
+    compare([account(2, "alice")], {"alice": opened}, lambda name, *rest: bool(opened()))
 
 
 def test_an_account_that_vanished_is_gone() -> None:
@@ -145,10 +152,29 @@ def test_a_copy_of_a_mailbox_that_is_still_there_is_new(held: str) -> None:
     )
 
 
+def test_a_copied_message_makes_no_account_of_another_inbox() -> None:
+    known = {account(2, "alice", "1A"): "A"}
+    assert rostered(known, {"anna": "9A"}).assignments == (Assignment("anna", None, "new"),)
+    assert rostered(known, {"anna": "9a"}).assignments == (Assignment("anna", None, "new"),)
+    assert rostered(known, {"anna": "A"}).assignments == (
+        Assignment("anna", 2, "renamed", "alice"),
+    )
+
+
+def test_without_guids_a_directory_and_a_message_tell_who_left_a_name_to_another() -> None:
+    known = {account(2, "alice", "!"): "ab"}
+    renamed = (Assignment("anna", 2, "renamed", "alice"), Assignment("alice", None, "new"))
+    new = (Assignment("alice", 2, "known"), Assignment("anna", None, "new"))
+    assert rostered(known, {"alice": "?x", "anna": "!b"}).assignments == renamed
+    assert rostered(known, {"alice": "?x", "anna": "!"}).assignments == new, "its number alone"
+    assert rostered(known, {"alice": "?x", "anna": "#b"}).assignments == new, "a copy"
+    assert rostered(known, {"alice": "?a", "anna": "!b"}).assignments == new, "both have some"
+
+
 @given(
-    st.dictionaries(st.sampled_from("ABCD"), st.text("12ab", max_size=2)),
+    st.dictionaries(st.sampled_from("ABCD"), st.text("12abA!?", max_size=3)),
     st.sets(st.sampled_from("ABCD")),
-    st.dictionaries(st.sampled_from("ABCD"), st.text("12ab", max_size=2)),
+    st.dictionaries(st.sampled_from("ABCD"), st.text("12abA!?", max_size=3)),
 )
 def test_every_account_has_one_fate(had: Mailboxes, dead: set[str], found: Mailboxes) -> None:
     known = {

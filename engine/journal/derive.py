@@ -15,6 +15,7 @@ from engine.journal.keys import hashed_key, pair_key
 from engine.journal.records import CHANGE, ENTER, LEAVE, pack_event, pack_item
 from engine.model import ROOT, Version
 from engine.naming import name_hash
+from engine.sources.source import guid
 
 TABLES = ("timeline", "names", "deleted", "gone")
 """The tables of which `rows` gives all the rows."""
@@ -52,5 +53,6 @@ def rows(
 
 
 def identity_hash(identity: bytes) -> bytes:
-    """The 8 bytes by which the table `gone` finds a source's identity."""
-    return blake3(identity).digest(length=8)
+    """The 8 bytes by which the table `gone` finds a source's identity: of its GUID, so that they
+    are the same for all copies of an item."""
+    return blake3(guid(identity)).digest(length=8)

@@ -8,7 +8,7 @@ leaves what it committed; the next one finds the rest by comparing again.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -26,8 +26,11 @@ from engine.model import ROOT, Kind
 from engine.naming import account_name, folder_name, message_stem
 from engine.scan.fetching import Taken, streamed, take, take_ahead
 from engine.scan.look import NEW, Looked, Subject, look
-from engine.scan.plan import AccountPlan, Arrival, FolderChange, NewFolder
+from engine.scan.memory import Memory
+from engine.scan.pairing import Arrival
+from engine.scan.plan import AccountPlan, FolderChange, NewFolder
 from engine.scan.report import Problem, Stop, Tally
+from engine.sources.source import FolderPath
 
 GROUP_MESSAGES = 1000
 """Arrivals recorded by one commit, at most."""
@@ -49,19 +52,37 @@ def scan_account(
     tally: Tally,
     *,
     deep: bool = False,
+    folders: Collection[FolderPath] | None = None,
+    memory: Memory | None = None,
     progress: Callable[[int], None] = lambda messages: None,
     emptied: Callable[[Subject], None] = lambda subject: None,
 ) -> int:
     """Scans an account and records what changed; returns its item. Blocks.
 
     `writer` opens the thread's blob writer when it is first needed; `progress` is told of messages
-    as they are read; `emptied` see `look`. What was committed is in `tally`, even if this raises:
-    SourceUnavailable where the mailbox can't be read at all, StorageFull, Interrupted.
+    as they are read; `memory` and `emptied` see `look`. What was committed is in `tally`, even if
+    this raises: SourceUnavailable where the mailbox can't be read at all, StorageFull, Interrupted.
+
+    With `folders` only these are said to have changed, in a mailbox whose account is known. The
+    others and the metadata of the account are left alone, but where messages come or go the others
+    are asked, too: so a move stays a move. What was missed the next scan without `folders` finds.
+    Raises Conflict where another mailbox is there than the one that is known: then only a scan of
+    all accounts tells whose it is.
     """
     futile = 0
+    had: int | None = None
+    if subject.item is None:
+        folders = None
     while True:
-        looked = look(backup, subject, stop, deep=deep, emptied=emptied)
-        recording = _Recording(backup, subject, looked, writer, stop, tally, progress)
+        looked = look(
+            backup, subject, stop, deep=deep, folders=folders, memory=memory, emptied=emptied
+        )
+        if had is None:
+            had = looked.had
+            tally.had += had
+        recording = _Recording(
+            backup, subject, looked, writer, stop, tally, progress, whole=folders is None
+        )
         try:
             item = recording.run()
         except Conflict:
@@ -84,6 +105,8 @@ def count_plan(backup: Backup, subject: Subject, looked: Looked, tally: Tally) -
     tally.created += len(made.new_folders) + len(made.arrivals) + (subject.item is None)
     tally.changed += len(touched) + bool(_account_changes(backup, subject))
     tally.deleted += len(made.removals) + len(made.gone_folders)
+    tally.had += looked.had
+    tally.removed += len(made.removals)
     tally.problems += looked.problems
 
 
@@ -167,6 +190,8 @@ class _Recording:
         stop: Stop,
         tally: Tally,
         progress: Callable[[int], None],
+        *,
+        whole: bool,
     ) -> None:
         self._backup = backup
         self._subject = subject
@@ -178,6 +203,8 @@ class _Recording:
         self._stop = stop
         self._tally = tally
         self._progress = progress
+        self._whole = whole
+        """Whether the account itself is looked at, and not only some of its folders."""
         self._account = subject.item
         self._draft = None if subject.item else _account_draft(subject)
         self._structured = False
@@ -214,8 +241,8 @@ class _Recording:
             for recheck in made.rechecks
             if (content := self._store(take(mailbox, recheck.source, WHOLE))) is not None
         ]
-        state = self._new_state()
-        account_changes = _account_changes(self._backup, self._subject)
+        state = self._new_state() if self._whole else self._state
+        account_changes = _account_changes(self._backup, self._subject) if self._whole else {}
         if self._account and made.empty and not account_changes and state == self._state:
             return self._account
         with self._commit() as (commit, tally):
@@ -274,7 +301,7 @@ class _Recording:
         with self._backup.journal.commit(self._account or ROOT, self._revision) as commit:
             if flushed:
                 blobs = ((digest, encode_location(place)) for digest, place in flushed.blobs)
-                commit.index(blobs, flushed.lengths)
+                commit.index(blobs, flushed.lengths, flushed.needed)
             if not self._structured:
                 self._record_structure(commit, tally)
                 self._structured = True
@@ -330,7 +357,11 @@ class _Recording:
         """Moves, flags and contents: what happened to one item is one transaction."""
         changes: dict[int, dict[str, Any]] = {}
         for move in self._plan.moves:
-            changes[move.item] = {"folder": self._item(move.folder), "flags": move.flags}
+            changes[move.item] = {
+                "folder": self._item(move.folder),
+                "identity": move.identity,
+                "flags": move.flags,
+            }
         for flagged in self._plan.flag_changes:
             changes.setdefault(flagged.item, {}).setdefault("flags", flagged.flags)
         for item, content in contents.items():
@@ -344,6 +375,7 @@ class _Recording:
         for folder in self._plan.gone_folders:
             commit.drop_cursor(folder)
         tally.deleted += len(self._plan.removals) + len(self._plan.gone_folders)
+        tally.removed += len(self._plan.removals)
 
     def _new_state(self) -> AccountState:
         identity = self._subject.mailbox.identity()

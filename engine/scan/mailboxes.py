@@ -7,20 +7,20 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 
 from engine.errors import ItemUnreadable, ItemVanished, SourceUnavailable
-from engine.scan.look import ROUNDS
-from engine.sources.source import FolderPath, Source
+from engine.scan.survey import ROUNDS
+from engine.sources.source import FolderPath, MailboxIdentity, Source
 
 
-def guid_of(source: Source, name: str) -> Callable[[], str]:
-    """A question for the identity of the mailbox's inbox; empty where it has none, or can't be
+def identity_of(source: Source, name: str) -> Callable[[], MailboxIdentity]:
+    """A question for what the mailbox is recognised by; it says nothing where that can't be
     read."""
 
-    def guid() -> str:
+    def identity() -> MailboxIdentity:
         with suppress(SourceUnavailable), closing(source.mailbox(name)) as mailbox:
-            return mailbox.identity().guid
-        return ""
+            return mailbox.identity()
+        return MailboxIdentity("", "")
 
-    return guid
+    return identity
 
 
 def identities(source: Source, name: str) -> Iterator[bytes]:

@@ -3,60 +3,23 @@
 The plan is a plain value: it can be printed (`scan --dry-run`), tested without I/O, and is carried
 out by `scan.account`. Nothing here reads the journal or the source.
 
-A folder is recognised by its identity where its directory was renamed, else by its path. A message
-is recognised by its identity: in its folder it is the same; in another folder it has moved if the
-old one is gone, else it is a copy, which is a new item.
+Which folder is which: `scan.matching`. A message is recognised by its identity: in its folder it is
+the same. What is not where it was and what is where it wasn't are paired by GUID (`scan.pairing`):
+in the same folder it has got another identity, in another one it has moved. A message whose GUID is
+still in its old place was copied, which makes a new item.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from engine.scan.matching import match
+from engine.scan.pairing import Arrival, Lost, order, pair
+from engine.scan.states import Entries, KnownFolder, Path, Ref, SeenFolder
 from engine.sources.source import SourceItem
-
-Path = tuple[str, ...]
-"""The source's own names from the account down to a folder; () is the account."""
-
-Ref = int
-"""A folder: its item number, or, of a folder that the plan makes, a negative number."""
-
-
-class KnownItem(NamedTuple):
-    """A living message of the journal."""
-
-    item: int
-    flags: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class KnownFolder:
-    """A living folder of the journal."""
-
-    item: int
-    path: Path
-    """Two may have the same, where a scan was interrupted between recording that one took the name
-    of another and recording that the other is gone."""
-    parent: int
-    """The item that holds it."""
-    identities: frozenset[str]
-    cursor: bytes
-    meta: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class SeenFolder:
-    """A folder of the source."""
-
-    path: Path
-    identities: frozenset[str]
-    cursor: bytes
-    """Where the source stands; empty where it must be listed again next time."""
-    items: Mapping[bytes, SourceItem] | None
-    """What is in it, by identity; None where it wasn't listed (unchanged, or it failed)."""
-    meta: Mapping[str, Any] = field(default_factory=dict)
 
 
 class NewFolder(NamedTuple):
@@ -77,18 +40,13 @@ class FolderChange(NamedTuple):
     meta: Mapping[str, Any]
 
 
-class Arrival(NamedTuple):
-    """A message that the journal doesn't have alive: its content must be read."""
-
-    folder: Ref
-    source: SourceItem
-
-
 class Move(NamedTuple):
-    """A message that went to another folder; its content is not read."""
+    """A message that went to another folder, or that the source knows by another identity in its
+    own; its content is not read."""
 
     item: int
     folder: Ref
+    identity: bytes
     flags: tuple[str, ...]
 
 
@@ -113,6 +71,7 @@ class AccountPlan:
     new_folders: tuple[NewFolder, ...] = ()
     folder_changes: tuple[FolderChange, ...] = ()
     arrivals: tuple[Arrival, ...] = ()
+    """Messages that the journal doesn't have alive: their content must be read."""
     rechecks: tuple[Recheck, ...] = ()
     moves: tuple[Move, ...] = ()
     flag_changes: tuple[FlagChange, ...] = ()
@@ -128,27 +87,10 @@ class AccountPlan:
         return self == AccountPlan()
 
 
-def suspects(
-    known: Iterable[KnownFolder], paths: Mapping[Path, frozenset[str]]
-) -> dict[Path, KnownFolder]:
-    """Seen folders that bear the identity of a known folder of another path: renamed, perhaps.
-    Directory numbers are used again by file systems, so `plan` also wants a message in common."""
-    by_identity = {identity: folder for folder in known for identity in folder.identities}
-    found = {}
-    for path, identities in paths.items():
-        for identity in sorted(identities):  # `guid:` after `dir:`: the stronger one counts
-            folder = by_identity.get(identity)
-            if folder is None or folder.path == path:
-                continue
-            if not folder.identities & paths.get(folder.path, frozenset()):
-                found[path] = folder
-    return found
-
-
 def plan(
     account: int,
     known: Iterable[KnownFolder],
-    entries: Mapping[int, Mapping[bytes, KnownItem]],
+    entries: Entries,
     seen: Iterable[SeenFolder],
     *,
     deep: bool = False,
@@ -156,12 +98,13 @@ def plan(
     """Compares the account's journal with its source.
 
     `entries` has the messages of every known folder but those whose seen counterpart wasn't listed;
-    what becomes of those stays open.
+    what becomes of those stays open. Of a folder of which the source told what changed it has those
+    that are among the seen items, and those that are gone.
     """
     known = list(known)
     crowded = Counter(folder.path for folder in known)
     seen = sorted(seen, key=lambda folder: folder.path)
-    matched = _match(known, entries, seen)
+    matched = match(known, entries, seen)
     refs: dict[Path, Ref] = {(): account}
     new_folders: list[NewFolder] = []
     folder_changes: list[FolderChange] = []
@@ -169,7 +112,7 @@ def plan(
     arrived: list[Arrival] = []
     flag_changes: list[FlagChange] = []
     rechecks: list[Recheck] = []
-    lost = _Lost()
+    lost: list[Lost] = []
     kept: set[int] = set()
     for number, folder in enumerate(seen, start=1):
         before = matched.get(folder.path)
@@ -192,103 +135,33 @@ def plan(
         for identity, known_item in had.items():
             source = folder.items.get(identity)
             if source is None:
-                lost.add(identity, known_item)
+                lost.append(Lost(ref, identity, known_item))
                 continue
             if source.flags != known_item.flags:
                 flag_changes.append(FlagChange(known_item.item, source.flags))
             if deep:
                 rechecks.append(Recheck(known_item.item, source))
-        # In order of identities, which for a Maildir is that of delivery: like mail packs together.
-        new = sorted(folder.items.keys() - had.keys())
-        arrived.extend(Arrival(ref, folder.items[identity]) for identity in new)
+        new = folder.items.keys() - had.keys()
+        arrived += sorted((Arrival(ref, folder.items[identity]) for identity in new), key=order)
     gone = [folder for folder in known if folder.item not in kept and folder.item in entries]
     for known_folder in gone:
-        for identity, known_item in entries[known_folder.item].items():
-            lost.add(identity, known_item)
-    moves, arrivals = lost.pair(arrived)
+        left = entries[known_folder.item].items()
+        lost += [Lost(known_folder.item, identity, known_item) for identity, known_item in left]
+    lost.sort(key=lambda one: one.known.item)
+    flag_changes.sort(key=lambda change: change.item)
+    pairs = pair(lost, arrived)
     gone.sort(key=lambda folder: len(folder.path), reverse=True)
     return AccountPlan(
         new_folders=tuple(new_folders),
         folder_changes=tuple(folder_changes),
-        arrivals=tuple(arrivals),
+        arrivals=tuple(pairs.arrived),
         rechecks=tuple(rechecks),
-        moves=tuple(moves),
+        moves=tuple(
+            Move(one.known.item, arrival.folder, arrival.source.identity, arrival.source.flags)
+            for one, arrival in pairs.moved
+        ),
         flag_changes=tuple(flag_changes),
-        removals=tuple(sorted(lost.items)),
+        removals=tuple(one.known.item for one in pairs.lost),
         gone_folders=tuple(folder.item for folder in gone),
         cursors=tuple(cursors),
     )
-
-
-class _Lost:
-    """What is no longer where it was: moved, or deleted."""
-
-    def __init__(self) -> None:
-        self.items: set[int] = set()
-        self._by_identity: dict[bytes, list[int]] = {}
-
-    def add(self, identity: bytes, known: KnownItem) -> None:
-        self.items.add(known.item)
-        self._by_identity.setdefault(identity, []).append(known.item)
-
-    def pair(self, arrived: list[Arrival]) -> tuple[list[Move], list[Arrival]]:
-        """Splits what arrived into what was lost elsewhere, which has moved, and what is new."""
-        moves: list[Move] = []
-        arrivals: list[Arrival] = []
-        for arrival in arrived:
-            lost = self._by_identity.get(arrival.source.identity)
-            if not lost:
-                arrivals.append(arrival)
-            else:
-                item = lost.pop()
-                self.items.discard(item)
-                moves.append(Move(item, arrival.folder, arrival.source.flags))
-        return moves, arrivals
-
-
-def _match(
-    known: list[KnownFolder],
-    entries: Mapping[int, Mapping[bytes, KnownItem]],
-    seen: list[SeenFolder],
-) -> dict[Path, KnownFolder]:
-    """Which known folder each seen one is."""
-    matched: dict[Path, KnownFolder] = {}
-    taken: set[int] = set()
-    paths = {folder.path: folder.identities for folder in seen}
-    listings = {folder.path: folder.items for folder in seen}
-    for path, folder in suspects(known, paths).items():
-        items = listings[path]
-        before = entries.get(folder.item)
-        if items is None or before is None or folder.item in taken:
-            continue
-        if not before or any(identity in items for identity in before):
-            matched[path] = folder
-            taken.add(folder.item)
-    _match_implied(matched, known, paths)
-    taken = {folder.item for folder in matched.values()}
-    by_path: dict[Path, KnownFolder] = {}
-    for folder in known:
-        if folder.item in taken or folder.path not in paths:
-            continue
-        if folder.path not in by_path or folder.identities & paths[folder.path]:
-            by_path[folder.path] = folder
-    return by_path | matched
-
-
-def _match_implied(
-    matched: dict[Path, KnownFolder],
-    known: Iterable[KnownFolder],
-    paths: Mapping[Path, frozenset[str]],
-) -> None:
-    """Adds the folders that only hold others, and so have no identity: they went where what they
-    hold went."""
-    by_item = {folder.item: folder for folder in known}
-    taken = {folder.item for folder in matched.values()}
-    for path in sorted(paths, key=len, reverse=True):
-        child, above = matched.get(path), path[:-1]
-        parent = by_item.get(child.parent) if child else None
-        if parent is None or not above or above in matched or parent.item in taken:
-            continue
-        if not parent.identities and not paths[above] and parent.path not in paths:
-            matched[above] = parent
-            taken.add(parent.item)

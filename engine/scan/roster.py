@@ -1,10 +1,14 @@
 """Which accounts are new, known, renamed, back or gone: a pure comparison of names and identities.
 
-An account whose name is still there is the same account, unless its inbox, by its identity, is now
-found under a name that appeared: then it was renamed, and another mailbox has taken its name. One
-that vanished while another appeared was renamed if both are the same mailbox, by the identity of
-its inbox or a message in common; one that appears under the name of deleted accounts is the last of
-these that passes the same test, returned; else it is a new one.
+An account whose name is still there is the same account, unless its inbox, by its GUID, is now
+found under a name that appeared: then it was renamed, and another mailbox has taken its name. Where
+there are no GUIDs its directory with a message in common says so. One that vanished while another
+appeared was renamed if both are the same mailbox, by the GUID of the inbox or a message in common;
+one that appears under the name of deleted accounts is the last of these that passes the same test,
+returned; else it is a new one.
+
+Where the inboxes have different GUIDs only a message counts that can't be a copy in another's
+mailbox.
 """
 
 from __future__ import annotations
@@ -12,6 +16,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
+
+from engine.sources.source import MailboxIdentity
 
 
 class KnownAccount(NamedTuple):
@@ -21,8 +27,12 @@ class KnownAccount(NamedTuple):
     name: str
     """As the source named it last."""
     guid: str
-    """The identity of its inbox; empty where the source had none."""
+    """That of its inbox; empty where the source had none."""
     deleted: bool
+    directory: str = ""
+    """Where its mailbox was, as `MailboxIdentity` has it."""
+    origin: str = ""
+    """The source that it was last scanned from."""
 
 
 class Assignment(NamedTuple):
@@ -45,16 +55,21 @@ class Roster(NamedTuple):
     gone: tuple[KnownAccount, ...]
 
 
+InCommon = Callable[[str, KnownAccount, bool], bool]
+"""Whether the mailbox of this name has a message that the account last had; with the third argument
+one of which no other mailbox can have a copy."""
+
+
 def compare(
     known: Iterable[KnownAccount],
-    found: Mapping[str, Callable[[], str]],
-    in_common: Callable[[str, KnownAccount], bool],
+    found: Mapping[str, Callable[[], MailboxIdentity]],
+    in_common: InCommon,
 ) -> Roster:
     """Compares the journal's accounts, by item number, with those of the source.
 
-    `found` has for each name a function that gives the inbox's identity; `in_common(name, account)`
-    tells whether a mailbox has a message that the account last had. Both may cost I/O, and are only
-    asked about accounts that vanished or appeared, and whose inboxes appeared elsewhere.
+    `found` has for each name a function that gives the mailbox's identity. It and `in_common` may
+    cost I/O, and are only asked about accounts that vanished or appeared, and whose inboxes
+    appeared elsewhere.
     """
     known = list(known)
     living = {account.name: account for account in known if not account.deleted}
@@ -62,14 +77,24 @@ def compare(
     vanished = {name: account for name, account in living.items() if name not in found}
     staying = {name: account for name, account in living.items() if name in found}
     inboxes = {account.guid: account for account in staying.values() if account.guid}
+    directories = {a.directory: a for a in staying.values() if a.directory and not a.guid}
 
     def same(name: str, account: KnownAccount) -> bool:
-        guid = found[name]()
-        return bool(guid and guid == account.guid) or in_common(name, account)
+        guid = found[name]().guid
+        if guid and guid == account.guid:
+            return True
+        return in_common(name, account, bool(guid and account.guid))
 
     def ousted(name: str) -> KnownAccount | None:
         """The account whose inbox is at `name` now, while its old name has another mailbox."""
-        account = inboxes.get(found[name]()) if inboxes else None
+        if not inboxes and not directories:
+            return None
+        here = found[name]()
+        account = inboxes.get(here.guid)
+        if account is None:
+            account = directories.get(here.directory)
+            if account and not in_common(name, account, False):
+                account = None
         stays = account is None or account.name not in staying or same(account.name, account)
         return None if stays else account
 

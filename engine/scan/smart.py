@@ -1,8 +1,8 @@
 """The smart scan: every account of every source, several at once.
 
 Which accounts are new, renamed, back or gone is decided first (`scan.roster`); then each is scanned
-in a worker thread (`scan.account`). One bad account never stops the others; a source that can't be
-reached, or that suddenly shows nothing, is never taken for a deletion.
+in a worker thread (`scan.account`). One bad account never stops the others, nor one bad source; a
+source that can't be reached, or that suddenly shows nothing, is never taken for a deletion.
 """
 
 from __future__ import annotations
@@ -26,11 +26,13 @@ from engine.errors import (
 from engine.journal.records import ScanRecord
 from engine.scan import roster
 from engine.scan.account import bring_back, count_plan, remove, scan_account
-from engine.scan.look import Subject, known_folders, look, messages
-from engine.scan.mailboxes import guid_of, identities, shows_messages
+from engine.scan.known import count_messages, known_folders, messages
+from engine.scan.look import Subject, look
+from engine.scan.loss import Turnover
+from engine.scan.mailboxes import identities, identity_of, shows_messages
 from engine.scan.report import Problem, Stop, Tally
 from engine.scan.roster import Assignment, KnownAccount
-from engine.sources.source import Source
+from engine.sources.source import AccountList, Source, guid
 
 
 class Progress(Protocol):
@@ -65,6 +67,8 @@ class Options:
     dry_run: bool = False
     accept_empty: bool = False
     """A source that shows nothing is taken at its word."""
+    listed: bool = True
+    """Whether the mount lists the state that it leaves, if it is a smart scan."""
 
 
 @dataclass(slots=True)
@@ -79,6 +83,21 @@ class Result:
     """The accounts that are new, renamed or back."""
     gone: list[str] = field(default_factory=list)
     """The accounts that are deleted now."""
+    turnover: list[Turnover] = field(default_factory=list)
+    """The accounts that lost messages: whether that is alarming, see `scan.loss`."""
+
+
+class SourcesMissing(SourceUnavailable):
+    """Some of several sources couldn't be read. The others were scanned."""
+
+    def __init__(self, missing: Sequence[SourceUnavailable], result: Result) -> None:
+        told = "; ".join(map(str, missing))
+        tally = result.tally
+        super().__init__(
+            f"{told} (the other sources were scanned: {tally.created} created, {tally.changed} "
+            f"changed, {tally.deleted} deleted, {len(tally.problems)} problems)"
+        )
+        self.result = result
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +118,8 @@ def scan(
     """Scans, and records that the scan came to its end. Blocks.
 
     What was committed stays committed, whatever is raised: SourceUnavailable (a source can't be
-    reached), SourceEmpty, StorageFull, ClockError, Interrupted.
+    reached), SourceEmpty, StorageFull, ClockError, Interrupted. Where some of several sources can't
+    be reached, the others are scanned, and SourcesMissing is raised at the end.
     """
     return _Scan(backup, sources, options, stop, progress or Silent()).run()
 
@@ -127,15 +147,19 @@ class _Scan:
         self._undecided: set[str] = set()
         """Accounts that can be neither scanned nor taken for deleted now."""
         self._all_listed = True
+        self._answering: set[str] = set()
+        """The names of the sources that can be read."""
+        self._missing: list[SourceUnavailable] = []
+        """Why the others can't."""
 
     def run(self) -> Result:
         result = self._result
         found = self._find_accounts()
-        known = known_accounts(self._backup)
+        known = self._within_reach(found)
         compared = roster.compare(
             known,
-            {name: guid_of(source.source, name) for name, source in found.items()},
-            lambda name, account: self._in_common(found[name].source, name, account),
+            {name: identity_of(source.source, name) for name, source in found.items()},
+            lambda name, *rest: self._in_common(found[name].source, name, *rest),
         )
         living = [account for account in known if not account.deleted]
         if living and len(compared.gone) == len(living) and not self._options.accept_empty:
@@ -169,6 +193,8 @@ class _Scan:
         result.end = self._backup.clock.now()
         if not self._options.dry_run:
             result.end = self._record_end()
+        if self._missing and not self._options.accounts:
+            raise SourcesMissing(self._missing, result)
         return result
 
     # Which accounts
@@ -178,10 +204,12 @@ class _Scan:
         for source in self._sources:
             try:
                 listed = source.source.accounts()
-            except SourceEmpty:
-                if not self._options.accept_empty:
-                    raise
-                continue
+            except SourceUnavailable as failure:
+                if not (isinstance(failure, SourceEmpty) and self._options.accept_empty):
+                    self._missing.append(failure)
+                    continue
+                listed = AccountList(())
+            self._answering.add(source.name)
             self._undecided |= listed.doubtful
             self._all_listed = self._all_listed and listed.complete
             for error in listed.errors:
@@ -192,21 +220,39 @@ class _Scan:
                     self._problem(name, source.name, what)
                 elif name not in listed.doubtful:
                     found[name] = source
+        if not self._answering:
+            raise self._missing[0]
         return found
+
+    def _within_reach(self, found: dict[str, NamedSource]) -> list[KnownAccount]:
+        """The accounts of the journal, without those that may be in a source that can't be read:
+        what another source has under their names is left out of `found`."""
+        reached = []
+        for account in known_accounts(self._backup):
+            if account.deleted or not self._missing or account.origin in self._answering:
+                reached.append(account)
+            else:
+                found.pop(account.name, None)
+        return reached
 
     def _problem(self, account: str, where: str, what: str) -> None:
         self._result.tally.problems.append(Problem(account, where, what))
 
-    def _in_common(self, source: Source, name: str, account: KnownAccount) -> bool:
-        """Whether a message that the account last had is in the mailbox."""
+    def _in_common(self, source: Source, name: str, account: KnownAccount, certain: bool) -> bool:
+        """Whether a message that the account last had is in the mailbox. The GUIDs that a server
+        gives may be those of copies in the mailboxes of others: with `certain` they don't count."""
         with self._backup.reader() as reader:
             last = {
-                identity
+                guid(identity)
                 for folder in known_folders(reader, account.item)
                 for identity in messages(reader, folder.item)
             }
         try:
-            return any(identity in last for identity in identities(source, name))
+            return any(
+                guid(identity) in last
+                for identity in identities(source, name)
+                if not (certain and b"/" in identity)
+            )
         except SourceUnavailable:
             self._undecided.add(account.name)  # who knows: then it isn't taken for deleted
             return False
@@ -218,6 +264,8 @@ class _Scan:
         names = {assignment.name for assignment in compared.assignments}
         names |= {account.name for account in known if not account.deleted}
         unknown = sorted(wanted - names)
+        if unknown and self._missing:
+            raise self._missing[0]
         if unknown:
             raise UsageError(
                 f"{unknown[0]}: no such account at the source ('engine accounts' lists)"
@@ -235,6 +283,9 @@ class _Scan:
         return False
 
     def _remove(self, account: KnownAccount) -> None:
+        with self._backup.reader() as reader:
+            had = count_messages(reader, known_folders(reader, account.item))
+        self._result.turnover.append(Turnover(account.name, had, had))
         if self._options.dry_run or remove(self._backup, account.item):
             self._result.tally.deleted += 1
         self._result.gone.append(account.name)
@@ -303,6 +354,9 @@ class _Scan:
             tally.problems.append(Problem(assignment.name, "", str(error)))
         finally:
             self._result.tally.add(tally)
+            if tally.removed:
+                turnover = Turnover(assignment.name, tally.had, tally.removed)
+                self._result.turnover.append(turnover)
 
     def _scan_account(
         self, subject: Subject, writer: Callable[[], PackWriter], tally: Tally
@@ -341,12 +395,12 @@ class _Scan:
         record = ScanRecord(
             start=self._result.start,
             end=0,
-            complete=not self._options.accounts,
+            complete=self._options.listed and not self._options.accounts and not self._missing,
             accounts=self._result.accounts,
             created=self._result.tally.created,
             changed=self._result.tally.changed,
             deleted=self._result.tally.deleted,
-            errors=len(self._result.tally.problems),
+            errors=len(self._result.tally.problems) + len(self._missing),
         )
         return self._backup.journal.finish_scan(record, self._scanned).end
 
@@ -357,12 +411,15 @@ def known_accounts(backup: Backup) -> list[KnownAccount]:
         found = []
         for recorded in reader.accounts():
             last = recorded.version or reader.version_before(recorded.item, recorded.sequence)
+            state = reader.account_state(recorded.item)
             found.append(
                 KnownAccount(
                     item=recorded.item,
                     name=os.fsdecode(last.identity),
-                    guid=reader.account_state(recorded.item).guid,
+                    guid=state.guid,
                     deleted=recorded.version is None,
+                    directory=state.directory,
+                    origin=state.origin,
                 )
             )
         return found

@@ -7,6 +7,7 @@ Messages are taken as they are on disk; what Dovecot's zlib plugin compressed st
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from engine.clock import Clock
 from engine.errors import SourceEmpty, SourceUnavailable
@@ -14,6 +15,9 @@ from engine.sources.beneath import entries, open_tree
 from engine.sources.maildir_location import Location
 from engine.sources.maildir_mailbox import MaildirMailbox
 from engine.sources.source import AccountList, SourceError, reason, shown
+
+if TYPE_CHECKING:
+    from engine.sources.maildir_events import MaildirEvents
 
 
 class MaildirSource:
@@ -68,6 +72,12 @@ class MaildirSource:
         except OSError as error:
             raise SourceUnavailable(f"{shown(path)}: {reason(error)}") from error
         return MaildirMailbox(path, tree, self._clock)
+
+    def events(self, poll: float) -> MaildirEvents:
+        """See `engine.sources.events.Followable`."""
+        from engine.sources.maildir_events import MaildirEvents  # who only scans needs no ctypes
+
+        return MaildirEvents(self._location, poll)
 
     def contains(self, path: str) -> bool:
         path = os.path.realpath(path)

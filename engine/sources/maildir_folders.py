@@ -24,11 +24,14 @@ from engine.sources.source import (
     shown,
 )
 
-_DEPTH = 64
+DEPTH = 64
 """How deep nested directories are followed."""
 
+_WALKS = 4
+"""How often at most a mailbox is gone through whose directories change meanwhile."""
+
 _UIDLIST = "dovecot-uidlist"
-_TRASHED = "DOVECOT-TRASHED"
+TRASHED = "DOVECOT-TRASHED"
 """Dovecot renames a folder to this, after a dot or two, while it removes it."""
 
 
@@ -57,10 +60,13 @@ def find_folders(tree: Tree, root: str) -> tuple[FolderList, dict[FolderPath, Pl
     on, and an error. Raises SourceUnavailable if the mailbox was removed, OSError if its root
     can't be read.
     """
-    walk = _Walk(tree, root)
-    walk.start()
-    if os.fstat(tree.root).st_nlink == 0:
-        raise SourceUnavailable(f"{shown(root)}: the mailbox was removed")
+    for _ in range(_WALKS):
+        walk = _Walk(tree, root)
+        walk.start()
+        if os.fstat(tree.root).st_nlink == 0:
+            raise SourceUnavailable(f"{shown(root)}: the mailbox was removed")
+        if not walk.disturbed:
+            break
     walk.judge_links()
     return walk.result()
 
@@ -81,6 +87,9 @@ class _Walk:
         self._links: list[tuple[FolderPath, tuple[str, ...]]] = []
         self._errors: list[SourceError] = []
         self._complete = True
+        self.disturbed = False
+        """Whether a directory changed while it was read. What is renamed then may be found under
+        both names, or under none, so the list is not complete."""
 
     def start(self) -> None:
         fd = self._tree.open_listing(())
@@ -108,6 +117,9 @@ class _Walk:
                     guid = True
                 elif entry.is_symlink():
                     links.append(name)
+        if _changed(status, os.fstat(fd)):
+            self.disturbed = True
+            self._complete = False
         if folder:
             self._take(path or INBOX, parts, guid, status)
         elif parts and parts[-1].startswith("."):
@@ -115,23 +127,24 @@ class _Walk:
         for name in sorted(below):
             self._enter(fd, name, path, (*parts, name))
         for name in sorted(links):
-            self._links.append((_path(path, name), (*parts, name)))
+            self._links.append((path_below(path, name), (*parts, name)))
 
     def _enter(self, parent: int, name: str, path: FolderPath, parts: tuple[str, ...]) -> None:
-        if name.lstrip(".").startswith(_TRASHED):
+        if name.lstrip(".").startswith(TRASHED):
             return
-        if len(parts) > _DEPTH:
-            self._unread(parts, f"is nested more than {_DEPTH} directories deep")
+        if len(parts) > DEPTH:
+            self._unread(parts, f"is nested more than {DEPTH} directories deep")
             return
         try:
             fd = open_untouched(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, parent)
             try:
-                self._visit(fd, _path(path, name), parts)
+                self._visit(fd, path_below(path, name), parts)
             finally:
                 os.close(fd)
         except FileNotFoundError:
             # Removed since the directory was read, or renamed to what wasn't in it then.
             self._complete = False
+            self.disturbed = True
         except OSError as error:
             self._unread(parts, reason(error))
 
@@ -206,7 +219,11 @@ class _Walk:
         return shown("/".join((self._root, *parts)))
 
 
-def _path(parent: FolderPath, name: str) -> FolderPath:
+def _changed(before: os.stat_result, after: os.stat_result) -> bool:
+    return (before.st_mtime_ns, before.st_ctime_ns) != (after.st_mtime_ns, after.st_ctime_ns)
+
+
+def path_below(parent: FolderPath, name: str) -> FolderPath:
     """The path of the folder in a directory of this name: a dot begins a Maildir++ name."""
     raw = os.fsencode(name)
     if name.startswith("."):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from engine.errors import SourceEmpty, SourceUnavailable, UsageError
@@ -83,6 +83,39 @@ class Location:
             parts.append(part)
         same = all(values[name] == value for name, value in found.items())
         return parts[self._fixed :] if same else None
+
+    @property
+    def depth(self) -> int:
+        """How many components below `base` lead to a mailbox."""
+        return len(self._parts) - self._fixed
+
+    def leads(self, names: Sequence[str]) -> bool:
+        """Whether these components below `base`, at most `depth` of them, can lead to a mailbox."""
+        return len(names) <= self.depth and all(
+            name == part if pattern is None else _matchable(name) and pattern.fullmatch(name)
+            for name, part, pattern in zip(
+                names, self._parts[self._fixed :], self._patterns[self._fixed :], strict=False
+            )
+        )
+
+    def next_name(self, names: Sequence[str]) -> str | None:
+        """The one name that can follow these components; None where a placeholder does."""
+        index = self._fixed + len(names)
+        return None if self._patterns[index] else self._parts[index]
+
+    def account_at(self, names: Sequence[str]) -> str | None:
+        """The account whose mailbox is at these components below `base`; None if none is."""
+        if not self.leads(names) or len(names) != self.depth:
+            return None
+        if self._account:
+            return self._account
+        values: dict[str, str] = {}
+        for name, pattern in zip(names, self._patterns[self._fixed :], strict=True):
+            match = pattern.fullmatch(name) if pattern else None
+            values |= match.groupdict() if match else {}
+        account = values.get("account", values.get("user", ""))
+        account = f"{account}@{values['domain']}" if "domain" in values else account
+        return account if self.parts_of(account) == list(names) else None
 
     def places(self, errors: list[SourceError]) -> Iterator[Place]:
         """All paths that match directories which exist now, the part after the last placeholder

@@ -113,8 +113,9 @@ class FolderChanges(NamedTuple):
     """As that of a `FolderListing`."""
     items: list[SourceItem]
     """The items that are new, and those that may have other flags, each identity once."""
-    gone: Callable[[bytes], bool]
-    """Whether the item of this identity, which was there at the cursor, is gone."""
+    gone: Callable[[bytes], bool] | None
+    """Whether the item of this identity, which was there at the cursor, is gone; None where none
+    is, which spares the scan to look through all that it knows."""
     errors: tuple[SourceError, ...] = ()
 
 

@@ -60,6 +60,9 @@ class MadeUp:
     def cursor(self, path: FolderPath) -> bytes:
         return b"%d" % len(self._contents) if path == INBOX else UNCHANGED
 
+    def changes(self, path: FolderPath, cursor: bytes) -> None:
+        """Nothing, as of a Maildir: only a listing tells."""
+
     def listing(self, path: FolderPath) -> FolderListing:
         return FolderListing(self.cursor(path), list(self._inbox) if path == INBOX else [])
 

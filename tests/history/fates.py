@@ -14,9 +14,9 @@ Fates = dict[str, int | None]
 def fates(mailboxes: Mapping[str, Mailbox], before: Known) -> Fates:
     """What a scan must take the mailboxes for.
 
-    A name that is known stays the same account, unless its inbox, by its GUID, has appeared under
-    another name. What appeared is what vanished, or is away from its name, or was deleted under
-    this name, if GUID or a message say so.
+    A name that is known stays the same account, unless its inbox, by its GUID, or without one its
+    directory with a message that it had, has appeared under another name. What appeared is what
+    vanished, or is away from its name, or was deleted under this name, if GUID or a message say so.
     """
 
     def same(name: str, item: int) -> bool:
@@ -27,7 +27,10 @@ def fates(mailboxes: Mapping[str, Mailbox], before: Known) -> Fates:
 
     def left_its_name(item: int, name: str) -> bool:
         guid, former = before[item].guid, before[item].name
-        return bool(guid) and guid == mailboxes[name].guid and not same(former, item)
+        if guid:
+            return guid == mailboxes[name].guid and not same(former, item)
+        here = before[item].directory == mailboxes[name].directory and same(name, item)
+        return here and not same(former, item)
 
     alive = {account.name: item for item, account in before.items() if account.alive}
     found: Fates = {name: alive[name] for name in mailboxes if name in alive}

@@ -28,6 +28,8 @@ class Account(NamedTuple):
     """Its items that were deleted one by one."""
     folders: dict[FolderPath, int]
     """Its living folders, by the source's own names."""
+    directory: str = ""
+    """Where its mailbox was, in numbers."""
 
     @property
     def messages(self) -> dict[int, Version]:
@@ -51,8 +53,9 @@ def known(backup: Backup) -> Known:
 def _account(reader: Reader, recorded: Recorded) -> Account:
     item, sequence, version = recorded
     last = version or reader.version_before(item, sequence)
-    guid = reader.account_state(item).guid
-    account = Account(os.fsdecode(last.identity), version is not None, guid, {}, {}, {})
+    state = reader.account_state(item)
+    name, alive = os.fsdecode(last.identity), version is not None
+    account = Account(name, alive, state.guid, {}, {}, {}, state.directory)
 
     def descend(folder: int, path: FolderPath) -> None:
         for entry in reader.listing(folder, MAX_SEQUENCE):

@@ -38,8 +38,10 @@ class Message(NamedTuple):
 class Mailbox:
     """What is in an account."""
 
-    def __init__(self, guid: str) -> None:
+    def __init__(self, guid: str, directory: str) -> None:
         self.guid = guid
+        self.directory = directory
+        """Device and inode."""
         self.folders: dict[str, dict[str, Message]] = {INBOX: {}}
         """Messages by unique name, of the folders that have a directory."""
         self.marks: dict[str, int] = {INBOX: next(_MARKS)}
@@ -94,7 +96,8 @@ class Server:
         maildir = Maildir(self.mail / account)
         if guid:
             (maildir.root / "dovecot-uidlist").write_text(f"3 V1 N1 G{guid}\n")
-        self.mailboxes[account] = Mailbox(guid)
+        status = maildir.root.stat()
+        self.mailboxes[account] = Mailbox(guid, f"{status.st_dev}:{status.st_ino}")
         self._touched(account, INBOX)
 
     def vanish(self, account: str) -> None:

@@ -13,6 +13,7 @@ from engine.journal.writer import Commit
 from engine.sources.source import (
     AccountList,
     Fetched,
+    FolderChanges,
     FolderList,
     FolderListing,
     FolderPath,
@@ -68,6 +69,10 @@ class WatchedMailbox:
     def listing(self, path: FolderPath) -> FolderListing:
         self._announce("listing")
         return self._mailbox.listing(path)
+
+    def changes(self, path: FolderPath, cursor: bytes) -> FolderChanges | None:
+        self._announce("changes")
+        return self._mailbox.changes(path, cursor)
 
     def fetch(self, item: SourceItem) -> Fetched:
         self._announce("fetch")

@@ -1,0 +1,66 @@
+"""What the journal knows of an account, as a scan compares it with the source."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from engine.journal.keys import MAX_SEQUENCE
+from engine.journal.reader import Reader
+from engine.scan.states import KnownFolder, KnownItem, Path, SeenFolder
+
+
+def known_folders(reader: Reader, account: int) -> list[KnownFolder]:
+    """The account's living folders, as the journal has them."""
+    cursors = reader.cursors(account)
+    versions = {item: reader.version(item, MAX_SEQUENCE) for item in cursors}
+
+    def path(item: int) -> Path:
+        version = versions.get(item)
+        return (*path(version.folder), os.fsdecode(version.identity)) if version else ()
+
+    return [
+        KnownFolder(
+            item=item,
+            path=path(item),
+            parent=version.folder,
+            identities=frozenset(cursor.identities),
+            cursor=cursor.position,
+            meta=version.meta,
+        )
+        for item, cursor in cursors.items()
+        if (version := versions[item]) is not None
+    ]
+
+
+def messages(reader: Reader, folder: int) -> dict[bytes, KnownItem]:
+    """The folder's living messages by identity."""
+    return {
+        found.identity: KnownItem(found.item, found.flags) for found in reader.identified(folder)
+    }
+
+
+def count_messages(reader: Reader, folders: list[KnownFolder]) -> int:
+    """How many living messages an account has, whose living folders these are."""
+    below = sum(reader.folder_stats(folder.item).entries for folder in folders)
+    folders_in_folders = {folder.item for folder in folders}
+    return below - sum(folder.parent in folders_in_folders for folder in folders)
+
+
+def concerned(found: Mapping[bytes, KnownItem], seen: SeenFolder) -> dict[bytes, KnownItem]:
+    """Of the folder's living messages those that its changes are about: what is gone, and what may
+    have other flags. Costs as much as these are, but where something is gone each message is asked
+    about."""
+    assert seen.changes is not None
+    assert seen.items is not None
+    gone = seen.changes.gone
+    wanted = {
+        identity: known for identity in seen.items if (known := found.get(identity)) is not None
+    }
+    if gone is not None:
+        wanted |= {
+            identity: known
+            for identity, known in found.items()
+            if identity not in wanted and gone(identity)
+        }
+    return wanted

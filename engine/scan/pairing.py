@@ -1,0 +1,82 @@
+"""Pairs what is lost in one place with what arrived in another, by GUID: pure.
+
+Several copies of one message have one GUID. Which of them is which can't be told, so the order is
+fixed: what stays in its folder, then what has the same flags, then the others as they come.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Callable, Hashable, Sequence
+from typing import NamedTuple
+
+from engine.scan.states import KnownItem, Ref
+from engine.sources.source import SourceItem, guid
+
+
+class Lost(NamedTuple):
+    """A message that is not where it was."""
+
+    folder: Ref
+    identity: bytes
+    known: KnownItem
+
+
+class Arrival(NamedTuple):
+    """A message that is where the journal doesn't have it."""
+
+    folder: Ref
+    source: SourceItem
+
+
+class Pairs(NamedTuple):
+    """What became of them."""
+
+    moved: list[tuple[Lost, Arrival]]
+    lost: list[Lost]
+    arrived: list[Arrival]
+
+
+_Mark = Callable[[Ref, tuple[str, ...]], Hashable]
+
+_MARKS: tuple[_Mark, ...] = (
+    lambda folder, flags: (folder, flags),
+    lambda folder, flags: folder,
+    lambda folder, flags: flags,
+    lambda folder, flags: None,
+)
+"""What two must have in common besides the GUID, from the best pairs to the worst."""
+
+
+def pair(lost: Sequence[Lost], arrived: Sequence[Arrival]) -> Pairs:
+    """Pairs as many as can be; what is left keeps its order. Costs about the number of both."""
+    moved: list[tuple[Lost, Arrival]] = []
+    left, waiting = list(lost), list(arrived)
+    for mark in _MARKS:
+        if not left or not waiting:
+            break
+        places: defaultdict[Hashable, deque[Lost]] = defaultdict(deque)
+        for one in left:
+            places[guid(one.identity), mark(one.folder, one.known.flags)].append(one)
+        found: set[int] = set()
+        still: list[Arrival] = []
+        for arrival in waiting:
+            source = arrival.source
+            place = places.get((guid(source.identity), mark(arrival.folder, source.flags)))
+            if place:
+                one = place.popleft()
+                found.add(one.known.item)
+                moved.append((one, arrival))
+            else:
+                still.append(arrival)
+        left, waiting = [one for one in left if one.known.item not in found], still
+    return Pairs(moved, left, waiting)
+
+
+def order(arrival: Arrival) -> tuple[int, bytes, bytes]:
+    """Sorts the arrivals of a folder about as they were delivered, so that like mail packs
+    together: by what stands behind the GUID, such as a UID, as numbers sort; else by the identity,
+    which in a Maildir begins with the time."""
+    identity = arrival.source.identity
+    place = identity.partition(b"/")[2]
+    return len(place), place, identity

@@ -1,0 +1,144 @@
+"""Looks at the folders of a mailbox until they stand still.
+
+What a folder holds is asked only where it may have changed, and as changes where the source can
+tell them. Reads no content, and nothing of the journal.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+
+from engine.errors import ItemUnreadable, ItemVanished
+from engine.scan.matching import suspects
+from engine.scan.report import Problem, Stop
+from engine.scan.states import KnownFolder, Path, SeenFolder
+from engine.sources.source import FolderChanges, FolderPath, Mailbox, SourceFolder
+
+ROUNDS = 3
+"""How often folders that change while the scan lists the others are listed again, at most."""
+
+
+class Survey:
+    """Lists the folders of a source that may have changed, until they stand still."""
+
+    def __init__(
+        self,
+        account: str,
+        mailbox: Mailbox,
+        known: Sequence[KnownFolder],
+        stop: Stop,
+        *,
+        deep: bool = False,
+        hinted: Collection[FolderPath] | None = None,
+    ) -> None:
+        """Raises SourceUnavailable. With `hinted` the other folders are taken to be as they are
+        known, unless they are new."""
+        self._account = account
+        self._mailbox = mailbox
+        self._stop = stop
+        self._known = {folder.path: folder for folder in known}
+        found = mailbox.folders()
+        self.problems = [Problem(account, error.where, error.what) for error in found.errors]
+        self._folders = found.folders
+        self._complete = found.complete
+        identities = {folder.path: frozenset(folder.identities) for folder in found.folders}
+        renamed = suspects(known, identities)
+        paths = Counter(folder.path for folder in known)
+        self._relist = {*renamed, *(folder.path for folder in renamed.values())}
+        """These are listed, whatever their cursors say."""
+        self._relist |= {path for path, number in paths.items() if number > 1}
+        self._relist |= {
+            path for path, folder in self._known.items() if _replaced(folder, identities.get(path))
+        }
+        if deep:
+            self._relist |= set(identities)
+        self._deferred: set[Path] = set()
+        """These are not looked at."""
+        if hinted is not None:
+            same = {path for path, folder in self._known.items() if self._same(folder, identities)}
+            self._deferred = (same - set(hinted) - self._relist) & identities.keys()
+        self._seen: dict[Path, SeenFolder] = {}
+
+    @property
+    def partial(self) -> bool:
+        """Whether some folders were not looked at."""
+        return bool(self._deferred)
+
+    def widen(self) -> None:
+        """From now on all folders are looked at."""
+        for path in self._deferred:
+            del self._seen[path]
+        self._deferred = set()
+
+    def settle(self) -> dict[Path, SeenFolder]:
+        """What is in the folders; a folder that changes while the others are listed is listed
+        again: else what moves from a folder not yet listed to one already listed would seem
+        deleted. Raises Interrupted."""
+        seen = self._seen
+        for folder in self._folders:
+            if folder.path not in seen:
+                self._stop.check()
+                seen[folder.path] = self._see(folder)
+        for _ in range(ROUNDS):
+            moving = False
+            for folder in self._folders:
+                before = seen[folder.path]
+                if not folder.real or folder.path in self._deferred:
+                    continue
+                if before.items is None and not before.cursor:
+                    continue  # it couldn't be listed
+                if before.cursor and self._mailbox.cursor(folder.path) == before.cursor:
+                    continue
+                self._stop.check()
+                again = seen[folder.path] = self._see(folder, again=True)
+                moving = moving or again.changes is not None or again.items != before.items
+            if not moving:
+                break
+        if not self._complete:
+            for path, known in self._known.items():
+                seen.setdefault(path, SeenFolder(path, known.identities, b"", None, known.meta))
+        return seen
+
+    @staticmethod
+    def _same(known: KnownFolder, identities: dict[Path, frozenset[str]]) -> bool:
+        return identities.get(known.path) == known.identities
+
+    def _see(self, folder: SourceFolder, *, again: bool = False) -> SeenFolder:
+        """What is in a folder; `again` where it is known to have changed."""
+        identities = frozenset(folder.identities)
+        path, known = folder.path, self._known.get(folder.path)
+        if not folder.real:
+            return SeenFolder(path, identities, b"", {}, folder.meta)
+        if known and path in self._deferred:
+            return SeenFolder(path, identities, known.cursor, None, folder.meta)
+        told: FolderChanges | None = None
+        try:
+            if known and known.cursor and path not in self._relist:
+                if not again and self._mailbox.cursor(path) == known.cursor:
+                    return SeenFolder(path, identities, known.cursor, None, folder.meta)
+                told = self._mailbox.changes(path, known.cursor)
+            listing = told or self._mailbox.listing(path)
+        except (ItemUnreadable, ItemVanished) as error:
+            if isinstance(error, ItemUnreadable):
+                self._problem("/".join(path), str(error))
+            return SeenFolder(path, identities, b"", None if known else {}, folder.meta)
+        for fault in listing.errors:
+            self._problem(fault.where, fault.what)
+        items = {item.identity: item for item in listing.items}
+        return SeenFolder(path, identities, listing.cursor, items, folder.meta, told)
+
+    def _problem(self, where: str, what: str) -> None:
+        problem = Problem(self._account, where, what)
+        if problem not in self.problems:
+            self.problems.append(problem)
+
+
+def _replaced(known: KnownFolder, found: frozenset[str] | None) -> bool:
+    """Whether another folder has the path now. A cursor of the one means nothing for the other.
+    Directory numbers don't tell: they all change where a volume is mounted anew."""
+    had, has = (
+        {identity for identity in identities if not identity.startswith("dir:")}
+        for identities in (known.identities, found or ())
+    )
+    return bool(had and has and not had & has)
