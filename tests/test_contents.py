@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC
 from pathlib import Path
@@ -11,9 +12,9 @@ import pytest
 import trio
 import trio.testing
 
-from engine.errors import BlobDamaged, BlobMissing
+from engine.errors import BlobDamaged
 from tests.backups import SmallBackup, letter
-from timefs.contents import Contents
+from timefs.contents import HELD_SECONDS, Contents
 from timefs.inodes import Tag, constant_inode
 from timefs.tree import Blob, Tree
 from timefs.workers import THREADS, Workers
@@ -64,9 +65,15 @@ def test_parts_of_a_long_blob(small: SmallBackup) -> None:
 
     async def main() -> None:
         contents = Contents(small.backup, Workers())
+        opened = await contents.hold(7, blob)
+        assert contents.held(7) is opened
         for offset, size in ((0, 10), (4_194_300, 10), (len(raw) - 5, 10), (len(raw), 10)):
-            part = await contents.part(blob.digest, offset, size)
+            part = await contents.part(opened, offset, size)
             assert part == raw[offset : offset + size]
+        contents.expire(time.monotonic())
+        assert contents.held(7) is opened
+        contents.expire(time.monotonic() + HELD_SECONDS + 1)
+        assert contents.held(7) is None
 
     trio.run(main)
 
@@ -80,8 +87,12 @@ def test_failures_come_out_of_threads(small: SmallBackup) -> None:
         contents = Contents(small.backup, Workers())
         with pytest.raises(BlobDamaged):
             await contents.whole(blob)
-        with pytest.raises(BlobMissing):
-            await contents.part(bytes(32), 0, 10)
+        opened = await contents.hold(7, Blob(bytes(32), blob.location))
+        with pytest.raises(BlobDamaged):
+            await contents.part(opened, 0, 10)
+        with pytest.raises(BlobDamaged):
+            await contents.hold(8, Blob(bytes(32), blob.location._replace(pack=1)))
+        assert contents.held(8) is None
 
     trio.run(main)
 

@@ -41,7 +41,7 @@ def moment(small: SmallBackup, views: Views, view: View) -> Moment:
 
 
 @pytest.mark.parametrize(
-    "name", ["", "now", "LATEST", "2024-13", "2024-05-01T08:00..2024-05-01T10:00", "README.txt"]
+    "name", ["", "now", "LATEST", "2024-13", "2024-05-01T08:00...2024-05-01T10:00", "README.txt"]
 )
 def test_other_names_mean_nothing(small: SmallBackup, name: str) -> None:
     assert views_of(small).parse(name) is None

@@ -46,6 +46,7 @@ Mounts a backup, read-only, and returns when it can be used. Any instant is a di
   timefs mount /mnt/backup-at
   ls /mnt/backup-at/2024-05-01T10:00/alice@example.com/INBOX
   ls /mnt/backup-at/latest/alice@example.com/.deleted/INBOX
+  ls /mnt/backup-at/yesterday../deleted/alice@example.com/INBOX
 """
 
 _MOUNT_EPILOG = """\

@@ -8,13 +8,22 @@ was read lately is read at once.
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 from functools import partial
+from typing import NamedTuple
 
 from engine.backup import Backup
+from engine.blobs import OpenBlob
 from engine.blobs.store import CACHE_SIZE
 from timefs.tree import Blob
 from timefs.workers import Workers
+
+HELD = 64
+"""Large files whose packs are held open after they were read."""
+
+HELD_SECONDS = 600.0
+"""For so long after the last reading at most: a pack that was purged takes space until then."""
 
 
 class Contents:
@@ -24,6 +33,8 @@ class Contents:
         self._backup = backup
         self._workers = workers
         self._warm: OrderedDict[tuple[int, int], None] = OrderedDict()
+        self._held: OrderedDict[int, _Held] = OrderedDict()
+        """By inode, the one that was read last at the end."""
         # Some less than the cache holds. If a record is gone nevertheless, a request waits for the
         # disk, and nothing else is wrong.
         self._most = CACHE_SIZE * 3 // 4 // (backup.settings.frame_kib << 10)
@@ -46,8 +57,40 @@ class Contents:
         """All of a blob, in the thread that asks. Raises BlobDamaged, OSError."""
         return self._backup.store.read(*blob)
 
-    async def part(self, digest: bytes, offset: int, size: int) -> bytes:
-        """`size` bytes of a blob from `offset` on, fewer where it ends. Looks up anew where the
-        blob is: it may be elsewhere since it was opened. Raises BlobMissing, BlobDamaged, OSError.
-        """
-        return await self._workers.run(partial(self._backup.read_blob, digest, offset, size))
+    async def hold(self, inode: int, blob: Blob) -> OpenBlob:
+        """The content of a large file, with its packs held open: so it can be read to its end even
+        if it is purged meanwhile. Raises BlobDamaged, OSError."""
+        opened = await self._workers.run(partial(self._backup.store.opened, *blob))
+        self._held[inode] = _Held(opened, time.monotonic())
+        if len(self._held) > HELD:
+            self._held.popitem(last=False)
+        return opened
+
+    def held(self, inode: int) -> OpenBlob | None:
+        """The content of a file that was read lately."""
+        held = self._held.get(inode)
+        if held is None:
+            return None
+        self._held[inode] = _Held(held.content, time.monotonic())
+        self._held.move_to_end(inode)
+        return held.content
+
+    def forgotten(self, inode: int) -> None:
+        """The kernel has forgotten a file: nobody has it open."""
+        self._held.pop(inode, None)
+
+    def expire(self, now: float) -> None:
+        """Lets go of what hasn't been read for long. `now` is by the monotonic clock."""
+        while self._held and next(iter(self._held.values())).read < now - HELD_SECONDS:
+            self._held.popitem(last=False)
+
+    async def part(self, content: OpenBlob, offset: int, size: int) -> bytes:
+        """`size` bytes of a large file from `offset` on, fewer where it ends. Raises BlobDamaged,
+        OSError."""
+        return await self._workers.run(partial(content.read, offset, size))
+
+
+class _Held(NamedTuple):
+    content: OpenBlob
+    read: float
+    """When that was last, by the monotonic clock."""

@@ -1,15 +1,12 @@
-"""The text of the files that no source has: README.txt and account.json.
+"""The text of README.txt, at the mount point and where there is nothing yet.
 
-Pure. Where they are shown, and since when, is for `timefs.tree`.
+Pure. Where it is shown, and since when, is for `timefs.tree`.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, tzinfo
+from datetime import tzinfo
 
-import msgspec
-
-from engine.model import Version, item_id
 from engine.timestamps import format_time
 
 _README = """\
@@ -20,6 +17,7 @@ Mail as it was at any instant. Nothing in here can be changed, so look around fr
   2024-05-01T10:00/              not listed, yet there: any instant, as exact as you like
   2024-05/  20240501T1000Z/      a month's first moment; without colons; in UTC, or +02:00
   90m-ago/  2d-ago/  yesterday/  relative to now, to the minute. Zone: {zone}
+  yesterday../  2024-04..2024-05/  what was created/, changed/ and deleted/ since, or in between
 
 In each of them: ACCOUNT/account.json and ACCOUNT/FOLDER/.../MESSAGE.eml. A message's name is its
 delivery (UTC), sender, subject and ID; mtime is the delivery, ctime is when the backup got it.
@@ -58,19 +56,3 @@ def prehistory(begin: int | None, zone: tzinfo) -> bytes:
     """README.txt in a view before the first transaction, which was at `begin` (microseconds)."""
     text = _NOTHING if begin is None else _PREHISTORY.format(begin=format_time(begin, zone))
     return text.encode()
-
-
-def account_json(item: int, version: Version) -> bytes:
-    """account.json: the account's metadata as one version has it, and nothing else.
-
-    The same version always gives the same bytes.
-    """
-    document = {
-        "id": item_id(item),
-        "name": version.name,
-        "identity": version.identity.decode("utf-8", "backslashreplace"),
-        "since": format_time(version.since, UTC),
-        "metadata": version.meta,
-    }
-    encoded = msgspec.json.encode(document, order="sorted")
-    return msgspec.json.format(encoded, indent=2) + b"\n"

@@ -12,7 +12,7 @@ import functools
 import logging
 import os
 import stat
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from itertools import count
@@ -22,6 +22,7 @@ import pyfuse3
 from pyfuse3 import FUSEError, ReaddirToken, RequestContext, StatvfsData
 
 from engine.backup import Backup
+from engine.blobs import OpenBlob
 from engine.errors import EngineError
 from timefs.contents import Contents
 from timefs.giving import SMALL, Giver
@@ -39,6 +40,9 @@ LASTING = 365 * 86_400.0
 
 BRIEF = 1.0
 """Seconds for which the kernel may remember what can. Nothing of it is invalidated before."""
+
+IN_USE = 1000
+"""Files of which the mount remembers where they were, in case that they are purged."""
 
 _TOLD = (errno.ENFILE, errno.ENOTDIR, errno.EISDIR)
 """What the tree itself raises. Any other OSError comes from below: to a reader that is EIO."""
@@ -106,11 +110,13 @@ class Handlers(pyfuse3.Operations):
         self.requests: Counter[str] = Counter()
         self._tree = tree
         self.workers = Workers()
-        self._contents = Contents(backup, self.workers)
-        self.giver = Giver(tree, self._contents, self.workers)
+        self.contents = Contents(backup, self.workers)
+        self.giver = Giver(tree, self.contents, self.workers)
         self._ready = ready
         self._handleless = handleless
         self._files: dict[int, OpenFile] = {}
+        self.in_use: OrderedDict[int, list[tuple[int, bytes]]] = OrderedDict()
+        """Where the items' files were that were opened or read lately, as `Tree.places_of` says."""
         self._directories: dict[int, _Directory] = {}
         self._handles = count(1)
         self._file = _attributes(owner, stat.S_IFREG | 0o666)
@@ -147,6 +153,8 @@ class Handlers(pyfuse3.Operations):
         for inode, told in inode_list:
             if is_constant(inode):
                 self.giver.forgotten(inode)
+                self.contents.forgotten(inode)
+                self.in_use.pop(inode, None)
             else:
                 self._tree.release(inode, told)
 
@@ -211,7 +219,7 @@ class Handlers(pyfuse3.Operations):
         constant = is_constant(inode)
         if not constant or (file.opens == 1 and inode not in self.giver):
             try:
-                file.content = await self._ask(self._tree.content, inode)
+                file.content = await self._content(inode)
                 if constant:
                     await self._push(inode, file)
             except BaseException:
@@ -226,9 +234,9 @@ class Handlers(pyfuse3.Operations):
         who should answer them.
         """
         content = file.content
+        if isinstance(content, OpenBlob):
+            return
         if isinstance(content, Blob):
-            if content.location.size > SMALL:
-                return
             content = await self.giver.read(inode, content)
         if content and file.opens == 1:
             self.giver.give(inode, content)
@@ -238,15 +246,26 @@ class Handlers(pyfuse3.Operations):
         file = self._files.get(fh)
         content = file.content if file else None
         if content is None:
-            content = await self._ask(self._tree.content, fh)
+            content = self.contents.held(fh) or await self._content(fh)
             if file:
                 file.content = content
+        if isinstance(content, OpenBlob):
+            return await self.contents.part(content, off, size)
         if isinstance(content, Blob):
-            if content.location.size > SMALL:
-                return await self._contents.part(content.digest, off, size)
             self.giver.missed(fh)
             content = await self.giver.read(fh, content)
         return content[off : off + size]
+
+    async def _content(self, inode: int) -> bytes | Blob | OpenBlob:
+        """What a file contains. One that is large can be read to its end from then on."""
+        content = await self._ask(self._tree.content, inode)
+        if is_constant(inode):
+            self.in_use[inode] = self._tree.places_of(inode)
+            if len(self.in_use) > IN_USE:
+                self.in_use.popitem(last=False)
+        if isinstance(content, Blob) and content.location.size > SMALL:
+            return await self.contents.hold(inode, content)
+        return content
 
     @guarded
     async def release(self, fh: int) -> None:

@@ -41,7 +41,8 @@ class Place(IntEnum):
     """A view; in slot 0 the mount point. The item is ROOT."""
     FOLDER = 1
     DELETED = 2
-    """What was deleted from a folder, an account, or (ROOT) the accounts."""
+    """What was deleted from a folder, an account, or (ROOT) the accounts: by an instant, or in a
+    range."""
     MAILDIRS = 3
     """`.maildir`. The item is ROOT."""
     MAILDIR = 4
@@ -49,11 +50,15 @@ class Place(IntEnum):
     CUR = 5
     NEW = 6
     TMP = 7
-    README = 8
+    CREATED = 8
+    """What was created in a range: in a folder, an account, or (ROOT) the accounts."""
+    CHANGED = 9
+    """As CREATED."""
+    README = 10
     """The item is ROOT."""
-    KEYWORDS = 9
+    KEYWORDS = 11
     """`dovecot-keywords` of a MAILDIR."""
-    MARK = 10
+    MARK = 12
     """`maildirfolder`, which tells a Maildir++ folder from an inbox."""
 
 

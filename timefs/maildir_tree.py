@@ -1,4 +1,4 @@
-"""`.maildir`: the accounts of a view, each as a Maildir++ tree. Its names are in `timefs.maildir`.
+"""`.maildir`: the accounts of a view, each as a Maildir++ tree. Its names are in `engine.maildirs`.
 
     .maildir/ACCOUNT/cur/ID.timefs:2,S       the inbox: the account's folder INBOX
     .maildir/ACCOUNT/.Work.2024/cur/...      the folder Work/2024
@@ -12,11 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from engine import maildirs
+from engine.maildirs import INBOX, directory_name, keywords_of, message_name
 from engine.model import ROOT, Entry, Kind
 from engine.sources.maildir_names import format_keywords
 from timefs.inodes import Place
 from timefs.listing import Listing, Node
-from timefs.maildir import INBOX, directory_name, keywords_of, message_name
 from timefs.places import (
     Directory,
     Document,
@@ -31,8 +32,8 @@ from timefs.places import (
 )
 from timefs.views import Moment
 
-KEYWORDS = b"dovecot-keywords"
-MARK = b"maildirfolder"
+KEYWORDS = maildirs.KEYWORDS.encode()
+MARK = maildirs.MARK.encode()
 _EMPTY = Listing([])
 
 

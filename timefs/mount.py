@@ -17,6 +17,7 @@ import trio
 
 from engine.backup import Backup
 from timefs import handleless, polling
+from timefs.forgetting import Forgetting
 from timefs.handlers import Handlers, Owner
 from timefs.memory import keep_small
 from timefs.mountpoint import MountRefused
@@ -61,7 +62,7 @@ def serve(mount: Mount, ready: Callable[[], None] = lambda: None) -> None:
         options.add(mount.allow)
     _attach(handlers, mount.point, options)
     try:
-        trio.run(_run, handlers)
+        trio.run(_run, handlers, Forgetting(backup, tree, handlers))
     except BaseException:
         log.exception("%s: the mount is dead", mount.point)
         pyfuse3.close(unmount=False)
@@ -86,9 +87,10 @@ def _attach(handlers: Handlers, point: Path, options: set[str]) -> None:
         os.close(said)
 
 
-async def _run(handlers: Handlers) -> None:
+async def _run(handlers: Handlers, forgetting: Forgetting) -> None:
     async with trio.open_nursery() as nursery:
         await nursery.start(_heed_signals, handlers)
+        nursery.start_soon(forgetting.watch)
         await pyfuse3.main()
         nursery.cancel_scope.cancel()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from engine.blobs import OpenBlob
 from timefs.tree import Blob
 
 REMEMBERED = 50_000
@@ -14,7 +15,7 @@ REMEMBERED = 50_000
 class OpenFile:
     """A file that is open, once or more often."""
 
-    content: bytes | Blob | None = None
+    content: bytes | Blob | OpenBlob | None = None
     """None: nobody has asked for it yet."""
     opens: int = 0
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from engine.accounts import account_json
+from engine.journal.arrangement import Arrangement
+from engine.journal.happened import Fate, Happened, Touched, happened
 from engine.journal.reader import Reader
 from engine.model import Entry, Kind, Version
-from timefs.documents import account_json
 from timefs.inodes import Place, Tag, constant_inode, local_inode
 from timefs.listing import Cache, Listing, Node
 from timefs.views import Moment
@@ -21,8 +23,14 @@ LISTED = 50_000
 CONTAINERS = 8_000
 """Containers that are kept, of about 1000 bytes each."""
 
+TOUCHED = 4_000_000
+"""Items of ranges that are kept, of 8 bytes each; and as many again by the folders they are in."""
+
 QUICK = 2_000
 """A folder with more entries takes more than some milliseconds to list."""
+
+LONG = 500
+"""As QUICK: transactions of a range, or items in it."""
 
 
 class Slow(Exception):
@@ -132,12 +140,19 @@ class Lists:
     """Lists that were built, shared by all views that show the same."""
 
     def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Forgets them all: a purge changes what the past shows."""
         self._listings: Cache[Listing] = Cache(LISTED)
         self._containers: Cache[Sequence[Entry]] = Cache(CONTAINERS)
+        self._happened: Cache[Happened] = Cache(TOUCHED)
+        self._happened_last = Happened(0, 0, {})
+        self._arrangements: Cache[Arrangement] = Cache(TOUCHED)
 
-    def listing(self, key: tuple[Place, int, int], build: Callable[[], Listing]) -> Listing:
-        """The listing that `key` names for ever: place, item, and a state or sequence. It is built
-        if it isn't at hand."""
+    def listing(self, key: tuple[int, ...], build: Callable[[], Listing]) -> Listing:
+        """The listing that `key` names for ever: place, item, and a state or sequence, or the two
+        of a range. It is built if it isn't at hand."""
         listing = self._listings.get(key)
         if listing is None:
             listing = build()
@@ -151,4 +166,30 @@ class Lists:
         if found is None:
             found = reader.containers(folder, sequence)
             self._containers.put(key, found)
+        return found
+
+    def happened(self, moment: Moment) -> Happened:
+        """What happened in the moment's range. Where that ends now it grows with each commit: only
+        what is new is read then. Raises Slow."""
+        key = (moment.since, moment.sequence)
+        done = self._happened.get(key)
+        if done is None:
+            if not moment.patient and moment.sequence - moment.since > LONG:
+                raise Slow
+            known = self._happened_last
+            if known.since == moment.since and known.until <= moment.sequence:
+                done = known.then(happened(moment.reader, known.until, moment.sequence))
+            else:
+                done = happened(moment.reader, *key)
+            self._happened_last = done
+            self._happened.put(key, done)
+        return done
+
+    def arrangement(self, moment: Moment, touched: Touched, fate: Fate) -> Arrangement:
+        """Where what had that fate in an account is, in the moment's range. May take long."""
+        key = (fate, touched.account, moment.since, touched.last)
+        found = self._arrangements.get(key)
+        if found is None:
+            found = Arrangement(moment.reader, touched, fate)
+            self._arrangements.put(key, found)
         return found

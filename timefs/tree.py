@@ -13,13 +13,22 @@ from contextlib import contextmanager, suppress
 from datetime import tzinfo
 from typing import NamedTuple
 
+from engine.accounts import account_json
 from engine.backup import Backup
 from engine.blobs import Location, decode_location
 from engine.errors import BlobDamaged, BlobMissing, EngineError, UsageError
+from engine.journal.keys import MAX_SEQUENCE
 from engine.journal.reader import Reader
 from engine.model import ROOT, Version, item_id
 from timefs import documents
-from timefs.folders import DeletedDirectory, FolderDirectory, PrehistoryDocument, TopDirectory
+from timefs.folders import (
+    DELETED,
+    MAILDIR,
+    DeletedDirectory,
+    FolderDirectory,
+    PrehistoryDocument,
+    TopDirectory,
+)
 from timefs.inodes import Place, Tag, is_constant, local_inode, split_constant, split_local
 from timefs.listing import Listing, Node
 from timefs.maildir_tree import (
@@ -31,6 +40,7 @@ from timefs.maildir_tree import (
     MessagesDirectory,
 )
 from timefs.places import Directory, Document, Gone, Lists, Shown, account_node, file_node
+from timefs.ranges import FATES, RangeDirectory, RangeTopDirectory
 from timefs.root import GuideDocument, RootDirectory
 from timefs.views import Moment, View, Views
 
@@ -87,7 +97,7 @@ class Tree:
         self._backup = backup
         self._views = Views(zone, backup.clock)
         self._at = None if at is None else self._base(at)
-        lists = Lists()
+        lists = self._lists = Lists()
         self._shown: dict[Place, Shown] = {
             Place.TOP: TopDirectory(lists),
             Place.FOLDER: FolderDirectory(lists),
@@ -101,6 +111,11 @@ class Tree:
             Place.KEYWORDS: KeywordsDocument(lists),
             Place.MARK: MarkDocument(lists),
         }
+        self._ranges: dict[Place, Shown] = {
+            Place.TOP: RangeTopDirectory(lists),
+            Place.README: self._shown[Place.README],
+            **{place: RangeDirectory(lists, place) for place in FATES},
+        }
         created = backup.identity.created
         self._root: dict[Place, Shown] = {
             Place.TOP: RootDirectory(lists, self._views, created),
@@ -111,11 +126,15 @@ class Tree:
         view = self._views.parse(name)
         if view is None:
             raise UsageError(
-                f"{name!r} is no time: use 'latest', or a form like 2024-05-01T10:00 or 2d-ago"
+                f"{name!r} is no time: use 'latest', or a form like 2024-05-01T10:00 or 2d-ago, or "
+                "a range of these like 2d-ago..1d-ago"
             )
         with self._backup.reader() as reader:
             if not self._views.has_come(view, reader):
-                raise UsageError(f"{name!r} is in the future: nothing can be shown of it yet")
+                raise UsageError(
+                    f"{name!r} is in the future, or ends before it begins: nothing can be shown of "
+                    "it yet"
+                )
         return view
 
     # What is there
@@ -155,7 +174,7 @@ class Tree:
                 return _constant_content(reader, inode)
         with self._moment(inode, patient) as moment:
             _, place, item = split_local(inode)
-            shown = self._shown_in(moment.slot).get(place)
+            shown = self._shown_at(moment).get(place)
             if not isinstance(shown, Document):
                 raise IsADirectoryError(errno.EISDIR, "is a directory")
             return shown.content(moment, item)
@@ -175,6 +194,37 @@ class Tree:
             return reader.stored_bytes(), reader.state().next_item
 
     # What the kernel knows
+
+    def top_names(self) -> list[bytes]:
+        """Names at the mount point below which the kernel may remember something."""
+        if self._at is None:
+            return [name.encode() for name in self._views.names()]
+        opened = self.open(ROOT_INODE, patient=True)
+        return [*opened.listing.names, DELETED, MAILDIR]
+
+    def places_of(self, inode: int) -> list[tuple[int, bytes]]:
+        """The folders (items) that a constant file was ever in, with its names there."""
+        item = split_constant(inode).item
+        with self._backup.reader() as reader:
+            versions = [recorded.version for recorded in reader.history(item)]
+        found = {(v.folder, v.name.encode()): None for v in versions if v}
+        return list(found)
+
+    def entries(self, places: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
+        """The inodes that folders have in the views that the kernel knows, with these names."""
+        slots = [MOUNT_POINT] if self._at else self._views.slots()
+        for folder, name in places:
+            for slot in slots:
+                yield local_inode(slot, Place.FOLDER, folder), name
+
+    def is_gone(self, inode: int) -> bool:
+        """Whether a constant file was purged."""
+        with self._backup.reader() as reader:
+            return reader.recorded(split_constant(inode).item, MAX_SEQUENCE) is None
+
+    def forget(self) -> None:
+        """Forgets the lists that were built: a purge has changed what they show."""
+        self._lists.forget()
 
     def hold(self, inode: int) -> None:
         """The kernel was told of an inode once more."""
@@ -209,14 +259,16 @@ class Tree:
             raise Gone from None
         return self._views.moment(view, reader, slot, patient)
 
-    def _shown_in(self, slot: int) -> dict[Place, Shown]:
-        return self._root if slot == MOUNT_POINT and self._at is None else self._shown
+    def _shown_at(self, moment: Moment) -> dict[Place, Shown]:
+        if moment.slot == MOUNT_POINT and self._at is None:
+            return self._root
+        return self._shown if moment.since < 0 else self._ranges
 
     def _directory(self, moment: Moment, inode: int) -> tuple[Directory, int]:
         if is_constant(inode):
             raise NotADirectoryError(errno.ENOTDIR, "is no directory")
         _, place, item = split_local(inode)
-        shown = self._shown_in(moment.slot).get(place)
+        shown = self._shown_at(moment).get(place)
         if not isinstance(shown, Directory):
             raise NotADirectoryError(errno.ENOTDIR, "is no directory")
         return shown, item
@@ -228,7 +280,7 @@ class Tree:
         slot, place, item = split_local(node.inode)
         if slot not in (MOUNT_POINT, moment.slot):
             moment = self._moment_of(moment.reader, slot, moment.patient)
-        shown = self._shown_in(moment.slot).get(place)
+        shown = self._shown_at(moment).get(place)
         if shown is None:
             raise Gone
         size, time = shown.size(moment, item), shown.changed(moment, item)
@@ -241,7 +293,10 @@ class Tree:
             if is_constant(node.inode):
                 yield Row(index, node, moment.lasting)
                 continue
-            found = self._show(moment, node, listing.names[index])
+            try:
+                found = self._show(moment, node, listing.names[index])
+            except Gone:
+                continue  # it was purged since it was listed
             if found.node is not None:
                 yield Row(index, found.node, found.lasting)
 
@@ -282,7 +337,7 @@ def _constant_content(reader: Reader, inode: int) -> bytes | Blob:
     tag, item, edition = split_constant(inode)
     version, _ = _constant_version(reader, item, edition)
     if tag is Tag.ACCOUNT:
-        return documents.account_json(item, version)
+        return account_json(item, version)
     if not version.digest:
         return b""
     row = reader.blob(version.digest)

@@ -1,7 +1,7 @@
 """Views: what a top-level name means, now and in the journal, and the slots that names take.
 
-A name is `latest`, or anything that `engine.timestamps` can parse. Not for what is inside a view:
-that is `timefs.tree`.
+A name is `latest`, anything that `engine.timestamps` can parse, or two of these with `..` between
+them: a range. Not for what is inside a view: that is `timefs.tree`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,12 @@ from engine.timestamps import format_listed, listed_second, parse
 from timefs.inodes import SLOTS
 
 LATEST = "latest"
+
+BETWEEN = ".."
+"""Stands between the two ends of a range. No timestamp has it."""
+
+_MINUTE = 60_000_000
+"""What moves with the clock does so when a minute begins (`engine.timestamps`)."""
 
 MAX_VIEWS = 4096
 """With more names than this in its memory, the kernel is asked to forget some. Scripts that walk
@@ -42,6 +48,10 @@ class Moment(NamedTuple):
     """Whether what it shows can't change any more, so that the kernel may remember it."""
     patient: bool
     """Whether whoever asks can wait: see `timefs.tree.Slow`."""
+    since: int = -1
+    """The sequence that a range begins after; of what is no range -1."""
+    moved: int = 0
+    """A time since which the beginning of the range hasn't moved on with the clock."""
 
 
 class View:
@@ -67,6 +77,16 @@ class View:
             self._sequence = sequence
         return Moment(reader, slot, sequence, time, lasting, patient)
 
+    def has_come(self, reader: Reader, zone: tzinfo, now: int) -> bool:
+        """Whether its time isn't in the future, by the clock or by the journal."""
+        time = self.time(zone, now)
+        return time <= now or time <= reader.horizon()
+
+    @property
+    def moving(self) -> bool:
+        """Whether it moves with the clock or the journal."""
+        return self._time is None
+
     def time(self, zone: tzinfo, now: int) -> int:
         """The instant that is meant at the time `now`; of `latest` that time itself."""
         if self._time is not None:
@@ -77,6 +97,35 @@ class View:
         if instant is None:
             raise ValueError(f"{self.name!r} has no meaning any more")
         return instant.time
+
+
+class Range(View):
+    """What happened after one instant, up to another: a name with two dots in it."""
+
+    def __init__(self, name: str, start: View, end: View) -> None:
+        """`end` may be `latest`."""
+        super().__init__(name, None)
+        self._start = start
+        self._end = end
+
+    def moment(self, reader: Reader, slot: int, patient: bool, zone: tzinfo, now: int) -> Moment:
+        """That of its end. Where the end has come to be before the start, nothing happened."""
+        start = self._start.moment(reader, slot, patient, zone, now)
+        end = self._end.moment(reader, slot, patient, zone, now)
+        return end._replace(
+            lasting=start.lasting and end.lasting,
+            since=min(start.sequence, end.sequence),
+            moved=now - now % _MINUTE if self._start.moving else 0,
+        )
+
+    def has_come(self, reader: Reader, zone: tzinfo, now: int) -> bool:
+        """Whether both ends have come, and are in order."""
+        if not self._start.has_come(reader, zone, now):
+            return False
+        if self._end.name == LATEST:
+            return True
+        ordered = self._start.time(zone, now) <= self._end.time(zone, now)
+        return ordered and self._end.has_come(reader, zone, now)
 
 
 class Views:
@@ -98,16 +147,21 @@ class Views:
     def parse(self, name: str) -> View | None:
         """What the name means; None if it means nothing. Whether its time has come is another
         question: `has_come`."""
-        if name == LATEST:
-            return View(name, None)
+        first, dots, last = name.partition(BETWEEN)
+        if not dots:
+            return View(LATEST, None) if name == LATEST else self._instant(name)
+        start = self._instant(first)
+        end = View(LATEST, None) if last in ("", LATEST) else self._instant(last)
+        return Range(name, start, end) if start and end else None
+
+    def _instant(self, name: str) -> View | None:
         instant = parse(name, self._zone, self._clock.now())
         return View(name, None if instant.relative else instant.time) if instant else None
 
     def has_come(self, view: View, reader: Reader) -> bool:
-        """Whether the view's time isn't in the future, by the clock or by the journal."""
-        now = self._clock.now()
-        time = view.time(self._zone, now)
-        return time <= now or time <= reader.horizon()
+        """Whether the view's time isn't in the future, by the clock or by the journal; that of a
+        range, neither of its ends, and the second isn't before the first."""
+        return view.has_come(reader, self._zone, self._clock.now())
 
     def moment(self, view: View, reader: Reader, slot: int, patient: bool) -> Moment:
         """The view now."""
@@ -152,6 +206,14 @@ class Views:
             self._taken[slot] = _Taken(view)
         self._names.move_to_end(view.name)
         return slot
+
+    def names(self) -> list[str]:
+        """The names that the kernel knows."""
+        return list(self._names)
+
+    def slots(self) -> list[int]:
+        """The slots that these names have."""
+        return list(self._taken)
 
     def known(self, name: str) -> View | None:
         """The view of a name that has a slot."""

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from engine.journal.reader import Reader
-from engine.model import ROOT, DeletedEntry, Entry, Version
+from engine.model import ROOT, DeletedEntry, Entry, Recorded, Version
 from engine.naming import name_hash, unique
 
 Containers = Callable[[Reader, int, int], Sequence[Entry]]
@@ -46,12 +46,19 @@ def deleted_listing(
             for entry in containers(reader, folder, sequence)
             if _has_deletions(reader, entry.item, sequence, containers)
         ]
-    names = _Names(entry.version.name for entry in living)
-    dead = []
-    for item, at, version in reversed(list(reader.deletions(folder, sequence))):
+    return named(living, reader.deletions(folder, sequence))
+
+
+def named(living: list[Entry], dead: Iterable[Recorded]) -> DeletedListing:
+    """A listing of both: each of the dead with its deletion and the version that this ended. They
+    get names as in `deleted_listing`."""
+    dead = sorted(dead, key=lambda recorded: -recorded.sequence)
+    names = _Names(entry.version.name for entry in living if dead)  # they may be many
+    found = []
+    for item, at, version in dead:
         if version is not None:
-            dead.append(DeletedEntry(item, at, version, names.give(version, item)))
-    return DeletedListing(living, dead)
+            found.append(DeletedEntry(item, at, version, names.give(version, item)))
+    return DeletedListing(living, found)
 
 
 class _Names:

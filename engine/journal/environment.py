@@ -4,7 +4,8 @@ The tables (sub-databases). Every value is sealed with a checksum (`journal.reco
 in `journal.keys`. *Primary* tables are the truth; *derived* ones follow from them (and from the
 packs) and can be rebuilt.
 
-    meta          b"identity" -> Identity, b"state" -> State                                 primary
+    meta          b"identity" -> Identity, b"state" -> State, b"purge" -> PurgeState,        primary
+                  b"import" -> ImportMark
     versions      (item, sequence) -> Version, or nil where the item was deleted             primary
     transactions  (sequence) -> Transaction. Every one has its row in `versions`             primary
     times         (time of the first transaction) -> first sequence, count: a commit         primary
@@ -21,6 +22,12 @@ packs) and can be rebuilt.
     accounts      (account) -> AccountState                                                  primary
     cursors       (account, folder) -> where the source left off, the source's own bytes     primary
     scans         (end) -> ScanRecord                                                        primary
+    holds         (account) -> Hold: nothing of it may be removed                            primary
+    erasures      (hash of what was erased) -> Erasure                                       primary
+    unneeded      (digest) -> nothing: a blob that perhaps nothing names any more            primary
+    wasted        (pack) -> nothing: it may have records that the index doesn't lead to      primary
+    retired       (pack) -> 1 while its file may be there: it holds nothing any more         primary
+    verified      (pack) -> Verified: when a deep check came to its end last                 primary
 
 A folder's rows of one sequence: at most one in `timeline`. ROOT is the folder of the accounts.
 """
@@ -70,7 +77,17 @@ class Tables(NamedTuple):
     accounts: Table
     cursors: Table
     scans: Table
+    holds: Table
+    erasures: Table
+    unneeded: Table
+    wasted: Table
+    retired: Table
+    verified: Table
 
+
+_LATER = frozenset({"holds", "erasures", "unneeded", "wasted", "retired", "verified"})
+"""Tables that a journal may lack, for it was made before there were any. They are made when it is
+opened for writing."""
 
 _MAP_SIZE = 1 << 40  # only address space; growing it later would close the readers of a process
 _MAX_READERS = 4096
@@ -90,6 +107,14 @@ _DAMAGED = (
     lmdb.CursorFullError,  # a page that leads back to itself
     lmdb.BadTxnError,  # damage that LMDB met, and kept to itself at first
 )
+
+
+def _fits(file: Path) -> bool:
+    """Whether a journal is small for this machine's memory. Then the kernel should read ahead where
+    it is touched: a first listing takes a tenth of the reads. One that is large would only push out
+    what others need."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return file.exists() and file.stat().st_size <= memory // 4
 
 
 def translate(error: lmdb.Error, path: Path) -> Exception:
@@ -159,8 +184,13 @@ class Environment:
                 self._refuse_truncated(file)
                 if verify:
                     self._refuse_damaged_pages(file)
+                self.missing: set[str] = set()
+                """Tables that this journal hasn't got yet. Their handles must not be used."""
                 self.tables = Tables(
-                    *(self._env.open_db(name.encode(), create=create) for name in Tables._fields)
+                    *(
+                        self._table(name, create=create or (write and name in _LATER))
+                        for name in Tables._fields
+                    )
                 )
                 if create:
                     os.chmod(file, 0o640)
@@ -189,7 +219,7 @@ class Environment:
                 readonly=not write,
                 create=create,
                 lock=lock,
-                readahead=False,
+                readahead=_fits(self.path / "data.mdb"),
                 max_spare_txns=4,
             )
 
@@ -200,6 +230,15 @@ class Environment:
             if not write and error.code == errno.EROFS:
                 return attempt(False)
             raise
+
+    def _table(self, name: str, *, create: bool) -> Table:
+        try:
+            return self._env.open_db(name.encode(), create=create)
+        except lmdb.NotFoundError:
+            if name not in _LATER:
+                raise
+            self.missing.add(name)
+            return self._env.open_db(None)
 
     def _refuse_truncated(self, file: Path) -> None:
         """A page beyond the file's end would kill the process with SIGBUS when it is touched."""
@@ -268,7 +307,12 @@ class Environment:
     def size(self) -> int:
         """Bytes in use by the journal (its file may be longer: freed pages are used again)."""
         with self.read() as txn:
-            stats = [self._env.stat(), *(txn.stat(table) for table in self.tables)]
+            tables = (
+                table
+                for name, table in self.tables._asdict().items()
+                if name not in self.missing
+            )
+            stats = [self._env.stat(), *(txn.stat(table) for table in tables)]
         pages = sum(s["branch_pages"] + s["leaf_pages"] + s["overflow_pages"] for s in stats)
         return pages * stats[0]["psize"]
 

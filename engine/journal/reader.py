@@ -32,11 +32,15 @@ from engine.journal.records import (
     AccountState,
     FolderCursor,
     FolderStats,
+    Hold,
+    PurgeState,
     ScanRecord,
     Span,
     State,
     Transaction,
+    seal,
     unpack,
+    unpack_event,
     unpack_item,
     unpack_version,
     unseal,
@@ -48,10 +52,36 @@ _BATCH = 1000
 """Rows that are read at once."""
 
 
+_CONTAINERS = frozenset({int(Kind.FOLDER), int(Kind.ACCOUNT)})
+
+
 class _KindOnly(msgspec.Struct, array_like=True, gc=False):
     """As much of a Version as tells what the item is."""
 
     kind: int
+
+
+class _Marks(msgspec.Struct, array_like=True, gc=False):
+    """As much of a Version as a scan compares with its source; the rest is not made into values."""
+
+    kind: int
+    folder: int
+    name: msgspec.Raw
+    edition: int
+    since: int
+    date: int
+    digest: msgspec.Raw
+    size: int
+    flags: tuple[str, ...]
+    identity: bytes
+
+
+class Identified(NamedTuple):
+    """A living message, as a source knows it."""
+
+    item: int
+    identity: bytes
+    flags: tuple[str, ...]
 
 
 class Logged(NamedTuple):
@@ -209,6 +239,20 @@ class Reader:
         between."""
         return timeline.last_event(self._cursor(self.tables.timeline), folder, sequence)
 
+    def touched(self, folder: int, after: int) -> set[int]:
+        """The items that came to the folder, left it or changed in it after a sequence. Costs as
+        much as happened there since."""
+        items = set()
+        cursor = self._cursor(self.tables.timeline)
+        found = cursor.set_range(pair_key(folder, after + 1))
+        while found:
+            key, value = cursor.item()
+            if split_pair(key)[0] != folder:
+                break
+            items.add(unpack_event(unseal("timeline", key, value)).item)
+            found = cursor.next()
+        return items
+
     def listing(self, folder: int, sequence: int) -> list[Entry]:
         """The folder's living entries at `sequence`, by item number.
 
@@ -236,6 +280,13 @@ class Reader:
                 if version is not None:
                     found.append(Entry(*split_pair(key), version))
         return found
+
+    def identified(self, folder: int) -> Iterator[Identified]:
+        """The folder's living messages as they are now, by item number. Costs half of `entries`."""
+        for key, value in self._rows(folder, MAX_SEQUENCE):
+            marks = unpack(_Marks, "versions", key, value)
+            if marks.kind not in _CONTAINERS:
+                yield Identified(int.from_bytes(key[:5], "big"), marks.identity, marks.flags)
 
     def _rows(self, folder: int, sequence: int) -> Iterator[tuple[bytes, bytes]]:
         """The rows in `versions` of the folder's living entries at `sequence`, by item number."""
@@ -313,8 +364,8 @@ class Reader:
             found = cursor.next()
 
     def gone(self, account: int, identity: bytes) -> Iterator[int]:
-        """The items of the account that a source once knew by `identity` and that were deleted
-        since, the last deletion first. They may have returned."""
+        """The items of the account that a source once knew by an identity with the same GUID and
+        that were deleted since, the last deletion first. They may have returned."""
         prefix = account.to_bytes(5, "big") + identity_hash(identity)
         cursor = self.txn.cursor(self.tables.gone)
         found = timeline.seek_before(cursor, prefix + sequence_key(MAX_SEQUENCE))
@@ -335,18 +386,21 @@ class Reader:
             raise RecordDamaged(f"journal: transaction {sequence} is missing: run 'engine check'")
         return unpack(Transaction, "transactions", key, value)
 
-    def log(self, first: int, last: int) -> Iterator[Logged]:
-        """The transactions from `first` to `last`, both included, in order."""
+    def transactions(self, first: int, last: int) -> Iterator[tuple[int, Transaction]]:
+        """The transactions from `first` to `last`, both included, in order, by sequence."""
         cursor = self.txn.cursor(self.tables.transactions)
-        found = cursor.set_range(sequence_key(max(first, 1)))
-        while found:
-            key, value = cursor.item()
-            sequence = int.from_bytes(key, "big")
-            if sequence > last:
+        end = sequence_key(min(last, MAX_SEQUENCE))
+        if not cursor.set_range(sequence_key(max(first, 1))):
+            return
+        for key, value in cursor:
+            if key > end:
                 return
-            row = unpack(Transaction, "transactions", key, value)
-            yield Logged(sequence, self.time_of(sequence), row)
-            found = cursor.next()
+            yield int.from_bytes(key, "big"), unpack(Transaction, "transactions", key, value)
+
+    def log(self, first: int, last: int) -> Iterator[Logged]:
+        """As `transactions`, with the time of each."""
+        for sequence, transaction in self.transactions(first, last):
+            yield Logged(sequence, self.time_of(sequence), transaction)
 
     def account_state(self, account: int) -> AccountState:
         """How far the engine is with the account."""
@@ -407,6 +461,69 @@ class Reader:
         key = time_key(pack)
         value = self.txn.get(key, db=self.tables.packs)
         return None if value is None else int.from_bytes(unseal("packs", key, value), "big")
+
+    def pack_lengths(self) -> dict[int, int]:
+        """Pack -> its committed length, of all rows that are intact."""
+        lengths = {}
+        for key, value in self.txn.cursor(self.tables.packs):
+            payload = value[:-4]
+            if value == seal(key, payload):
+                lengths[int.from_bytes(key, "big")] = int.from_bytes(payload, "big")
+        return lengths
+
+    def retired(self, pack: int) -> bool:
+        """Whether a purge has given the pack up: nothing in it may be used any more."""
+        return self._has_pack("retired", pack)
+
+    def wasted(self, pack: int) -> bool:
+        """Whether the pack may have records that the index doesn't lead to, until it is purged."""
+        return self._has_pack("wasted", pack)
+
+    def _has_pack(self, table: str, pack: int) -> bool:
+        if table in self.environment.missing:
+            return False
+        key = time_key(pack)
+        value = self.txn.get(key, db=getattr(self.tables, table))
+        if value is None:
+            return False
+        unseal(table, key, value)
+        return True
+
+    def unneeded(self) -> Iterator[bytes]:
+        """The digests of the blobs that perhaps nothing names, in order."""
+        if "unneeded" not in self.environment.missing:
+            for digest, value in self.txn.cursor(self.tables.unneeded):
+                unseal("unneeded", digest, value)
+                yield digest
+
+    def waste(self) -> bool:
+        """Whether there may be blobs that nothing names, or packs that hold such."""
+        return any(
+            self.txn.stat(getattr(self.tables, table))["entries"]
+            for table in ("unneeded", "wasted")
+            if table not in self.environment.missing
+        )
+
+    # What was removed, and what must not be
+
+    def purge_state(self) -> PurgeState:
+        """What was removed from the journal in all."""
+        value = self.txn.get(b"purge", db=self.tables.meta)
+        return PurgeState() if value is None else unpack(PurgeState, "meta", b"purge", value)
+
+    def complete_since(self) -> int | None:
+        """Since when history is complete, in microseconds: views of earlier instants may lack what
+        a purge has removed. None in an empty journal."""
+        first = self.first_time()
+        return None if first is None else max(first, self.purge_state().complete_since)
+
+    def hold(self, account: int) -> Hold | None:
+        """The hold on an account, under which nothing of it may be removed; None for none."""
+        if "holds" in self.environment.missing:
+            return None
+        key = item_key(account)
+        value = self.txn.get(key, db=self.tables.holds)
+        return None if value is None else unpack(Hold, "holds", key, value)
 
     def stored_bytes(self) -> int:
         """The bytes of all packs, as far as commits have named what is in them."""

@@ -113,6 +113,64 @@ class ScanRecord(msgspec.Struct, frozen=True, array_like=True):
     errors: int
 
 
+class PurgeState(msgspec.Struct, frozen=True, array_like=True):
+    """`meta/purge`: what was removed in all. Missing where nothing ever was."""
+
+    count: int = 0
+    """Rises with every removal, so that whoever remembers what was there can notice."""
+    transactions: int = 0
+    """How many transactions were removed."""
+    complete_since: int = 0
+    """The last time at which something was deleted that a purge has removed, in microseconds: views
+    of earlier instants may lack something."""
+
+
+class ImportMark(msgspec.Struct, frozen=True, array_like=True):
+    """`meta/import`: a history is being imported, and the journal isn't whole. Missing elsewhere."""
+
+    source: str
+    """What is imported: the ID of an export, or of a backup path."""
+    instant: int
+    """The time up to which it is imported."""
+    purges: int = 0
+    """How often something was removed from the source before."""
+    choice: tuple[str, ...] = ()
+    """The accounts that were asked for; empty for all."""
+
+
+class Hold(msgspec.Struct, frozen=True, array_like=True):
+    """An account of which nothing may be removed."""
+
+    time: int
+    """Since when, in microseconds."""
+    reason: str = ""
+
+
+class Erasure(msgspec.Struct, frozen=True, array_like=True):
+    """What was erased on demand and must not come back from elsewhere. Its key is a hash of what it
+    was (`journal.erasures`): nothing here tells it."""
+
+    time: int
+    item: int
+    kind: int
+
+
+class Verified(msgspec.Struct, frozen=True, array_like=True):
+    """A pack of which a deep check found nothing wrong."""
+
+    time: int
+    """When it came to the pack's end, in microseconds."""
+    length: int
+    """How long the pack was then: its committed length."""
+
+
+class DeepCheck(msgspec.Struct, frozen=True, array_like=True):
+    """`meta/deep`: a deep check of all packs that hasn't come to its end yet. Missing where there
+    is none."""
+
+    began: int
+
+
 def seal(key: bytes, payload: bytes) -> bytes:
     """The value to store for `payload` under `key`."""
     return payload + crc32(payload, crc32(key)).to_bytes(4, "big")

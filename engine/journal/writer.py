@@ -38,6 +38,7 @@ from engine.journal.records import (
 )
 from engine.model import MAX_ITEM, ROOT, Action, Headers, Kind, Version
 from engine.naming import message_name, name_hash, unique
+from engine.sources.source import guid
 
 MAX_AHEAD = 5 * 60 * 1_000_000
 """How far the last recorded time may be ahead of the clock, in microseconds."""
@@ -90,6 +91,10 @@ class Commit:
         self._touched: dict[int, _Touched] = {}
         self._headers: dict[int, dict[int, Headers]] = {}
         """Edition -> item -> what goes into `headers` at the end."""
+        self._unnamed: set[bytes] = set()
+        """Blobs that were put into the index, and that nothing names yet."""
+        self._doubtful = bool(txn.stat(self._tables.unneeded)["entries"])
+        """Whether there are blobs that a purge may be about to remove."""
 
     # What happened
 
@@ -135,7 +140,9 @@ class Commit:
         False, and records nothing, where nothing does. A message keeps its name unless the folder
         it comes to has that already; `name` is for containers."""
         recorded = self._reader.recorded(item, MAX_SEQUENCE)
-        if recorded is None or recorded.version is None:
+        if recorded is None:
+            raise Conflict(f"item {item} was erased meanwhile")
+        if recorded.version is None:
             raise RecordDamaged(f"journal: item {item} is not alive, and can't be changed")
         before = recorded.version
         changes: dict[str, Any] = {}
@@ -179,17 +186,17 @@ class Commit:
 
     def appear(self, draft: Draft) -> int:
         """Records an item that appeared at the source: as returned, where the account had it before
-        (a message of the same identity and content, a folder of the same name and parent), else as
-        new. Returns its number."""
+        (a message of the same GUID and content, a folder of the same name and parent), else as new.
+        Returns its number."""
         digest = draft.content.digest if draft.content else b""
         for item in self._reader.gone(self.account, draft.identity):
             recorded = self._reader.recorded(item, MAX_SEQUENCE)
             if recorded is None or recorded.version is not None:
                 continue
             before = self._reader.version_before(item, recorded.sequence)
-            if (before.kind, before.identity, before.digest) != (
+            if (before.kind, guid(before.identity), before.digest) != (
                 draft.kind,
-                draft.identity,
+                guid(draft.identity),
                 digest,
             ):
                 continue
@@ -203,7 +210,9 @@ class Commit:
         """Records that a deleted item has returned to the source, as `draft` says (whose kind must
         be its own). It keeps its number, and its name where that is free."""
         recorded = self._reader.recorded(item, MAX_SEQUENCE)
-        if recorded is None or recorded.version is not None:
+        if recorded is None:
+            raise Conflict(f"item {item} was purged meanwhile")
+        if recorded.version is not None:
             raise RecordDamaged(f"journal: item {item} is not deleted, and can't return")
         before = self._reader.version_before(item, recorded.sequence)
         content = draft.content or Content(b"", 0, 0)
@@ -230,15 +239,40 @@ class Commit:
 
     # What goes with it
 
-    def index(self, blobs: Iterable[tuple[bytes, bytes]], packs: Mapping[int, int]) -> None:
-        """Names blobs that are durable: (digest, encoded location), and the packs' durable lengths.
-        Must come before the versions that name them. A digest known already keeps its place."""
-        for digest, location in blobs:
-            self._txn.put(digest, seal(digest, location), overwrite=False, db=self._tables.blobs)
+    def index(
+        self,
+        blobs: Iterable[tuple[bytes, bytes]],
+        packs: Mapping[int, int],
+        needed: Iterable[bytes] = (),
+    ) -> None:
+        """Names blobs that are durable: (digest, encoded location), and the packs' durable lengths;
+        `needed` are the pieces that recipes among them name. Must come before the versions that
+        name them. A digest known already keeps its place.
+
+        Raises Conflict where a purge has taken one of the packs, or a piece, meanwhile.
+        """
+        txn, tables = self._txn, self._tables
         for number, length in packs.items():
+            if self._reader.retired(number):
+                raise Conflict(f"pack {number:016x} was given up by a purge meanwhile")
             known = self._reader.pack_length(number) or 0
             if length > known:
-                self._put(self._tables.packs, time_key(number), length.to_bytes(8, "big"))
+                self._put(tables.packs, time_key(number), length.to_bytes(8, "big"))
+        for digest, location in blobs:
+            if txn.put(digest, seal(digest, location), overwrite=False, db=tables.blobs):
+                self._unnamed.add(digest)
+            elif self._reader.blob(digest) != location:  # stored twice: the second one is waste
+                self._put(tables.wasted, location[:8], b"")
+        for digest in needed:
+            self._name_blob(digest)
+
+    def _name_blob(self, digest: bytes) -> None:
+        """Something names this blob now. Raises Conflict where it isn't in the index."""
+        if self._txn.get(digest, db=self._tables.blobs) is None:
+            raise Conflict(f"blob {digest.hex()} is not in the index")
+        self._unnamed.discard(digest)
+        if self._doubtful:
+            self._txn.delete(digest, db=self._tables.unneeded)
 
     def set_cursor(self, folder: int, cursor: FolderCursor) -> None:
         """Where the source left off in a folder of this account. Every living folder has one."""
@@ -309,8 +343,8 @@ class Commit:
         sequence = self._next
         self._next += 1
         tables = self._tables
-        if after and after.digest and not self._txn.get(after.digest, db=tables.blobs):
-            raise Conflict(f"blob {after.digest.hex()} is not in the index")
+        if after and after.digest:
+            self._name_blob(after.digest)
         row = Transaction(item=item, account=self.account, action=int(action))
         self._put(tables.transactions, sequence_key(sequence), pack(row))
         payload = TOMBSTONE if after is None else pack(after)
@@ -349,6 +383,8 @@ class Commit:
         """Writes what belongs to all transactions together. The last call."""
         count = self._next - self._first
         last_time = self._time + count - 1
+        for digest in self._unnamed:
+            self._put(self._tables.unneeded, digest, b"")
         if count:
             self._finish_folders()
             self._finish_headers()

@@ -1,0 +1,292 @@
+"""Removes items from the journal, whole: all versions of each, and every row that follows from
+them.
+
+The only code that takes history away. What may be removed is decided by whoever calls
+(`engine.purge`); here is how it goes without a trace and without hurting what stays. The rules of
+FORMAT.md hold after each `Removal`, but for keyframes: those that might name what is gone are
+dropped, and `write_missing_keyframes` makes them anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from engine.errors import RecordDamaged
+from engine.journal import derive, headers, timeline
+from engine.journal.environment import Environment, Table, Txn
+from engine.journal.keys import (
+    MAX_SEQUENCE,
+    cursor_key,
+    edition_key,
+    item_key,
+    pair_key,
+    sequence_key,
+    split_pair,
+)
+from engine.journal.reader import Reader
+from engine.journal.records import (
+    ENTER,
+    FolderStats,
+    PurgeState,
+    pack,
+    pack_keyframe,
+    seal,
+    unpack_event,
+    unseal,
+)
+from engine.model import Headers, Kind, Version
+
+
+@dataclass(slots=True)
+class Removed:
+    """What was removed."""
+
+    items: int = 0
+    versions: int = 0
+    """The deletions are not counted."""
+    problems: list[str] = field(default_factory=list)
+    """What is damaged, and stays until that is mended."""
+
+    def add(self, other: Removed) -> None:
+        """Counts another one, too."""
+        self.items += other.items
+        self.versions += other.versions
+        self.problems += other.problems
+
+
+@dataclass(slots=True)
+class _Touched:
+    """What a removal takes from a folder's timeline."""
+
+    sequences: list[int] = field(default_factory=list)
+    entries: int = 0
+    """How many of its entries."""
+
+
+class Removal:
+    """The removal of some items in one write transaction. `finish` must be the last call."""
+
+    def __init__(self, environment: Environment, txn: Txn) -> None:
+        self._environment = environment
+        self._tables = environment.tables
+        self._txn = txn
+        self._reader = Reader(environment, txn)
+        self._removed = Removed()
+        self._transactions = 0
+        self._touched: dict[int, _Touched] = {}
+        self._headers: dict[int, list[int]] = {}
+        """Edition -> items whose headers go."""
+        self._complete_since = 0
+
+    def remove(self, item: int, *, ended: int = 0) -> list[Version]:
+        """Removes an item, and returns all its versions. A container must hold nothing, and never
+        have held what stays. `ended` is the time since when views are none the poorer for it; 0
+        where that isn't to be told.
+
+        Raises RecordDamaged where the item can't be read whole; then nothing of it is removed.
+        """
+        txn, tables = self._txn, self._tables
+        history = list(self._reader.history(item))
+        if not history:
+            return []
+        accounts = [self._reader.transaction(recorded.sequence).account for recorded in history]
+        before: Version | None = None
+        for (_, sequence, after), account in zip(history, accounts, strict=True):
+            for row in derive.rows(item, sequence, account, before, after):
+                txn.delete(row.key, db=getattr(tables, row.table))
+                if row.table == "timeline":
+                    self._touch(split_pair(row.key)[0]).sequences.append(sequence)
+            txn.delete(sequence_key(sequence), db=tables.transactions)
+            txn.delete(pair_key(item, sequence), db=tables.versions)
+            if after and after.digest:
+                txn.put(after.digest, seal(after.digest, b""), db=tables.unneeded)
+            before = after
+        if before:
+            self._touch(before.folder).entries += 1
+        versions = [recorded.version for recorded in history if recorded.version]
+        for edition in {version.edition for version in versions if version.kind == Kind.MESSAGE}:
+            self._headers.setdefault(edition, []).append(item)
+        if versions and versions[-1].container:
+            txn.delete(cursor_key(accounts[-1], item), db=tables.cursors)
+            txn.delete(item_key(item), db=tables.accounts)
+        self._transactions += len(history)
+        self._removed.items += 1
+        self._removed.versions += len(versions)
+        self._complete_since = max(self._complete_since, ended)
+        return versions
+
+    def finish(self) -> Removed:
+        """Settles what belongs to all items together; returns what was removed."""
+        for folder, touched in self._touched.items():
+            self._settle(folder, touched)
+        for edition, items in self._headers.items():
+            self._drop_headers(edition, sorted(items))
+        if self._transactions:
+            count_removal(self._environment, self._txn, self._transactions, self._complete_since)
+        return self._removed
+
+    def _touch(self, folder: int) -> _Touched:
+        return self._touched.setdefault(folder, _Touched())
+
+    def _settle(self, folder: int, touched: _Touched) -> None:
+        """Drops the keyframes that may be wrong now, and puts the statistics right."""
+        txn, tables = self._txn, self._tables
+        stats = self._reader.folder_stats(folder)
+        last = _last_key(txn, tables.keyframes, folder)
+        first = min(touched.sequences)
+        with txn.cursor(tables.keyframes) as cursor:
+            while cursor.set_range(pair_key(folder, first)):
+                if split_pair(cursor.key())[0] != folder:
+                    break
+                cursor.delete()
+        events = stats.events - sum(sequence > last for sequence in touched.sequences)
+        kept = _last_key(txn, tables.keyframes, folder)
+        if kept < last:
+            events += _count(txn, tables.timeline, folder, kept + 1, last)
+        if _last_key(txn, tables.timeline, folder):
+            stats = FolderStats(entries=stats.entries - touched.entries, events=events)
+            key = item_key(folder)
+            txn.put(key, seal(key, pack(stats)), db=tables.folders)
+        else:
+            txn.delete(item_key(folder), db=tables.folders)
+
+    def _drop_headers(self, edition: int, items: list[int]) -> None:
+        """Takes the headers of these items (ascending) out of their blocks."""
+        table = self._tables.headers
+        going = set(items)
+        done = -1
+        with self._txn.cursor(table) as cursor:
+            for item in items:
+                if item <= done or not timeline.seek_before(cursor, edition_key(edition, item + 1)):
+                    continue
+                key, value = cursor.item()
+                if int.from_bytes(key[:3], "big") != edition:
+                    continue
+                try:
+                    block = headers.unpack_block(unseal("headers", key, value))
+                except RecordDamaged as error:
+                    if str(error) not in self._removed.problems:
+                        self._removed.problems.append(str(error))
+                    continue
+                done = max(block)
+                left: list[tuple[int, Headers]] = [
+                    (owner, header) for owner, header in block.items() if owner not in going
+                ]
+                if len(left) == len(block):
+                    continue
+                cursor.delete()
+                for new, payload in headers.blocks(edition, left):
+                    self._txn.put(new, seal(new, payload), db=table)
+
+
+def count_removal(
+    environment: Environment, txn: Txn, transactions: int = 0, complete_since: int = 0
+) -> None:
+    """Counts a removal of so many transactions, or of what only blobs are made of."""
+    state = Reader(environment, txn).purge_state()
+    state = PurgeState(
+        count=state.count + 1,
+        transactions=state.transactions + transactions,
+        complete_since=max(state.complete_since, complete_since),
+    )
+    txn.put(b"purge", seal(b"purge", pack(state)), db=environment.tables.meta)
+
+
+def _last_key(txn: Txn, table: Table, folder: int) -> int:
+    """The sequence of the folder's last row in a table with keys of pairs; 0 where it has none."""
+    with txn.cursor(table) as cursor:
+        return timeline.last_event(cursor, folder, MAX_SEQUENCE)
+
+
+def _count(txn: Txn, table: Table, folder: int, first: int, last: int) -> int:
+    """How many of the folder's rows are from `first` to `last`."""
+    end = pair_key(folder, last)
+    with txn.cursor(table) as cursor:
+        if not cursor.set_range(pair_key(folder, first)):
+            return 0
+        count = 0
+        for key in cursor.iternext(values=False):
+            if key > end:
+                break
+            count += 1
+        return count
+
+
+# Keyframes
+
+
+def write_missing_keyframes(environment: Environment, folder: int, *, room: int = 8 << 20) -> int:
+    """Gives a folder the keyframes that it should have after its last one; returns how many were
+    written. Others may record meanwhile: each write transaction is short, and what has happened up
+    to a keyframe doesn't change. `room` is how many bytes of them are held and written at once."""
+    written = 0
+    while True:
+        with environment.read() as txn:
+            frames = list(_bounded(_missing(environment, txn, folder), room))
+        if not frames:
+            return written
+        with environment.write() as txn:
+            for key, payload in frames:
+                txn.put(key, seal(key, payload), db=environment.tables.keyframes)
+            _count_events(environment, txn, folder)
+        written += len(frames)
+
+
+def _bounded(frames: Iterator[tuple[bytes, bytes]], room: int) -> Iterator[tuple[bytes, bytes]]:
+    for key, payload in frames:
+        yield key, payload
+        room -= len(payload)
+        if room <= 0:
+            return
+
+
+def _missing(environment: Environment, txn: Txn, folder: int) -> Iterator[tuple[bytes, bytes]]:
+    """Keys and payloads of the keyframes that are due after the folder's last one."""
+    last = _last_key(txn, environment.tables.keyframes, folder)
+    entries = timeline.replay(environment, txn, folder, last)
+    events = 0
+    with txn.cursor(environment.tables.timeline) as cursor:
+        found = cursor.set_range(pair_key(folder, last + 1))
+        while found:
+            key, value = cursor.item()
+            owner, sequence = split_pair(key)
+            if owner != folder:
+                return
+            timeline.apply(entries, sequence, *unpack_event(unseal("timeline", key, value)))
+            events += 1
+            if timeline.keyframe_due(FolderStats(entries=len(entries), events=events)):
+                yield key, pack_keyframe(entries)
+                events = 0
+            found = cursor.next()
+
+
+def _count_events(environment: Environment, txn: Txn, folder: int) -> None:
+    """Puts right how many events there were since the folder's last keyframe."""
+    tables = environment.tables
+    last = _last_key(txn, tables.keyframes, folder)
+    stats = FolderStats(
+        entries=Reader(environment, txn).folder_stats(folder).entries,
+        events=_count(txn, tables.timeline, folder, last + 1, MAX_SEQUENCE),
+    )
+    key = item_key(folder)
+    txn.put(key, seal(key, pack(stats)), db=tables.folders)
+
+
+# The whole of a container
+
+
+def ever_in(reader: Reader, folder: int, after: int = 0) -> Iterator[tuple[int, int]]:
+    """The items that ever came into a folder (or an account), with the sequences at which they
+    did, from the one after `after` on. One that came twice is there twice."""
+    cursor = reader.txn.cursor(reader.tables.timeline)
+    found = cursor.set_range(pair_key(folder, after + 1))
+    while found:
+        key, value = cursor.item()
+        owner, sequence = split_pair(key)
+        if owner != folder:
+            return
+        event = unpack_event(unseal("timeline", key, value))
+        if event.operation == ENTER:
+            yield event.item, sequence
+        found = cursor.next()
