@@ -67,6 +67,7 @@ def test_the_second_scan_does_everything_there_is(prepared: Prepared) -> None:
         "before a sync",
         "before a sync of a directory",
         "before a cut",
+        "before a removal",  # of what says that it runs
         "before a commit",
         "after a commit",
     }
@@ -176,7 +177,8 @@ def test_a_repair_killed_at_every_step_can_be_repeated(
                 txn.drop(getattr(environment.tables, table), delete=False)
     shutil.copytree(broken, backup)
     steps = quick.engine("check", "--repair", "-b", backup).steps
-    assert steps == ["before a commit", "after a commit"] * 2  # what is derived, and the index
+    commits = ["before a commit", "after a commit"]
+    assert [step for step in steps if step in commits] == commits * 2  # what is derived; the index
     for step in range(len(steps)):
         shutil.rmtree(backup)
         shutil.copytree(broken, backup)

@@ -1,0 +1,99 @@
+"""What was told already: `BACKUP/notifications/conditions.json`, shared by all processes.
+
+A full disk, or one that has become read-only, is what must be told once and not at every scan: so
+where the file can't be written, it is kept in the directory for temporary files.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from blake3 import blake3
+
+from engine.notifications.event import Condition, decode, encode
+
+_DIRECTORY = 0o750
+_FILE = 0o640
+_NAME = "conditions.json"
+
+
+class Memory:
+    """The conditions of one backup path."""
+
+    def __init__(self, backup: Path) -> None:
+        self._place = backup / "notifications"
+        name = blake3(os.fsencode(backup.absolute())).hexdigest(8)
+        self._instead = Path(os.environ.get("TMPDIR") or "/tmp", f"timefs-{os.geteuid()}-{name}")
+
+    def conditions(self) -> dict[str, Condition]:
+        """By key. Where some had to be kept elsewhere, those."""
+        for directory in (self._instead, self._place):
+            if directory is self._instead and not self._safe():
+                continue
+            with suppress(OSError):
+                return decode((directory / _NAME).read_bytes())
+        return {}
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """For as long as the block lasts, other processes wait for it. Without effect where there
+        is no place to lock."""
+        with suppress(OSError):
+            self._place.mkdir(_DIRECTORY)
+        try:
+            descriptor = os.open(self._place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError:
+            yield
+            return
+        try:
+            with suppress(OSError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def keep(self, conditions: dict[str, Condition]) -> None:
+        """Keeps these, and no others. Raises OSError where that is possible nowhere."""
+        data = encode(conditions)
+        try:
+            _write(self._place, data)
+        except OSError:
+            with suppress(FileExistsError):
+                self._instead.mkdir(0o700)
+            if not self._safe():
+                raise
+            _write(self._instead, data)
+            return
+        if self._safe():
+            with suppress(FileNotFoundError):
+                (self._instead / _NAME).unlink()
+            with suppress(OSError):
+                self._instead.rmdir()
+
+    def _safe(self) -> bool:
+        """Whether the other place is there, and is this user's alone."""
+        try:
+            found = self._instead.lstat()
+        except OSError:
+            return False
+        mine = found.st_uid == os.geteuid() and not stat.S_IMODE(found.st_mode) & 0o077
+        return mine and stat.S_ISDIR(found.st_mode)
+
+
+def _write(directory: Path, data: bytes) -> None:
+    """Wholly or not at all. Not synced: after a power failure something may be told again."""
+    new = directory / f"{_NAME}.new"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+    descriptor = os.open(new, flags, _FILE)
+    try:
+        written = os.write(descriptor, data)
+    finally:
+        os.close(descriptor)
+    if written != len(data):
+        raise OSError(f"{new}: cut short")
+    os.replace(new, directory / _NAME)

@@ -1,0 +1,121 @@
+"""The events that there are, how they are worded, and what ends the conditions that they begin.
+
+    KIND            an operation of this kind failed: scan, check, ...
+    died/KIND       the process of one was killed
+    problems        a scan couldn't back up something
+    damage          a check found something; damage/deep: a deep one did
+
+That an account lost much at once is told each time, and no condition. What is about free space, or
+the real-time scan, is the daemon's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Protocol
+
+from engine.config import Settings
+from engine.errors import BackupUnusable, Damaged, SourceUnavailable, StorageFull
+from engine.notifications.event import Event, Level
+from engine.notifications.notifier import Notifier
+from engine.operations import Record
+
+_MOST = 50
+"""Lines that a text names."""
+
+
+class Turnover(Protocol):
+    """See `engine.scan.loss.Turnover`."""
+
+    @property
+    def account(self) -> str: ...
+    @property
+    def had(self) -> int: ...
+    @property
+    def removed(self) -> int: ...
+    def sudden(self, share_percent: int, least: int) -> bool: ...
+
+
+def failed(notifier: Notifier, kind: str, error: Exception) -> None:
+    """An operation failed. Whoever stopped it, or used it wrongly, needn't be told: don't."""
+    if isinstance(error, StorageFull | BackupUnusable | Damaged):
+        level = Level.CRITICAL
+    else:
+        level = Level.ERROR
+    subject = f"the {kind} failed"
+    if isinstance(error, SourceUnavailable):
+        subject = f"the {kind} failed: a source can't be reached"
+    notifier.tell(Event(level, kind, subject, str(error) or type(error).__name__))
+
+
+def succeeded(notifier: Notifier, kind: str) -> None:
+    """An operation of that kind came to its end: it neither fails nor dies any more."""
+    notifier.well(kind, f"A {kind} came to its end.")
+    notifier.well(f"died/{kind}", f"A {kind} came to its end.")
+
+
+def died(notifier: Notifier, records: Sequence[Record]) -> None:
+    """Operations of which nobody has heard the end: `Operation.died`."""
+    for record in records:
+        text = (
+            f"Operation {record.id}, a {record.kind}, ended without a word: it was killed, or the "
+            f"machine went down. What it had recorded is safe, and the next {record.kind} goes on "
+            f"from there. 'engine operations show {record.id}' tells how far it came."
+        )
+        notifier.tell(Event(Level.ERROR, f"died/{record.kind}", f"a {record.kind} died", text))
+
+
+def scanned(notifier: Notifier, problems: Sequence[object]) -> None:
+    """A scan of all accounts came to its end. `problems` in an order that stays."""
+    if problems:
+        text = "These could not be backed up; all else was.\n\n" + _lines(problems)
+        subject = f"{_counted(len(problems))} in a scan"
+        notifier.tell(Event(Level.WARNING, "problems", subject, text))
+    else:
+        notifier.well("problems", "The last scan could back up all.")
+
+
+def lost(notifier: Notifier, settings: Settings, turnover: Iterable[Turnover]) -> None:
+    """Accounts lost messages in a scan: those that lost much are told, each time."""
+    for each in turnover:
+        if not each.sudden(settings.alert_share, settings.alert_least):
+            continue
+        whole = each.removed == each.had
+        days = settings.retention_data_days
+        kept = f"for {days} days" if days else "for ever"
+        subject = f"{each.account} lost {each.removed:,} of {each.had:,} messages"
+        text = (
+            f"{subject} since the scan before. If nobody meant that: the backup keeps what was "
+            f"deleted {kept}. 'engine log --account {each.account}' lists what happened; 'engine "
+            "undelete' brings messages back, and 'engine restore' whole accounts."
+        )
+        level = Level.CRITICAL if whole else Level.WARNING
+        notifier.tell(Event(level, "", subject, text))
+
+
+def checked(
+    notifier: Notifier, problems: Sequence[object], omitted: int = 0, *, deep: bool
+) -> None:
+    """A check of the whole backup came to its end, and found these, and so many more. A deep one
+    looks at all that others do, and at more."""
+    key = "damage/deep" if deep else "damage"
+    if problems:
+        text = (
+            "The backup is damaged. All that isn't named here can be read and restored. "
+            "'engine check --repair' mends what can be mended.\n\n"
+        )
+        subject = f"{_counted(len(problems) + omitted)} found in the backup"
+        notifier.tell(Event(Level.CRITICAL, key, subject, text + _lines(problems, omitted)))
+        return
+    for over in ("damage", "damage/deep") if deep else ("damage",):
+        notifier.well(over, "A check found nothing wrong.")
+
+
+def _counted(count: int) -> str:
+    return "1 problem" if count == 1 else f"{count:,} problems"
+
+
+def _lines(problems: Collection[object], omitted: int = 0) -> str:
+    lines = [" ".join(str(problem).splitlines()) for problem in list(problems)[:_MOST]]
+    more = len(problems) + omitted - len(lines)
+    return "\n".join([*lines, f"... and {more:,} more"] if more else lines)
