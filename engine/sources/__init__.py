@@ -1,22 +1,57 @@
-"""Where items come from. `open_source` knows the kinds there are."""
+"""Where items come from. `open_source` knows the kinds there are; `open_sources` looks at them
+before anything relies on them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
 
 from engine.clock import Clock
-from engine.errors import UsageError
+from engine.config import Settings
+from engine.errors import SourceUnavailable, UsageError
+from engine.sources.imap import ImapSource
 from engine.sources.maildir import MaildirSource
 from engine.sources.source import Source
 
-KINDS: dict[str, Callable[[str, Clock], Source]] = {"maildir": MaildirSource}
+KINDS: dict[str, Callable[[str, Clock, Settings], Source]] = {
+    "maildir": lambda location, clock, settings: MaildirSource(location, clock),
+    "imap": partial(ImapSource, "imap"),
+    "imaps": partial(ImapSource, "imaps"),
+}
 
 
-def open_source(spec: str, clock: Clock) -> Source:
-    """The source that `KIND:LOCATION` names. Raises UsageError for an unknown kind or a location
-    that the kind can't read as one; whether there is anything is seen when it is used."""
+def open_source(spec: str, clock: Clock, settings: Settings | None = None) -> Source:
+    """The source that `KIND:LOCATION` names; without settings, by those that are usual. Raises
+    UsageError for an unknown kind, a location that the kind can't read as one, and settings that
+    don't do for it; whether there is anything is seen when it is used."""
     kind, colon, location = spec.partition(":")
     if not colon or kind not in KINDS:
         known = ", ".join(f"{kind}:LOCATION" for kind in KINDS)
         raise UsageError(f"{spec!r} is not a source: known are {known}")
-    return KINDS[kind](location, clock)
+    return KINDS[kind](location, clock, settings or Settings(sources=(spec,)))
+
+
+def open_sources(
+    specs: Sequence[str], backup: Path, clock: Clock, settings: Settings | None = None
+) -> list[Source]:
+    """The sources that these name; without settings, by those that are usual.
+
+    Raises UsageError for one that isn't well-formed, and where the backup path lies in a tree that
+    a source reads: it would come to back up itself.
+    """
+    sources = [open_source(spec, clock, settings) for spec in specs]
+    for spec, source in zip(specs, sources, strict=True):
+        if _contains(source, backup):
+            raise UsageError(
+                f"{backup}: lies where {spec} reads mail: choose a backup path outside of that"
+            )
+    return sources
+
+
+def _contains(source: Source, backup: Path) -> bool:
+    try:
+        return source.contains(os.path.abspath(backup))
+    except SourceUnavailable:  # it isn't there now, and will tell when it is scanned
+        return False

@@ -1,0 +1,319 @@
+"""Reads messages: small ones by the batch, ahead of their use, long ones when they are needed.
+
+A scan asks for one message after the other. A server that is asked so spends most of the time
+waiting. So the messages that were last listed are expected to be asked for in the order of their
+identities, as scans do, and more and more of what comes next is read along.
+"""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import BinaryIO, NamedTuple, Protocol, TypeVar, cast
+
+from engine.errors import ItemUnreadable, ItemVanished
+from engine.sources.imap.connection import Lost, Refused
+from engine.sources.imap.identity import place
+from engine.sources.imap.names import date_of
+from engine.sources.imap.session import Session, refusal
+from engine.sources.imap.wire import Literal, Value, number, uid_sets
+from engine.sources.source import Fetched, FolderPath, SourceItem
+
+SMALL = 256 << 10
+"""Longer messages are read one at a time, when somebody reads them."""
+
+_WINDOW = 256
+"""Messages that are read with one command, at most."""
+
+_BATCH = 4 << 20
+"""Bytes of a batch, at most, but for its last message."""
+
+_HELD = 16 << 20
+"""Bytes of messages that were read ahead and that nobody came for, at most."""
+
+ATTEMPTS = 3
+"""How often a message is asked for whose connection is dropped."""
+
+T = TypeVar("T")
+
+Open = Callable[[Session, FolderPath, bool], int]
+"""Opens a folder in a session, anew if the last argument says so, and returns its UIDVALIDITY."""
+
+
+class Lend(Protocol):
+    """Runs something with a session."""
+
+    def __call__(self, path: FolderPath, work: Callable[[Session], T]) -> T: ...
+
+
+class _Held(NamedTuple):
+    """What is known of a message that nobody came for yet."""
+
+    size: int
+    date: int
+    content: bytes | None
+    """None: it is long, or is still to be read."""
+
+
+class _Expected:
+    """The items of one folder in the order in which they will be asked for."""
+
+    def __init__(self, items: Sequence[SourceItem]) -> None:
+        self.items = sorted(items, key=lambda item: item.identity)
+        self._positions = {item.identity: index for index, item in enumerate(self.items)}
+        self._done: set[int] = set()
+        self._alone: set[int] = set()
+        self._window = 1
+
+    def ahead(self, item: SourceItem) -> list[SourceItem]:
+        """The item, and what comes after it and wasn't returned yet. More each time it goes on
+        from where another time left off."""
+        index = self._positions.get(item.identity)
+        if index is None:
+            return [item]
+        if index in self._done and index not in self._alone:
+            self._done.clear()  # they are asked for another time
+            self._window = 1
+        elif index - 1 in self._done:
+            self._window = min(self._window * 2, _WINDOW)
+        end = min(index + self._window, len(self.items))
+        following = (n for n in range(index + 1, end) if n not in self._done)
+        found = [index, *(n for n in following if n not in self._alone)]
+        self._done.update(found)
+        return [self.items[n] for n in found]
+
+    def give_back(self, items: Iterable[SourceItem]) -> None:
+        """These weren't read: the batch had enough."""
+        self._done.difference_update(self._positions[item.identity] for item in items)
+
+    def separate(self, items: Iterable[SourceItem]) -> None:
+        """Something went wrong with one of these: each is only read by itself from now on."""
+        found = (self._positions.get(item.identity) for item in items)
+        self._alone.update(index for index in found if index is not None)
+        self._window = 1
+
+
+class Contents:
+    """The contents of one mailbox's messages. Methods may run in any thread."""
+
+    def __init__(self, lend: Lend, open_folder: Open, shown: Callable[[SourceItem], str]) -> None:
+        """`shown` names an item in messages."""
+        self._lend = lend
+        self._open = open_folder
+        self._shown = shown
+        self._lock = threading.Lock()
+        self._expected: dict[FolderPath, _Expected] = {}
+        self._listed: dict[FolderPath, Sequence[SourceItem]] = {}
+        self._held: dict[tuple[FolderPath, bytes], _Held] = {}
+        self._weight = 0
+
+    def expect(self, path: FolderPath, items: Sequence[SourceItem]) -> None:
+        """These may be asked for next."""
+        with self._lock:
+            self._listed[path] = items
+            self._expected.pop(path, None)
+
+    def fetch(self, item: SourceItem) -> Fetched:
+        """See `engine.sources.source.Mailbox`."""
+        key = (item.folder, item.identity)
+        with self._lock:
+            held = self._held.get(key)
+            if held is None:
+                self._obtain(item)
+                held = self._held[key]
+            if held.content is not None:
+                del self._held[key]
+                self._weight -= len(held.content)
+        if held.content is not None:
+            return Fetched(io.BytesIO(held.content), len(held.content), held.date)
+        return Fetched(cast(BinaryIO, _Late(self, item)), held.size, held.date)
+
+    def _obtain(self, item: SourceItem) -> None:
+        """Gets hold of an item and, as far as that goes well, of what comes after it."""
+        expected = self._expected.get(item.folder)
+        if expected is None:
+            listed = self._listed.get(item.folder, ())
+            expected = self._expected[item.folder] = _Expected(listed)
+        wanted = expected.ahead(item)
+        key = (item.folder, item.identity)
+        trouble: Lost | Refused | None = None
+        for _ in range(ATTEMPTS):
+            alone = len(wanted) == 1
+            try:
+                left = self._lend(item.folder, partial(self._read, wanted))
+            except (Lost, Refused) as error:
+                if key in self._held:
+                    return
+                trouble = error
+                if alone and isinstance(error, Refused):
+                    break
+                expected.separate(
+                    each for each in wanted if (each.folder, each.identity) not in self._held
+                )
+                wanted = [item]
+            else:
+                expected.give_back(left)
+                if key not in self._held:
+                    raise ItemVanished(f"{self._shown(item)}: is gone")
+                return
+        raise ItemUnreadable(f"{self._shown(item)}: {_why(trouble)}")
+
+    def _read(self, wanted: Sequence[SourceItem], session: Session) -> list[SourceItem]:
+        """Holds the sizes and dates of the items, and the contents of those that are small. Returns
+        those that it left for another time."""
+        first = wanted[0]
+        validity, uid = place(first.identity)
+        items: dict[int, SourceItem] = {}
+        sizes: dict[int, _Held] = {}
+        for anew in (False, True):
+            if self._open(session, first.folder, anew) == validity:
+                items = {place(item.identity)[1]: item for item in wanted}
+                sizes = _sizes(session, items)
+            # A folder that was opened a while ago may not show the newest messages yet.
+            if uid in sizes:
+                break
+        small: dict[int, _Held] = {}
+        left: list[SourceItem] = []
+        total = 0
+        for each, held in sizes.items():
+            if held.size > SMALL:
+                self._hold(items[each], held)
+            elif each == uid or total <= _BATCH:
+                small[each] = held
+                total += held.size
+            else:
+                left.append(items[each])
+
+        def take(each: int, row: dict[str, Value]) -> None:
+            content = _body(row)
+            if content is None or each not in small:
+                return
+            if not isinstance(content, bytes):
+                content.close()
+            elif content or not small[each].size:
+                held = _Held(len(content), small[each].date, content)
+                self._hold(items[each], held)
+
+        if small:
+            session.fetch(uid_sets(small), b"BODY.PEEK[]", take)
+        if uid in small and (first.folder, first.identity) not in self._held:
+            self._open(session, first.folder, True)
+            if uid not in _sizes(session, [uid]):
+                raise ItemVanished(f"{self._shown(first)}: is gone")
+            self._hold(first, small[uid])  # reading it alone will tell why
+        return left
+
+    def _hold(self, item: SourceItem, held: _Held) -> None:
+        key = (item.folder, item.identity)
+        before = self._held.pop(key, None)
+        if before and before.content is not None:
+            self._weight -= len(before.content)
+        self._held[key] = held
+        self._weight += len(held.content or b"")
+        for old in list(self._held) if self._weight > _HELD else ():
+            if old == key or self._weight <= _HELD:
+                break
+            self._weight -= len(self._held.pop(old).content or b"")
+
+    def download(self, item: SourceItem) -> BinaryIO:
+        """A message of any size, by itself; a long one in a temporary file. Raises ItemVanished and
+        ItemUnreadable."""
+        trouble: Exception | None = None
+        for attempt in range(ATTEMPTS):
+            try:
+                return self._lend(item.folder, partial(self._read_one, item, attempt > 0))
+            except (Lost, Refused) as error:
+                trouble = error
+                if isinstance(error, Refused):
+                    break
+        raise ItemUnreadable(f"{self._shown(item)}: {_why(trouble)}")
+
+    def _read_one(self, item: SourceItem, anew: bool, session: Session) -> BinaryIO:
+        validity, uid = place(item.identity)
+        found: list[Literal] = []
+        size = 0
+
+        def take(row_uid: int, row: dict[str, Value]) -> None:
+            nonlocal size
+            content = _body(row)
+            if row_uid == uid and content is not None:
+                found.append(content)
+                size = number(row.get("RFC822.SIZE", b"0"))
+
+        if self._open(session, item.folder, anew) == validity:
+            try:
+                session.fetch([b"%d" % uid], b"RFC822.SIZE BODY.PEEK[]", take)
+            except BaseException:
+                for content in found:
+                    if not isinstance(content, bytes):
+                        content.close()
+                raise
+        for content in found[1:]:
+            if not isinstance(content, bytes):
+                content.close()
+        if not found:
+            raise ItemVanished(f"{self._shown(item)}: is gone")
+        if not isinstance(found[0], bytes):
+            return found[0]
+        if size and not found[0]:
+            raise ItemUnreadable(f"{self._shown(item)}: the server gives nothing of {size} bytes")
+        return io.BytesIO(found[0])
+
+
+class _Late(io.RawIOBase):
+    """A message that is downloaded when it is first read."""
+
+    def __init__(self, contents: Contents, item: SourceItem) -> None:
+        self._contents = contents
+        self._item = item
+        self._file: BinaryIO | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        return self._whole().read(-1 if size is None else size)
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        return self._whole().seek(offset, whence)
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        super().close()
+
+    def _whole(self) -> BinaryIO:
+        if self.closed:
+            raise ValueError("read of a closed file")
+        if self._file is None:
+            self._file = self._contents.download(self._item)
+        return self._file
+
+
+def _sizes(session: Session, uids: Iterable[int]) -> dict[int, _Held]:
+    """Sizes and dates of the messages that are there."""
+    found: dict[int, _Held] = {}
+
+    def take(uid: int, row: dict[str, Value]) -> None:
+        if "INTERNALDATE" in row:
+            size = row.get("RFC822.SIZE")
+            length = SMALL + 1 if size is None else number(size)
+            found[uid] = _Held(length, date_of(row["INTERNALDATE"]), None)
+
+    session.fetch(uid_sets(uids), b"RFC822.SIZE INTERNALDATE", take)
+    return found
+
+
+def _body(row: dict[str, Value]) -> Literal | None:
+    value = row.get("BODY[]")
+    return None if isinstance(value, list) else value
+
+
+def _why(trouble: Exception | None) -> str:
+    return refusal(trouble.status) if isinstance(trouble, Refused) else str(trouble)

@@ -1,0 +1,207 @@
+"""Follows the accounts of an IMAP server: says in which folder of which account something happened.
+
+With NOTIFY (RFC 5465) a server tells of all folders, with IDLE (RFC 2177) of the inbox alone. What
+nobody tells is looked at every so often: the other folders, servers without either, accounts beyond
+the number of connections that may be used for this. Each listener is a thread.
+"""
+
+from __future__ import annotations
+
+import threading
+
+from engine.errors import SourceUnavailable
+from engine.sources.events import Give, Hint, Note
+from engine.sources.imap.accounts import logins
+from engine.sources.imap.connection import Lost, Refused, Response
+from engine.sources.imap.folders import arrange
+from engine.sources.imap.login import open_session
+from engine.sources.imap.options import Options
+from engine.sources.imap.session import Session
+from engine.sources.imap.wire import Data, Nonsense
+from engine.sources.source import INBOX, FolderPath, shown
+
+NOTIFY = (
+    b"NOTIFY SET (personal (MessageNew MessageExpunge FlagChange MailboxName SubscriptionChange))"
+)
+IDLE = 120.0
+"""Seconds after which the server is asked whether it is still there."""
+
+RETRY = 5.0
+"""Seconds until a connection is tried again, at first; twice as long each time, up to the time
+between two polls."""
+
+
+class ImapEvents:
+    """See `engine.sources.events.Events`."""
+
+    def __init__(self, options: Options, poll: float) -> None:
+        self._options = options
+        self._poll = poll
+        self._closed = threading.Event()
+        self._lock = threading.Lock()
+        self._listeners: dict[str, Listener] = {}
+        self._accounts: frozenset[str] = frozenset()
+
+    @property
+    def blind(self) -> float:
+        """See `Events`."""
+        with self._lock:
+            told = sum(listener.complete for listener in self._listeners.values())
+            return 0.0 if told == len(self._accounts) else self._poll
+
+    def run(self, give: Give, note: Note) -> None:
+        """See `Events`."""
+        said = ""
+        try:
+            while not self._closed.is_set():
+                try:
+                    found = logins(self._options)
+                except SourceUnavailable as error:
+                    if said != str(error):
+                        note(str(error))
+                    said = str(error)
+                else:
+                    said = ""
+                    self._follow(found, give, note)
+                self._closed.wait(self._poll)
+        finally:
+            with self._lock:
+                last = list(self._listeners.values())
+            for listener in last:
+                listener.close()
+            for listener in last:
+                listener.join()
+
+    def close(self) -> None:
+        """See `Events`."""
+        self._closed.set()
+
+    def _follow(self, found: dict[str, str], give: Give, note: Note) -> None:
+        """Listens to the accounts that there are now, and asks to look at what can't be heard."""
+        wanted = set(list(found)[: self._options.listeners])
+        with self._lock:
+            changed = self._accounts != frozenset(found)
+            self._accounts = frozenset(found)
+            ended = [self._listeners.pop(name) for name in set(self._listeners) - wanted]
+            begun = []
+            for name in sorted(wanted - set(self._listeners)):
+                listener = Listener(self._options, name, found[name], self._poll, give, note)
+                self._listeners[name] = listener
+                begun.append(listener)
+            silent = [
+                name
+                for name in found
+                if name not in self._listeners or not self._listeners[name].complete
+            ]
+        for listener in ended:
+            listener.close()
+            listener.join()
+        for listener in begun:
+            listener.start()
+        if changed:
+            give(Hint())
+        else:
+            for name in silent:
+                give(Hint(name))
+
+
+class Listener:
+    """Listens to one account until it is closed. Says *look at all of it* each time it begins to
+    hear: what happened before is found so."""
+
+    def __init__(
+        self, options: Options, account: str, login: str, poll: float, give: Give, note: Note
+    ) -> None:
+        self.complete = False
+        """Whether every change is told now."""
+        self._options = options
+        self._account = account
+        self._login = login
+        self._poll = poll
+        self._give = give
+        self._note = note
+        self._closed = threading.Event()
+        self._session: Session | None = None
+        self._lock = threading.Lock()
+        self._paths: dict[bytes, FolderPath] = {}
+        self._outdated = False
+        """Whether folders were made, renamed or removed since `_paths` was read."""
+        self._thread = threading.Thread(target=self._run, name="imap-listener", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        """Makes it end soon. Twice does no harm."""
+        self._closed.set()
+        with self._lock:
+            if self._session:
+                self._session.connection.interrupt()
+
+    def join(self) -> None:
+        self._thread.join()
+
+    def _run(self) -> None:
+        wait = RETRY
+        said = ""
+        while not self._closed.is_set():
+            try:
+                self._listen()
+                return  # there is nothing to listen to: it is polled
+            except (SourceUnavailable, Lost, Refused, Nonsense) as error:
+                if self.complete or self._session:
+                    wait, said = RETRY, ""
+                what = f"{self._options.endpoint}, {shown(self._account)}: not followed: {error}"
+                if what != said and not self._closed.is_set():
+                    self._note(what)
+                said = what
+            finally:
+                self._end()
+            self._closed.wait(wait)
+            wait = min(wait * 2, max(self._poll, RETRY))
+
+    def _listen(self) -> None:
+        """Listens until the connection is lost; returns where the server tells nothing."""
+        session = open_session(self._options, self._account, self._login, False)
+        with self._lock:
+            self._session = session
+        if self._closed.is_set() or not session.has("IDLE", "IMAP4REV2"):
+            return
+        notify = session.has("NOTIFY")
+        if notify:
+            session.connection.run(NOTIFY, take=self._take)
+        else:
+            session.examine(b"INBOX")
+        while not self._closed.is_set():
+            self._outdated = False
+            found = arrange(session.overview(), {}, shared=self._options.shared)[1]
+            self._paths = {folder.name: path for path, folder in found.items() if folder.name}
+            self.complete = notify and not self._options.shared
+            # Whatever was told while folders were listed, or before, is found by this look.
+            self._give(Hint(self._account))
+            while not self._outdated and not self._closed.is_set():
+                session.connection.idle(self._take, IDLE, lambda: self._outdated)
+
+    def _take(self, response: Response) -> None:
+        """A change: NOTIFY tells of it by STATUS and LIST, IDLE as the open folder has it."""
+        if not isinstance(response, Data):
+            if response.code == "NOTIFICATIONOVERFLOW":
+                raise Lost("more happened than the server could tell")
+            return
+        if response.name in ("EXISTS", "EXPUNGE", "VANISHED", "FETCH"):
+            self._give(Hint(self._account, INBOX))
+        elif response.name == "STATUS" and response.values:
+            name = response.values[0]
+            path = self._paths.get(name) if isinstance(name, bytes) else None
+            self._outdated = self._outdated or path is None
+            self._give(Hint(self._account, path))
+        elif response.name in ("LIST", "LSUB"):
+            self._outdated = True
+            self._give(Hint(self._account))
+
+    def _end(self) -> None:
+        self.complete = False
+        with self._lock:
+            session, self._session = self._session, None
+        if session:
+            session.connection.logout()

@@ -1,0 +1,221 @@
+"""A connection that is logged in: the commands of IMAP that a backup needs, as methods.
+
+None of them changes anything at the server: folders are opened with EXAMINE, and content is read
+with BODY.PEEK. All raise Refused where the server says NO or BAD, and Lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from engine.sources.imap.connection import Command, Connection, Refused, Response, Upload
+from engine.sources.imap.overview import (
+    Counts,
+    CountsTaker,
+    Overview,
+    OverviewTaker,
+)
+from engine.sources.imap.wire import (
+    Data,
+    Status,
+    UidSet,
+    Value,
+    number,
+    pairs,
+    quoted,
+)
+
+TakeRow = Callable[[int, dict[str, Value]], None]
+"""Takes a UID and what was fetched of that message."""
+
+_POSITION = b"UIDVALIDITY UIDNEXT MESSAGES"
+
+
+class Session:
+    """A logged-in connection, used by one thread at a time."""
+
+    def __init__(
+        self, connection: Connection, capabilities: frozenset[str], xguid: bool | None = None
+    ) -> None:
+        """`capabilities` are in capitals. `xguid` tells whether the server is known to have
+        Dovecot's X-GUID; None: `overview` finds out."""
+        self._connection = connection
+        self._capabilities = capabilities
+        self._enabled = False
+        self.xguid = False if "OBJECTID" in capabilities else xguid
+        self.selected: bytes | None = None
+        """The folder that is open."""
+        self.validity = 0
+        """And its UIDVALIDITY."""
+        connection.literals = "LITERAL+" in capabilities
+
+    @property
+    def connection(self) -> Connection:
+        """For commands that aren't here."""
+        return self._connection
+
+    def has(self, *capabilities: str) -> bool:
+        """Whether the server offers one of these."""
+        return not self._capabilities.isdisjoint(capabilities)
+
+    @property
+    def qresync(self) -> bool:
+        """Whether the server tells what vanished (RFC 7162)."""
+        return self.has("QRESYNC") and self.has("ENABLE", "IMAP4REV2")
+
+    @property
+    def condstore(self) -> bool:
+        """Whether the server counts changes (RFC 7162)."""
+        return self.has("CONDSTORE", "QRESYNC")
+
+    # The account
+
+    def overview(self) -> Overview:
+        """All folders, subscriptions and namespaces; the folders' counts, too, in the same round
+        trip with LIST-STATUS (RFC 5819), else in one more."""
+        if self.xguid is None:
+            self.xguid = self._probe()
+        extended = self.has("LIST-EXTENDED", "IMAP4REV2")
+        at_once = extended and self.has("LIST-STATUS", "IMAP4REV2")
+        commands: list[Command] = self._enabling()
+        asks = len(commands)
+        commands.append([self._list(extended, at_once)])
+        if not extended:
+            commands.append([b'LSUB "" "*"'])
+        elif at_once and self.has("OBJECTID"):
+            commands.append([b'LIST "" "*" RETURN (STATUS (MAILBOXID))'])
+        if self.has("NAMESPACE", "IMAP4REV2"):
+            commands.append([b"NAMESPACE"])
+        found = OverviewTaker()
+        ended = self._connection.run_all(commands, found.take)
+        if ended[asks].word != "OK":
+            raise Refused(ended[asks])
+        if not at_once:
+            open_able = [name for name in found.folders if found.folders[name].selectable]
+            asked: list[Command] = [[b"STATUS ", *argument(n), self._items()] for n in open_able]
+            if self.has("OBJECTID"):
+                asked += [[b"STATUS ", *argument(name), b" (MAILBOXID)"] for name in open_able]
+            self._connection.run_all(asked, found.take)
+        return found.result()
+
+    def rights(self, names: Sequence[bytes]) -> dict[bytes, dict[str, str]]:
+        """Who may do what in each folder (GETACL, RFC 4314), where we may know."""
+        found: dict[bytes, dict[str, str]] = {}
+
+        def take(response: Response) -> None:
+            if isinstance(response, Data) and response.name == "ACL":
+                name, *rest = [value for value in response.values if isinstance(value, bytes)]
+                texts = [value.decode("utf-8", "backslashreplace") for value in rest]
+                found[name] = dict(zip(texts[::2], texts[1::2], strict=False))
+
+        self._connection.run_all([[b"GETACL ", *argument(name)] for name in names], take)
+        return found
+
+    # A folder
+
+    def examine(self, name: bytes) -> Counts:
+        """Opens a folder, for reading only."""
+        commands = self._enabling()
+        asks = b""
+        if self.condstore and not self.has("ENABLE", "IMAP4REV2"):
+            asks = b" (CONDSTORE)"
+        commands.append([b"EXAMINE ", *argument(name), asks])
+        self.selected = None
+        counts = CountsTaker()
+        status = self._connection.run_all(commands, counts.take)[-1]
+        if status.word != "OK":
+            raise Refused(status)
+        self.selected, self.validity = name, counts.found.validity
+        return counts.found
+
+    def fetch(
+        self,
+        sets: Iterable[bytes],
+        items: bytes,
+        take: TakeRow,
+        since: int | None = None,
+        *,
+        vanished: list[bytes] | None = None,
+    ) -> None:
+        """Fetches items (`UID` is added) of the messages in sets of UIDs, of those that changed
+        after the mod-sequence `since` if it is given. `vanished` then gets the UIDs that are gone
+        (RFC 7162, section 3.2.6).
+
+        Rows may come for other messages, too, and with less in them: servers tell of changes when
+        they like.
+        """
+
+        def took(response: Response) -> None:
+            if not isinstance(response, Data):
+                return
+            if response.name == "FETCH" and response.values:
+                row = pairs(response.values[0])
+                uid = row.get("UID")
+                if uid is not None:
+                    take(number(uid), row)
+            elif response.name == "VANISHED" and vanished is not None:
+                uids = response.values[-1] if response.values else None
+                if isinstance(uids, bytes):
+                    vanished.append(uids)
+
+        modifier = b""
+        if since is not None:
+            more = b" VANISHED" if vanished is not None else b""
+            modifier = b" (CHANGEDSINCE %d%s)" % (since, more)
+        commands = [[b"UID FETCH %s (UID %s)%s" % (uids, items, modifier)] for uids in sets]
+        for status in self._connection.run_all(commands, took):
+            if status.word != "OK":
+                raise Refused(status)
+
+    def present(self) -> UidSet:
+        """The UIDs of all messages in the open folder."""
+        found: list[bytes] = []
+
+        def take(response: Response) -> None:
+            if not isinstance(response, Data):
+                return
+            values = [value for value in response.values if isinstance(value, bytes)]
+            if response.name == "SEARCH":
+                found.extend(value for value in values if value.isdigit())
+            elif response.name == "ESEARCH" and b"ALL" in values[:-1]:
+                found.append(values[values.index(b"ALL") + 1])
+
+        how = b"RETURN (ALL) " if self.has("ESEARCH", "IMAP4REV2") else b""
+        self._connection.run(b"UID SEARCH %sALL" % how, take=take)
+        return UidSet(found)
+
+    def _probe(self) -> bool:
+        """Whether the server has X-GUID. Others say BAD."""
+        found = OverviewTaker()
+        self._connection.run_all([[b"STATUS INBOX (X-GUID)"]], found.take)
+        return any(counts.guid for counts in found.counts.values())
+
+    def _enabling(self) -> list[Command]:
+        if self._enabled or not self.condstore or not self.has("ENABLE", "IMAP4REV2"):
+            return []
+        self._enabled = True
+        return [[b"ENABLE QRESYNC" if self.has("QRESYNC") else b"ENABLE CONDSTORE"]]
+
+    def _items(self) -> bytes:
+        more = b" HIGHESTMODSEQ" if self.condstore else b""
+        return b" (%s%s%s)" % (_POSITION, more, b" X-GUID" if self.xguid else b"")
+
+    def _list(self, extended: bool, at_once: bool) -> bytes:
+        if not extended:
+            return b'LIST "" "*"'
+        roles = b" SPECIAL-USE" if self.has("SPECIAL-USE", "IMAP4REV2") else b""
+        status = b" STATUS%s" % self._items() if at_once else b""
+        return b'LIST "" "*" RETURN (SUBSCRIBED%s%s)' % (roles, status)
+
+
+def argument(name: bytes) -> list[bytes | Upload]:
+    """A string as an argument of a command, in whatever form it needs."""
+    form = quoted(name)
+    return [Upload(name, len(name)) if form is None else form]
+
+
+def refusal(status: Status) -> str:
+    """What a NO or BAD means to an administrator."""
+    busy = {"UNAVAILABLE", "LIMIT", "INUSE", "OVERQUOTA"}
+    hint = "; if that lasts, lower imap.connections" if status.code in busy else ""
+    return f"the server said {status.said}{hint}"
