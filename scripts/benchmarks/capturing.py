@@ -24,7 +24,8 @@ from scripts.benchmarks.mailbox import ACCOUNT, Mailbox
 def capture(backup: Backup, mailbox: Mailbox, first: int, count: int) -> list[float]:
     """Seconds for each of `count` messages. Catches up first with what was delivered before."""
     sources = [
-        NamedSource(spec, open_source(spec, backup.clock)) for spec in backup.settings.sources
+        NamedSource(spec, open_source(spec, backup.clock, backup.settings))
+        for spec in backup.settings.sources
     ]
     scan(backup, sources, Options(), Stop())
     seconds = []

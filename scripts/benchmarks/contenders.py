@@ -161,7 +161,8 @@ class Timefs:
     name = "timefs"
     stays = False
 
-    def _program(self, name: str) -> str:
+    def program(self, name: str) -> str:
+        """The command of this name that belongs to this Python."""
         return str(Path(sys.executable).with_name(name))
 
     def version(self) -> str:
@@ -172,11 +173,11 @@ class Timefs:
 
     def create(self, repository: Path, mailbox: Mailbox) -> Command:
         source = f"maildir:{mailbox.root}/{{domain}}/{{user}}/Maildir"
-        program = self._program("engine")
+        program = self.program("engine")
         return Command((program, "init", "-b", str(repository), "--source", source))
 
     def scan(self, repository: Path, mailbox: Mailbox) -> Command:
-        return Command((self._program("engine"), "scan", "-b", str(repository)))
+        return Command((self.program("engine"), "scan", "-b", str(repository)))
 
     def newest(self, repository: Path) -> str:
         backup = Backup(repository)
@@ -188,7 +189,7 @@ class Timefs:
         return instant(scan.end)
 
     def mount(self, repository: Path, path: Path) -> Command:
-        return Command((self._program("timefs"), "mount", "-b", str(repository), str(path)))
+        return Command((self.program("timefs"), "mount", "-b", str(repository), str(path)))
 
     def mail(self, point: str) -> str:
         return f"{point}/{ACCOUNT}"

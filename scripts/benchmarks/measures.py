@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from scripts.benchmarks import reading
+from scripts.benchmarks import delivery, reading
 from scripts.benchmarks.contenders import PROJECT
 from scripts.benchmarks.machine import Command, Failed, Watch, drop_caches, rss_anon, run
 from scripts.benchmarks.mounts import Mount, mounted
@@ -343,4 +343,32 @@ MEASURES = (
     ),
     Measure((Row("grep", "grep -r, cold", "s", chart="reads"),), grep),
     Measure((Row("lookup", "one message by name, cold", "s", chart="mounts"),), lookup),
+    Measure(
+        (
+            Row("durable-idle-p50", "delivery to durable, idle, median", "s", against=()),
+            Row("durable-idle-p99", "delivery to durable, idle, 99 %", "s", against=()),
+            Row(
+                "visible-idle-p50", "delivery to visible in latest/, idle, median", "s", against=()
+            ),
+            Row("visible-idle-p99", "delivery to visible in latest/, idle, 99 %", "s", against=()),
+            Row("durable-load-p50", "durable, 50 deliveries a second, median", "s", against=()),
+            Row(
+                "durable-load-p99",
+                "durable, 50 deliveries a second, 99 %",
+                "s",
+                limit=0.5,
+                against=(),
+            ),
+            Row("visible-load-p50", "visible, 50 deliveries a second, median", "s", against=()),
+            Row(
+                "visible-load-p99",
+                "visible, 50 deliveries a second, 99 %",
+                "s",
+                limit=0.5,
+                against=(),
+            ),
+            Row("watch-idle", "CPU time of an hour in which nothing happens", "s", against=()),
+        ),
+        delivery.measure,
+    ),
 )

@@ -1,0 +1,192 @@
+"""`engine watch`: the real-time scan in the foreground."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import tzinfo
+from types import FrameType
+
+from engine.backup import Backup
+from engine.cli import output
+from engine.cli.arguments import backup_path, opened, zone
+from engine.cli.log import document_of, show
+from engine.cli.operating import failures_told, operating
+from engine.cli.parser import CommandParser
+from engine.errors import EngineError, Interrupted
+from engine.heartbeat import Heartbeat, State
+from engine.history import log
+from engine.operations import Outcome
+from engine.scan.report import Stop, Tally
+from engine.scan.smart import NamedSource
+from engine.sources import open_sources
+from engine.watch.follower import Follower
+
+DESCRIPTION = """\
+Follows the sources, and records every change as it happens: a message that is delivered is in the
+backup, and in latest/ of every mount, within a fraction of a second. First it makes a smart scan,
+and again whenever events may have been lost, so nothing is missed, whatever happened meanwhile.
+
+On a terminal, and with -v, it prints a line for each change that is recorded. Only one process can
+follow for a backup path, this one or 'engine run', which also scans at set times; 'engine scan' can
+be used beside it. Runs until it is stopped, by Ctrl-C (status 130) or SIGTERM (status 0): then it
+ends what it is recording, within seconds.
+
+With --json the changes are printed as JSON documents, one a line."""
+
+EXAMPLES = """\
+    engine watch
+    engine watch --json | jq --unbuffered -r 'select(.action == "delete") | .account'"""
+
+_BEAT = 10
+"""Seconds from one mark of how far it is to the next."""
+
+
+def add_arguments(parser: CommandParser) -> None:
+    """The verb's own arguments."""
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", help="print changes where there is no terminal, too"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """See DESCRIPTION."""
+    path = backup_path(args)
+    with (
+        failures_told(path, "watch"),
+        opened(path, write=True) as backup,
+        closing(Heartbeat(path)) as heartbeat,
+        operating(backup, "watch") as work,
+        _caught() as signals,
+    ):
+        found = open_sources(backup.settings.sources, path, backup.clock, backup.settings)
+        named = [NamedSource(*pair) for pair in zip(backup.settings.sources, found, strict=True)]
+        told = _Told(backup, work.stop, args)
+        mark = _Mark(backup, heartbeat)
+        follower = Follower(backup, named, listener=told, pulse=lambda: mark.beat(follower))
+        if not args.json:
+            for spec in backup.settings.sources:
+                output.line(f"Following {spec}")
+            output.flush()
+        try:
+            follower.run(work.stop)
+        finally:
+            mark.end(follower)
+        if told.failure:
+            raise told.failure
+        if signal.SIGTERM not in signals:
+            raise Interrupted("stopped: what was recorded stays")
+        work.operation.ends(Outcome.STOPPED)
+    return 0
+
+
+@contextmanager
+def _caught() -> Iterator[list[int]]:
+    """The signals that come, of those that end the command. What they did before, they do."""
+    numbers: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        numbers.append(number)
+        handler = before[signal.Signals(number)]
+        assert callable(handler)
+        handler(number, frame)
+
+    for number in before:
+        signal.signal(number, remember)
+    try:
+        yield numbers
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Told:
+    """A listener that prints."""
+
+    def __init__(self, backup: Backup, stop: Stop, args: argparse.Namespace) -> None:
+        self._backup = backup
+        self._stop = stop
+        self._json: bool = args.json
+        self._wanted: bool = args.json or args.verbose or sys.stdout.isatty()
+        self._zone: tzinfo = zone()
+        self._lock = threading.Lock()
+        with backup.reader() as reader:
+            last = reader.last_sequence()
+            self._since = reader.time_of(last) + 1 if last else 0
+        self.failure: EngineError | OSError | None = None
+        """Why nothing can be printed any more."""
+
+    def recorded(self, account: str, tally: Tally) -> None:
+        if not self._wanted or not (tally.created or tally.changed or tally.deleted):
+            return
+        with self._lock:
+            if self.failure:
+                return
+            try:
+                self._print()
+            except (EngineError, OSError) as error:
+                self.failure = error
+                self._stop.set()
+
+    def _print(self) -> None:
+        for row in log(self._backup, since=self._since):
+            if self._json:
+                output.json_line(document_of(row, self._zone))
+            else:
+                show(row, self._zone)
+            self._since = row.time + 1
+        output.flush()
+
+    def trouble(self, account: str, what: str) -> None:
+        if what:
+            output.complain(f"{what}; will be tried again")
+        else:
+            output.complain(f"{account}: is well again" if account else "all is well again")
+
+    def note(self, what: str) -> None:
+        output.complain(what)
+
+
+class _Mark:
+    """Leaves for other processes how far it is."""
+
+    def __init__(self, backup: Backup, heartbeat: Heartbeat) -> None:
+        self._backup = backup
+        self._heartbeat = heartbeat
+        self._started = backup.clock.now()
+        self._beats = 0
+
+    def beat(self, follower: Follower) -> None:
+        """Called every second."""
+        if self._beats % _BEAT == 0:
+            self._write(follower, durable=False, ended=False)
+        self._beats += 1
+
+    def end(self, follower: Follower) -> None:
+        """It follows no longer."""
+        self._write(follower, durable=True, ended=True)
+
+    def _write(self, follower: Follower, *, durable: bool, ended: bool) -> None:
+        state = follower.state()
+        error = state.troubles.get("", "")
+        running = "failing" if error else "on"
+        try:
+            self._heartbeat.write(
+                State(
+                    process=os.getpid(),
+                    started=self._started,
+                    written=self._backup.clock.now(),
+                    realtime="off" if ended else running,
+                    caught_up=state.caught_up,
+                    error=error,
+                ),
+                durable=durable,
+            )
+        except OSError as error:
+            output.complain(f"can't tell others how far it is ({error.strerror})")

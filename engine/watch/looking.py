@@ -1,0 +1,119 @@
+"""One look at one account: where it is the same mailbox as ever, it is scanned where the hints say.
+
+Whose mailbox it is, where that isn't clear, is not decided here: see `roster`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import closing
+
+from engine.backup import Backup
+from engine.blobs import PackWriter
+from engine.errors import Conflict, SourceEmpty
+from engine.journal.keys import MAX_SEQUENCE
+from engine.journal.reader import Reader
+from engine.model import ROOT
+from engine.naming import account_name
+from engine.scan.account import scan_account
+from engine.scan.known import count_messages, known_folders
+from engine.scan.look import Subject
+from engine.scan.mailboxes import shows_messages
+from engine.scan.memory import Memory
+from engine.scan.report import Stop, Tally
+from engine.scan.smart import NamedSource
+from engine.sources.source import Mailbox
+from engine.watch.agenda import Look
+
+
+def look_at(
+    backup: Backup,
+    source: NamedSource,
+    look: Look,
+    writer: Callable[[], PackWriter],
+    stop: Stop,
+    tally: Tally,
+    memory: Memory | None = None,
+) -> bool:
+    """Records what changed in an account; False, and nothing is done, where it isn't clear which
+    account of the journal the mailbox is. Raises as `scan_account` does, and SourceEmpty where all
+    accounts of a source that had messages show none at once."""
+    account = look.job.account
+    with closing(source.source.mailbox(account)) as mailbox:
+        item = _item_of(backup, account, mailbox, source.name)
+        if item is None:
+            return False
+        subject = Subject(item, account, mailbox, source.name)
+
+        def emptied(subject: Subject) -> None:
+            _refuse_emptied(backup, source, subject)
+
+        try:
+            scan_account(
+                backup,
+                subject,
+                writer,
+                stop,
+                tally,
+                folders=look.folders,
+                memory=memory,
+                emptied=emptied,
+            )
+        except Conflict:
+            if look.folders is None:
+                raise
+            return False
+    return True
+
+
+def _item_of(backup: Backup, name: str, mailbox: Mailbox, origin: str) -> int | None:
+    """The living account of this name, if the mailbox is the one that it had."""
+    with backup.reader() as reader:
+        item = _living(reader, name)
+        if item is None:
+            return None
+        state = reader.account_state(item)
+    found = mailbox.identity()
+    same = found.directory == state.directory if found.directory else not state.directory
+    same = same or bool(found.guid and found.guid == state.guid)
+    return item if same and state.origin == origin else None
+
+
+def _living(reader: Reader, name: str) -> int | None:
+    identity = os.fsencode(name)
+    entry = reader.lookup(ROOT, account_name(name), MAX_SEQUENCE)
+    if entry and entry.version.identity == identity:
+        return entry.item
+    for recorded in reader.accounts():  # another account may have had its name first
+        if recorded.version and recorded.version.identity == identity:
+            return recorded.item
+    return None
+
+
+def _refuse_emptied(backup: Backup, source: NamedSource, subject: Subject) -> None:
+    """Raises SourceEmpty where no account of the source shows any message of those that it had."""
+    others = 0
+    for name in _with_messages(backup, source.name, subject.item):
+        if shows_messages(source.source, name):
+            return
+        others += 1
+    if others:
+        raise SourceEmpty(
+            f"{source.name}: all {others + 1} accounts that had messages are empty: is the mail "
+            "volume mounted? 'engine scan --accept-empty' if they are really gone"
+        )
+
+
+def _with_messages(backup: Backup, origin: str, but: int | None) -> Iterator[str]:
+    """The living accounts of a source, but for one, that have messages in the journal."""
+    with backup.reader() as reader:
+        accounts = [a for a in reader.accounts() if a.version and a.item != but]
+    for account in accounts:
+        with backup.reader() as reader:
+            state = reader.account_state(account.item)
+            had = state.origin == origin and count_messages(
+                reader, known_folders(reader, account.item)
+            )
+        if had and account.version:
+            yield os.fsdecode(account.version.identity)
