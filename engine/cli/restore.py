@@ -1,0 +1,172 @@
+"""`engine restore`: brings back a message, a folder or an account as it was at an instant."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from functools import partial
+from pathlib import Path
+
+from engine.accounts import Account
+from engine.backup import Backup
+from engine.cli import output, restoring
+from engine.cli.arguments import backup_path, brief, opened, time, zone
+from engine.cli.operating import Work, operating
+from engine.cli.parser import CommandParser
+from engine.clock import SystemClock
+from engine.errors import SourceUnavailable, UsageError
+from engine.model import item_id
+from engine.mounts import item_at
+from engine.restore.destination import open_destination
+from engine.restore.meaning import find, owners
+from engine.restore.safety import scan_first
+from engine.restore.selection import subtree
+from engine.sources.source import FolderPath
+
+DESCRIPTION = """\
+Brings back messages with flags and dates, folders, and accounts as they were at an instant. It only
+adds: nothing at the destination is changed, moved or removed. A copy out of a mount has no flags;
+this has.
+
+WHAT is an account, a folder of one (ACCOUNT/FOLDER, with what is below it), or the ID of an item,
+such as search and log print it; or the path of any of these under a mounted backup.
+
+It goes to the mailbox that it comes from: with --to-original into the folders that it was in, with
+--into below a folder of another name. --account puts it into another account, and --target
+anywhere else: into a Maildir on disk, or another server; then folders keep their names unless
+--into says otherwise. Among Maildirs the mailbox of an account that is deleted, or never was, is
+made; let the mail server know of the account yourself. Of its settings the subscriptions are
+restored; filters and rights are told by 'engine show', with the account's ID.
+
+Of what is deleted, an account or a message, the last state is meant where no --at is given. Of what
+is alive an instant must be given; and 'latest' only with --yes where it is to repair the mailbox
+that it comes from, for latest is what needs the repair.
+
+A message is skipped where the folder that it is to come to has it: the same content, to the last
+byte. So a second run adds nothing, and one that was interrupted is simply run again. What can't be
+read or written is named, and the rest is restored (status 1).
+
+Where the last state counts, the account is scanned first. Restored messages are new items for the
+next scan; in the backup nothing changes."""
+
+EXAMPLES = """\
+    engine restore k3f9q2 --to-original
+    engine restore alice@example.com/Work --at 2024-05-01T10:00 --into 'Work as of May'
+    engine restore alice@example.com --at yesterday --to-original --dry-run
+    engine restore bob@example.com --account bob-restored@example.com
+    engine restore bob@example.com --at 2024-05-01 --target maildir:/tmp/bob
+    engine restore /mnt/backup-at/2d-ago/alice@example.com/Sent --at 2d-ago --to-original"""
+
+_LATEST = "latest"
+
+
+def add_arguments(parser: CommandParser) -> None:
+    """The verb's own arguments."""
+    parser.add_argument(
+        "what", metavar="WHAT", nargs="+", help="ACCOUNT, ACCOUNT/FOLDER, an ID, or a mounted path"
+    )
+    parser.add_argument("--at", metavar="TIME", help="the instant, or 'latest'")
+    parser.add_argument("--account", metavar="NAME", help="restore into this account")
+    parser.add_argument(
+        "--target",
+        metavar="KIND:LOCATION",
+        help="restore there: maildir:/path of one mailbox, or a location as sources have it",
+    )
+    restoring.add_arguments(parser)
+    parser.add_argument(
+        "--yes", action="store_true", help="with '--at latest': that is really what is meant"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """See DESCRIPTION."""
+    if not (args.to_original or args.into or args.account or args.target):
+        raise UsageError(
+            "where to? say --to-original, --into FOLDER, --account NAME or --target KIND:LOCATION"
+        )
+    into = restoring.folder_path("--into", args.into) if args.into else ()
+    instant = _instant(args)
+    path, wanted = _resolve(args)
+    with opened(path) as backup, backup.reader() as reader:
+        found = {account.item: account for text in wanted for account in owners(reader, text)}
+    living = [account for account in found.values() if account.deleted is None]
+    _question_latest(args, living)
+    scans = [] if args.no_scan or instant is not None else living
+    names = list(dict.fromkeys(account.name for account in found.values()))
+    with (
+        opened(path, write=bool(scans)) as backup,
+        operating(backup, "restore", accounts=names, recorded=not args.dry_run) as work,
+    ):
+        _scan_first(backup, work, scans)
+        tasks = [_task(args, backup, text, instant, into) for text in wanted]
+        return restoring.run(args, backup, work, tasks)
+
+
+def _instant(args: argparse.Namespace) -> int | None:
+    """The time of --at; None for the last state, be it asked for or not. Raises UsageError."""
+    if args.at == _LATEST:
+        return None
+    instant = time("--at", args.at)
+    if instant is not None and instant > SystemClock().now():
+        raise UsageError(f"--at: {args.at} is in the future")
+    return instant
+
+
+def _resolve(args: argparse.Namespace) -> tuple[Path, list[str]]:
+    """The backup path that is meant, and what is wanted of it, with IDs for paths under a mount."""
+    path, given, wanted = backup_path(args), args.backup, []
+    for text in args.what:
+        found = item_at(text)
+        if found is None:
+            wanted.append(text)
+            continue
+        if given and os.path.realpath(given) != os.path.realpath(found.backup):
+            raise UsageError(f"{text}: is of the backup {found.backup}, not of {given}")
+        path, given = Path(found.backup), found.backup
+        wanted.append(item_id(found.item))
+    return path, wanted
+
+
+def _question_latest(args: argparse.Namespace, living: list[Account]) -> None:
+    """Raises UsageError where the state of now is to be restored into the mailbox that has it."""
+    for account in living:
+        own = not args.target and args.account in (None, account.name, account.source_name)
+        if args.at == _LATEST and own and not args.yes:
+            raise UsageError(
+                f"latest is the state of {account.name} that is to be repaired: give an instant "
+                "before the damage, or add --yes if that is meant"
+            )
+
+
+def _scan_first(backup: Backup, work: Work, accounts: list[Account]) -> None:
+    """Scans what is alive. That its source can't be reached is told; it may be just why the restore
+    goes elsewhere."""
+    for account in accounts:
+        try:
+            result = scan_first(backup, account, work.stop)
+        except SourceUnavailable as error:
+            output.complain(f"{account.name} can't be scanned first: {error}")
+        else:
+            for problem in result.tally.problems:
+                output.complain(f"the scan before: {problem}")
+
+
+def _task(
+    args: argparse.Namespace, backup: Backup, text: str, instant: int | None, into: FolderPath
+) -> restoring.Task:
+    with backup.reader() as reader:
+        sequence = None if args.at is None else reader.last_sequence()
+        if instant is not None:
+            sequence = reader.sequence_at(instant)
+        account, item, at = find(reader, text, sequence)
+        scanned = reader.account_state(account.item).scanned
+        selection = subtree(reader, account, item, at)
+    if instant is not None and scanned < instant and account.deleted is None:
+        output.complain(
+            f"the last scan of {account.name} ended at {brief(scanned, zone())}: what changed "
+            "from then to the time of --at is not known"
+        )
+    opening = partial(
+        open_destination, backup, account, other=args.account or "", target=args.target or ""
+    )
+    return restoring.Task(selection, opening, into)

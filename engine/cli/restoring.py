@@ -1,0 +1,263 @@
+"""What `undelete` and `restore` have in common: a run for one mailbox, and what is told of it."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from engine.backup import Backup
+from engine.cli import output
+from engine.cli.operating import Work
+from engine.cli.parser import CommandParser
+from engine.cli.progress import bars
+from engine.errors import EngineError, Interrupted, UsageError
+from engine.model import item_id
+from engine.operations import Outcome
+from engine.restore.delivery import Delivered, Failure, deliver
+from engine.restore.destination import Destination
+from engine.restore.plan import Plan, placed
+from engine.restore.presence import compare
+from engine.restore.selection import Message, Selection
+from engine.sources.source import FolderPath
+from engine.targets.target import TargetMailbox
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+_NAMED = 20
+"""Failures that are told in lines; `--json` has them all."""
+
+
+@dataclass(slots=True)
+class Task:
+    """A selection and where it goes, and in the end what became of it."""
+
+    selection: Selection
+    open: Callable[[], Destination]
+    into: FolderPath
+    anywhere: bool = False
+    """Whether what is in any other folder of the mailbox is left out."""
+    name: str = ""
+    """The account that it goes to, as the target names it."""
+    where: str = ""
+    """The mailbox of that."""
+    plan: Plan = field(default_factory=Plan)
+    outcome: Delivered = field(default_factory=Delivered)
+
+
+def add_arguments(parser: CommandParser) -> None:
+    """The options that both have."""
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
+        "--to-original", action="store_true", help="put it back into the folders that it was in"
+    )
+    where.add_argument(
+        "--into", metavar="FOLDER", help="put it below this folder, which is made if it is missing"
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what would be restored, and restore nothing"
+    )
+    parser.add_argument(
+        "--no-scan",
+        action="store_true",
+        help="don't scan the account first; the backup path is then only read",
+    )
+
+
+def folder_path(option: str, text: str) -> FolderPath:
+    """A folder as users write it, with slashes. Raises UsageError."""
+    parts = tuple(text.split("/"))
+    if not all(parts):
+        raise UsageError(f"{option}: {text!r} is no folder: write INBOX, or Work/Apollo")
+    return parts
+
+
+def run(args: argparse.Namespace, backup: Backup, work: Work, tasks: list[Task]) -> int:
+    """Plans and does what the tasks say, tells it, and returns the exit status."""
+    began = time.monotonic()
+    for task in tasks:
+        try:
+            destination = task.open()
+            with closing(destination.mailbox):
+                _perform(args, backup, work, task, destination)
+        except EngineError as error:
+            if isinstance(error, Interrupted):
+                error = Interrupted("interrupted while comparing: nothing was written")
+            if task is tasks[0]:
+                raise error from None
+            task.outcome.ended = error
+        if not args.json:
+            _report(task, dry_run=args.dry_run)
+        if task.outcome.ended:
+            break
+    problems = sum(len(task.outcome.failed) for task in tasks)
+    if problems:
+        work.operation.ends(Outcome.PROBLEMS, f"{output.counted(problems, 'failure')}")
+    if args.json:
+        output.document(
+            {
+                "dry_run": args.dry_run,
+                "accounts": [_row(task) for task in tasks],
+                "seconds": round(time.monotonic() - began, 3),
+            }
+        )
+    ended = next((task.outcome.ended for task in tasks if task.outcome.ended), None)
+    if ended:
+        raise _explained(ended, tasks)
+    return 0 if all(task.outcome.ok for task in tasks) else 1
+
+
+def _perform(
+    args: argparse.Namespace, backup: Backup, work: Work, task: Task, destination: Destination
+) -> None:
+    into, mailbox = task.into, destination.mailbox
+    task.name, task.where = destination.name, mailbox.where
+    task.plan = compare(
+        backup, task.selection, destination, into, work.stop, anywhere=task.anywhere
+    )
+    if not args.json:
+        _announce(task, dry_run=args.dry_run)
+    if args.dry_run:
+        task.outcome = _foreseen(task.plan, mailbox)
+    else:
+        task.outcome = _delivered(args, backup, work, task.plan, mailbox)
+    task.outcome.failed += [
+        Failure(None, placed(folder, task.selection.base, into), what)
+        for folder, what in task.selection.unreadable
+    ]
+
+
+def _delivered(
+    args: argparse.Namespace, backup: Backup, work: Work, made: Plan, mailbox: TargetMailbox
+) -> Delivered:
+    with bars(quiet=args.json) as progress:
+        bar = _bar(progress, made)
+        work.operation.progress("messages", 0, made.count)
+
+        def done(message: Message) -> None:
+            work.operation.advance("messages")
+            work.operation.advance("bytes", message.size)
+            bar(message)
+
+        return deliver(backup, made, mailbox, work.stop, done)
+
+
+def _bar(progress: Progress | None, made: Plan) -> Callable[[Message], None]:
+    if progress is None:
+        return lambda message: None
+    row = progress.add_task("restoring", total=made.count, note=output.size(made.size))
+    return lambda message: progress.advance(row)
+
+
+def _foreseen(made: Plan, mailbox: TargetMailbox) -> Delivered:
+    """What the plan would come to if nothing went wrong."""
+    return Delivered(
+        restored=[message for messages in made.deliveries.values() for message in messages],
+        skipped=list(made.skipped),
+        folders=[path for path in made.folders if not mailbox.has_folder(path)],
+    )
+
+
+def _explained(ended: EngineError, tasks: list[Task]) -> EngineError:
+    left = sum(task.outcome.unfinished for task in tasks)
+    if not left and not isinstance(ended, Interrupted):
+        return ended
+    again = (
+        f"{output.counted(left, 'message')} left; what was restored stays, "
+        "and the same command brings the rest"
+    )
+    if isinstance(ended, Interrupted):
+        return Interrupted(f"interrupted: {again}")
+    return type(ended)(f"{ended}; {again}")
+
+
+# What is told
+
+
+def _shown(path: FolderPath) -> str:
+    return "/".join(path)
+
+
+def _places(task: Task) -> dict[int, FolderPath]:
+    """The folder that each message goes to, by item."""
+    return {
+        message.item: path
+        for path, messages in task.plan.deliveries.items()
+        for message in messages
+    }
+
+
+def _announce(task: Task, *, dry_run: bool) -> None:
+    made, name = task.plan, task.selection.account.name
+    wanted = len(task.selection.messages)
+    there = f", {len(made.skipped):,} there already" if made.skipped else ""
+    verb = "would go" if dry_run else "go"
+    output.line(
+        f"{name}: {output.counted(wanted, 'message')}{there}; {made.count:,} "
+        f"({output.size(made.size)}) {verb} to {task.where}"
+        + (f", below {_shown(task.into)}" if task.into else "")
+    )
+    if dry_run:
+        for path, messages in made.deliveries.items():
+            for message in messages:
+                output.line(f"  {item_id(message.item)}  {_shown(path)}/{message.name}")
+
+
+def _report(task: Task, *, dry_run: bool) -> None:
+    outcome = task.outcome
+    for failure in outcome.failed[:_NAMED]:
+        item = f"{item_id(failure.item)}: " if failure.item else ""
+        output.complain(f"{item}{_shown(failure.folder) or 'the account'}: {failure.what}")
+    if len(outcome.failed) > _NAMED:
+        output.complain(f"and {len(outcome.failed) - _NAMED:,} more; --json names all")
+    if outcome.lost:
+        names = ", ".join(sorted(outcome.lost))
+        output.complain(f"these keywords can't be kept there, and are left out: {names}")
+    counts = (
+        f"{len(outcome.restored):,} restored, {len(outcome.skipped):,} skipped, "
+        f"{len(outcome.failed):,} failed"
+    )
+    if task.plan.erased:
+        counts += f", {len(task.plan.erased):,} left out as they were erased"
+    if outcome.folders:
+        counts += f"; {output.counted(len(outcome.folders), 'folder')} made"
+    if dry_run:
+        output.line(f"Nothing was written. It would be: {counts}")
+    else:
+        output.line(f"{task.selection.account.name}: {counts}")
+
+
+def _row(task: Task) -> dict[str, object]:
+    outcome, places = task.outcome, _places(task)
+    return {
+        "account": task.selection.account.name,
+        "to": {
+            "account": task.name,
+            "where": task.where,
+            "folder": _shown(task.into) or None,
+        },
+        "restored": [
+            {"item": item_id(message.item), "folder": _shown(places[message.item])}
+            for message in outcome.restored
+        ],
+        "skipped": [
+            {"item": item_id(skipped.message.item), "folder": _shown(skipped.where)}
+            for skipped in outcome.skipped
+        ],
+        "failed": [
+            {
+                "item": item_id(failure.item) if failure.item else None,
+                "folder": _shown(failure.folder),
+                "what": failure.what,
+            }
+            for failure in outcome.failed
+        ],
+        "erased": [item_id(message.item) for message in task.plan.erased],
+        "folders": [_shown(path) for path in outcome.folders],
+        "lost_keywords": sorted(outcome.lost),
+        "unfinished": outcome.unfinished,
+    }

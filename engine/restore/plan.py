@@ -1,0 +1,99 @@
+"""What a restore will do: a pure comparison of what is wanted with what is there.
+
+The plan is a plain value: it is printed by `--dry-run`, and carried out by `restore.delivery`.
+
+A message is there if its content is, byte for byte: in the folder that it is to come to, as often
+as it is wanted there. What comes back from a deletion into a folder of its own is also left out
+where it is anywhere else in the mailbox: somebody has it already.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from engine.restore.selection import Message, Selection
+from engine.sources.source import FolderPath
+
+FLAGGED_DELETED = "\\Deleted"
+
+
+class Skipped(NamedTuple):
+    """A message that need not be delivered."""
+
+    message: Message
+    where: FolderPath
+    """The folder that has it."""
+
+
+@dataclass(slots=True)
+class Plan:
+    """Everything to do for one mailbox."""
+
+    folders: list[FolderPath] = field(default_factory=list)
+    """Folders that must be there in the end, each after those that hold it."""
+    deliveries: dict[FolderPath, list[Message]] = field(default_factory=dict)
+    """By the folder to deliver to, in order."""
+    skipped: list[Skipped] = field(default_factory=list)
+    erased: list[Message] = field(default_factory=list)
+    """Messages that must not come back, as their content was erased from one of the accounts."""
+    subscriptions: list[FolderPath] | None = None
+    """The folders that the account's clients shall show; None: those that are made."""
+
+    @property
+    def count(self) -> int:
+        """How many messages are to be delivered."""
+        return sum(map(len, self.deliveries.values()))
+
+    @property
+    def size(self) -> int:
+        """How many bytes these are."""
+        return sum(m.size for messages in self.deliveries.values() for m in messages)
+
+
+def placed(path: FolderPath, base: int, into: FolderPath) -> FolderPath:
+    """Where a folder of the selection goes: below `into` without its `base` outermost parts; or,
+    where nothing is given, to where it was."""
+    return (*into, *path[base:]) if into else path
+
+
+def plan(
+    selection: Selection,
+    into: FolderPath,
+    there: Mapping[FolderPath, Counter[bytes]],
+    elsewhere: Mapping[bytes, FolderPath],
+    erased: Container[bytes] = (),
+) -> Plan:
+    """Compares what is wanted with what is there: `there` tells how often each content is in a
+    folder to deliver to, `elsewhere` the contents that need not come at all, and `erased` those
+    that must not."""
+    made = Plan()
+    left = {path: Counter(counts) for path, counts in there.items()}
+    needed: set[FolderPath] = set()
+    for message in selection.messages:
+        path = placed(message.folder, selection.base, into)
+        counts = left.get(path, Counter())
+        if message.digest in erased:
+            made.erased.append(message)
+        elif counts[message.digest] > 0:
+            counts[message.digest] -= 1
+            made.skipped.append(Skipped(message, path))
+        elif message.digest in elsewhere:
+            made.skipped.append(Skipped(message, elsewhere[message.digest]))
+        else:
+            made.deliveries.setdefault(path, []).append(message)
+            if into:
+                needed |= {path[:length] for length in range(len(into), len(path))}
+    needed |= {placed(folder, selection.base, into) for folder in selection.folders}
+    made.folders = sorted(needed | made.deliveries.keys())
+    made.deliveries = dict(sorted(made.deliveries.items()))
+    if not into:
+        made.subscriptions = selection.subscriptions
+    return made
+
+
+def kept_flags(flags: tuple[str, ...]) -> tuple[str, ...]:
+    """The flags that a restored message gets. Not the one by which it would be gone again."""
+    return tuple(flag for flag in flags if flag != FLAGGED_DELETED)

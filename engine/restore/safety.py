@@ -1,0 +1,17 @@
+"""The scan before a restore: what happened since the last one is in the journal only then."""
+
+from __future__ import annotations
+
+from engine.accounts import Account
+from engine.backup import Backup
+from engine.scan.report import Stop
+from engine.scan.smart import NamedSource, Options, Result, scan
+from engine.sources import open_sources
+
+
+def scan_first(backup: Backup, account: Account, stop: Stop) -> Result:
+    """Scans one living account. Raises as `scan` does."""
+    specs = backup.settings.sources
+    found = open_sources(specs, backup.path, backup.clock, backup.settings)
+    named = [NamedSource(*pair) for pair in zip(specs, found, strict=True)]
+    return scan(backup, named, Options(accounts=(account.source_name,)), stop)

@@ -1,0 +1,279 @@
+"""Restores to Maildirs on a file system that this machine can write to.
+
+What is there is read as `engine.sources.maildir` reads it; nothing of it is touched. Folders are
+made as the mailbox has them: Maildir++, or nested directories where it has only those.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable
+from functools import partial
+
+from blake3 import blake3
+
+from engine.clock import Clock
+from engine.errors import (
+    DeliveryFailed,
+    ItemUnreadable,
+    ItemVanished,
+    SourceUnavailable,
+    UsageError,
+)
+from engine.sources.beneath import Tree, open_tree
+from engine.sources.maildir_folders import Place, find_folders
+from engine.sources.maildir_location import Location
+from engine.sources.maildir_mailbox import MaildirMailbox
+from engine.sources.source import FolderPath, SourceItem, reason, shown
+from engine.targets import maildir_subscriptions
+from engine.targets.maildir_files import directories, is_nested
+from engine.targets.maildir_folder import MaildirFolder, failure
+from engine.targets.owned import (
+    PRIVATE,
+    Owner,
+    make_directory,
+    make_file,
+    owner_of,
+    sync_directory,
+)
+from engine.targets.target import TargetMailbox, Wanted
+from engine.targets.unmade import UnmadeMailbox
+
+_STEP = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+_CHUNK = 1 << 20
+
+
+class MaildirTarget:
+    """See `engine.targets.target.Target`. The location is that of a source, or just the absolute
+    path of one mailbox."""
+
+    def __init__(self, location: str, clock: Clock) -> None:
+        """Raises UsageError if `location` isn't one; looks at nothing yet."""
+        self._text = location
+        self._clock = clock
+        self._single = "{" not in location and "?account=" not in location
+        self._location("anybody")
+
+    def mailbox(self, account: str, *, make: bool = False) -> TargetMailbox:
+        location = self._location(account)
+        parts = location.parts_of(account)
+        if parts is None:
+            raise UsageError(f"maildir:{self._text} has no place for {shown(account)}")
+        path = os.path.join(location.base, *parts)
+        try:
+            tree = open_tree(location.base, parts)
+        except FileNotFoundError as error:
+            if make:
+                return UnmadeMailbox(shown(path), partial(self._made, location.base, parts))
+            raise SourceUnavailable(f"{shown(path)}: {reason(error)}") from error
+        except OSError as error:
+            raise SourceUnavailable(f"{shown(path)}: {reason(error)}") from error
+        return MaildirTargetMailbox(path, tree, self._clock)
+
+    def _made(self, base: str, parts: list[str]) -> MaildirTargetMailbox:
+        path = os.path.join(base, *parts)
+        try:
+            _make(base, parts)
+            tree = open_tree(base, parts)
+        except OSError as error:
+            raise SourceUnavailable(f"{shown(path)}: {reason(error)}") from error
+        return MaildirTargetMailbox(path, tree, self._clock)
+
+    def _location(self, account: str) -> Location:
+        return Location(f"{self._text}?account={account}" if self._single else self._text)
+
+
+class MaildirTargetMailbox:
+    """See `engine.targets.target.TargetMailbox`."""
+
+    def __init__(self, path: str, tree: Tree, clock: Clock) -> None:
+        """Takes over the tree. Raises SourceUnavailable if the mailbox can't be read."""
+        self._path = path
+        self._tree = tree
+        self._clock = clock
+        self._reading = MaildirMailbox(path, tree, clock)
+        try:
+            self._reading.folders()
+            _, self._places = find_folders(tree, path)
+        except OSError as error:
+            tree.close()
+            raise SourceUnavailable(f"{self.where}: {reason(error)}") from error
+        except SourceUnavailable:
+            tree.close()
+            raise
+        self._names = {place.parts: name for name, place in self._places.items() if place.parts}
+
+    @property
+    def where(self) -> str:
+        return shown(self._path)
+
+    def has_folder(self, path: FolderPath) -> bool:
+        seen = self._seen(path)
+        return seen is not None and not self._places[seen].implied
+
+    def _seen(self, path: FolderPath) -> FolderPath | None:
+        """The path under which a folder is found here. It is another than `path` where that can't
+        stand in a directory's name as it is."""
+        if path in self._places:
+            return path
+        return self._names.get(self._new_parts(path))
+
+    def contents(
+        self,
+        path: FolderPath,
+        wanted: Collection[Wanted],
+        known: Callable[[bytes], bytes | None],
+        read: Callable[[bytes], Iterable[bytes]],
+    ) -> Counter[bytes]:
+        found: Counter[bytes] = Counter()
+        seen = self._seen(path)
+        if seen is None or self._places[seen].implied:
+            return found
+        digests = {each.digest for each in wanted}
+        sizes = {each.size for each in wanted}
+        try:
+            items = self._reading.listing(seen).items
+        except (ItemUnreadable, ItemVanished):
+            return found
+        for item in items:
+            digest = known(item.identity) or self._digest(item, sizes)
+            if digest in digests:
+                found[digest] += 1
+        return found
+
+    def _digest(self, item: SourceItem, sizes: Collection[int]) -> bytes:
+        """What is in a message if it is of one of these sizes; else, or if it can't be read,
+        nothing."""
+        try:
+            with self._reading.fetch(item) as fetched:
+                if fetched.size not in sizes:
+                    return b""
+                hasher = blake3()
+                while chunk := fetched.file.read(_CHUNK):
+                    hasher.update(chunk)
+                return hasher.digest()
+        except (ItemUnreadable, ItemVanished, OSError):
+            return b""
+
+    def make_folder(self, path: FolderPath) -> None:
+        seen = self._seen(path)
+        place = self._places[seen] if seen else None
+        real = place is not None and not place.implied
+        parts = place.parts if place and real else self._new_parts(path)
+        if real and self._is_made(parts):
+            return
+        try:
+            for length in range(1, len(parts) + 1):
+                self._make_step(parts[:length])
+            self._fill(parts)
+        except OSError as error:
+            raise failure(self._shown(parts), error) from error
+        if not real:
+            self._places[path] = Place(parts)
+            self._names[parts] = path
+
+    def _is_made(self, parts: tuple[str, ...]) -> bool:
+        try:
+            os.stat("/".join((*parts, "cur")), dir_fd=self._tree.root)
+        except OSError:
+            return False
+        return True
+
+    def _new_parts(self, path: FolderPath) -> tuple[str, ...]:
+        """The directories of a new folder: below its nearest ancestor if that is in a nested
+        directory, else as most folders of the mailbox are."""
+        for length in range(len(path) - 1, 0, -1):
+            above = self._places.get(path[:length])
+            if above and above.parts and not above.parts[-1].startswith("."):
+                return (*above.parts, *directories(path[length:], nested=True))
+        nested = is_nested(place.parts for place in self._places.values())
+        return directories(path, nested=nested)
+
+    def _make_step(self, parts: tuple[str, ...]) -> None:
+        above = self._tree.open_directory(parts[:-1])
+        try:
+            make_directory(above, parts[-1], owner_of(above))
+        finally:
+            os.close(above)
+
+    def _fill(self, parts: tuple[str, ...]) -> None:
+        """Makes a directory a Maildir folder: whoever sees `cur` sees all of it."""
+        fd = self._tree.open_directory(parts)
+        try:
+            owner = owner_of(fd)
+            if parts and parts[-1].startswith("."):
+                _mark(fd, owner)
+            for name in ("tmp", "new", "cur"):
+                make_directory(fd, name, owner)
+        finally:
+            os.close(fd)
+
+    def open_folder(self, path: FolderPath, flags: Collection[str]) -> MaildirFolder:
+        seen = self._seen(path)
+        place = self._places[seen] if seen else None
+        if place is None or place.implied:
+            raise DeliveryFailed(f"{self.where}: has no folder {shown('/'.join(path))}")
+        where = self._shown(place.parts)
+        if place.trouble:
+            raise DeliveryFailed(f"{where}: {place.trouble}")
+        try:
+            return MaildirFolder(where, self._tree, place.parts, flags, self._clock)
+        except OSError as error:
+            raise failure(where, error) from error
+
+    def subscribe(self, paths: Collection[FolderPath], *, begin: bool = False) -> int:
+        try:
+            owner = owner_of(self._tree.root)
+            return maildir_subscriptions.add(self._tree.root, paths, owner, begin=begin)
+        except OSError as error:
+            raise failure(f"{self._path}/subscriptions", error) from error
+
+    def close(self) -> None:
+        self._reading.close()
+
+    def _shown(self, parts: tuple[str, ...]) -> str:
+        return shown("/".join((self._path, *parts)))
+
+
+def _mark(folder: int, owner: Owner) -> None:
+    """Writes `maildirfolder`, by which programs know that a Maildir is a folder of another."""
+    try:
+        os.close(make_file(folder, "maildirfolder", owner))
+    except FileExistsError:
+        return
+    sync_directory(folder)
+
+
+def _make(base: str, parts: list[str]) -> None:
+    """Makes the directories of a mailbox, as far as they are missing, private and with the owner of
+    the one above, or for a user who isn't root with that user. Raises OSError."""
+    fd = os.open("/", _STEP)
+    try:
+        above = [part for part in base.split("/") if part]
+        for number, part in enumerate((*above, *parts)):
+            if not _exists(fd, part):
+                status = owner_of(fd)
+                root = os.geteuid() == 0
+                owner = status if root else status._replace(user=os.geteuid(), group=os.getegid())
+                make_directory(fd, part, owner._replace(mode=PRIVATE))
+            flags = _STEP if number < len(above) else _STEP | os.O_NOFOLLOW
+            try:
+                below = os.open(part, flags, dir_fd=fd)
+            except NotADirectoryError:
+                return  # perhaps a link, which `open_tree` judges
+            os.close(fd)
+            fd = below
+    finally:
+        os.close(fd)
+
+
+def _exists(directory: int, name: str) -> bool:
+    try:
+        os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except OSError as error:
+        if error.errno != errno.ENOENT:
+            raise
+        return False
+    return True

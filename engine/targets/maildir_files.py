@@ -1,0 +1,98 @@
+"""The names that deliveries give: of message files and of folders' directories. Pure.
+
+Reading such names is `engine.sources.maildir_names`' business.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+
+from engine.sources.maildir_names import encode_mutf7
+from engine.sources.source import INBOX, FolderPath
+
+NAME_MAX = 255
+"""Bytes that a file's name may have."""
+
+_IN_DIRECTORY = re.compile(rb"[./\\]|^~")
+_SIZES = re.compile(rb"(?:,[SW]=[0-9]+)+$")
+_COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd", b"Dovecot-LZ4\x0d\x2a")
+
+
+def unique_name(date: int, now: int, process: int, number: int, chance: bytes, host: str) -> str:
+    """The unique part of a new message's name, as https://cr.yp.to/proto/maildir.html has it,
+    without sizes: `SECONDS.M<microseconds>P<process>Q<number>R<chance>.HOST`.
+
+    The seconds are those of `date`, the message's own, for servers number new messages in this
+    order, and clients show them so. `chance`, random bytes, makes it unique all the same.
+    """
+    host = host.replace("/", "\\057").replace(":", "\\072") or "localhost"
+    seconds = max(date, 0) // 1_000_000
+    return f"{seconds}.M{now % 1_000_000}P{process}Q{number}R{chance.hex()}.{host}"
+
+
+def size_fields(head: bytes, size: int, lines: int, identity: bytes) -> str:
+    """The `,S=` and `,W=` that a message's name ends in: its length, and the length with each bare
+    LF as CRLF, of which there are `lines`. Dovecot ends a connection over a wrong one.
+
+    Of a message that the server keeps compressed (`head` is how it begins) they are about what is
+    inside, so it gets those that it had: the file is the same byte for byte.
+    """
+    if is_compressed(head):
+        had = _SIZES.search(identity)
+        return had[0].decode() if had else ""
+    return f",S={size},W={size + lines}"
+
+
+def is_compressed(head: bytes) -> bool:
+    """Whether a message that begins so is one that its server keeps compressed (Dovecot's zlib
+    plugin)."""
+    return head.startswith(_COMPRESSED)
+
+
+class LineCounter:
+    """Counts the LF without a CR before it in a content that comes in chunks."""
+
+    def __init__(self) -> None:
+        self.bare = 0
+        self._after_cr = False
+
+    def add(self, chunk: bytes) -> None:
+        """The next bytes."""
+        if chunk:
+            self.bare += chunk.count(b"\n") - chunk.count(b"\r\n")
+            self.bare -= self._after_cr and chunk.startswith(b"\n")
+            self._after_cr = chunk.endswith(b"\r")
+
+
+def is_nested(folders: Iterable[Sequence[str]]) -> bool:
+    """Whether a mailbox has nested directories for its folders, and no Maildir++ ones. `folders`
+    are the directories of each folder, from the root down."""
+    below = [parts for parts in folders if parts and tuple(parts) != INBOX]
+    return bool(below) and not any(part.startswith(".") for parts in below for part in parts)
+
+
+def directories(path: FolderPath, *, nested: bool) -> tuple[str, ...]:
+    """The directories of a new folder, from the mailbox's root down; of the inbox none.
+
+    A dot, which parts names in Maildir++, is `\\2e` within one, as Dovecot's listescape plugin has
+    it; so with a slash, a backslash and a leading `~`. In nested directories only a leading dot
+    is so.
+    """
+    if path == INBOX:
+        return ()
+    if not nested:
+        return ("".join("." + _directory(part, _IN_DIRECTORY) for part in path),)
+    return tuple(_directory(part, _IN_NESTED) for part in path)
+
+
+_IN_NESTED = re.compile(rb"^[.~]|[/\\]|^(?=(?:cur|new|tmp)$).")
+
+
+def _directory(part: str, escaped: re.Pattern[bytes]) -> str:
+    try:
+        raw = encode_mutf7(part)
+    except UnicodeEncodeError:  # bytes that were never text: they are kept
+        raw = os.fsencode(part)
+    return os.fsdecode(escaped.sub(lambda match: b"\\%02x" % match[0][0], raw))

@@ -1,0 +1,92 @@
+"""Files and directories that are made in another user's mailbox: with its owner and its mode.
+
+The engine may run as root and write where users can put symbolic links: everything is made anew, in
+a directory that is held open, and no link is followed.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import NamedTuple
+
+PRIVATE = 0o700
+"""Mode of a mailbox that is made where there was none."""
+
+
+class Owner(NamedTuple):
+    """Whose new files are, and who may use them."""
+
+    user: int
+    group: int
+    mode: int
+    """Of a directory. A file has those of its bits that are about reading and writing."""
+
+    def give(self, descriptor: int) -> None:
+        """Makes what was just created belong to this owner. Raises OSError: only root can give
+        something to another user. The group of a user who isn't in it stays as it came."""
+        status = os.fstat(descriptor)
+        if status.st_uid != self.user:
+            os.fchown(descriptor, self.user, -1)
+        if status.st_gid != self.group and _may_give(self.group):
+            os.fchown(descriptor, -1, self.group)
+        os.fchmod(descriptor, self.mode if stat.S_ISDIR(status.st_mode) else self.mode & 0o666)
+
+
+def _may_give(group: int) -> bool:
+    return os.geteuid() == 0 or group in (os.getegid(), *os.getgroups())
+
+
+def owner_of(descriptor: int) -> Owner:
+    """The owner of a directory, as that of what is made in it."""
+    status = os.fstat(descriptor)
+    return Owner(status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode))
+
+
+def make_file(directory: int, name: str, owner: Owner) -> int:
+    """A descriptor to write a new file, which the caller closes. Raises OSError, FileExistsError
+    where something of this name is there."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    fd = os.open(name, flags, 0o600, dir_fd=directory)
+    try:
+        owner.give(fd)
+    except OSError:
+        os.close(fd)
+        os.unlink(name, dir_fd=directory)
+        raise
+    return fd
+
+
+def make_directory(directory: int, name: str, owner: Owner) -> bool:
+    """Makes a directory, durably; False where something of this name is there already. Raises
+    OSError."""
+    try:
+        os.mkdir(name, 0o700, dir_fd=directory)
+    except FileExistsError:
+        return False
+    fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=directory)
+    try:
+        if os.fstat(fd).st_uid != os.geteuid():
+            raise FileExistsError(f"{name} was replaced while it was made")
+        owner.give(fd)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    sync_directory(directory)
+    return True
+
+
+def sync_directory(directory: int) -> None:
+    """Makes the names in a directory durable, also of a descriptor that can't be read from."""
+    fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=directory)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Writes all of it. Raises OSError."""
+    left = memoryview(data)
+    while left:
+        left = left[os.write(descriptor, left) :]

@@ -1,0 +1,123 @@
+"""What a restore asks of every place that it writes to, and the values that it gives.
+
+The counterpart of `engine.sources.source`. A target only ever adds: it has no way to delete, to
+overwrite or to change what is there. What is to be delivered, and what is there already, is for
+`engine.restore` to decide.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable
+from typing import NamedTuple, Protocol
+
+from engine.sources.source import FolderPath
+
+
+class Letter(NamedTuple):
+    """A message to deliver."""
+
+    digest: bytes
+    """BLAKE3 of the content."""
+    size: int
+    """Its length in bytes."""
+    date: int
+    """When it was delivered first, in microseconds since the epoch."""
+    flags: tuple[str, ...]
+    """IMAP flags and keywords, sorted."""
+    identity: bytes
+    """What the place that it came from knew it by. Not for recognising it: it becomes another."""
+    chunks: Iterable[bytes]
+    """The content, read once and in order. May raise Damaged."""
+
+
+class Wanted(NamedTuple):
+    """As much of a message's content as is needed to find it at a target."""
+
+    digest: bytes
+    size: int
+
+
+class TargetFolder(Protocol):
+    """A folder that is open for deliveries."""
+
+    @property
+    def lost(self) -> frozenset[str]:
+        """Of the flags that were said to come, those that this place can't keep."""
+        ...
+
+    def deliver(self, letter: Letter) -> None:
+        """Adds a message: wholly, or after any failure not at all. May be called from any thread,
+        by several at once. The message is as durable as `sync` makes it.
+
+        Raises Damaged where its content can't be read or isn't what its digest says,
+        DeliveryFailed where it can't be written, TargetFull where nothing more can.
+        """
+        ...
+
+    def sync(self) -> None:
+        """Makes all that was delivered durable. Raises DeliveryFailed."""
+        ...
+
+    def close(self) -> None:
+        """Lets go of what is held open. Twice does no harm."""
+        ...
+
+
+class TargetMailbox(Protocol):
+    """One account during one restore; who opened it closes it."""
+
+    @property
+    def where(self) -> str:
+        """The place, fit to be shown in one line."""
+        ...
+
+    def has_folder(self, path: FolderPath) -> bool:
+        """Whether a folder is there that can be delivered to."""
+        ...
+
+    def contents(
+        self,
+        path: FolderPath,
+        wanted: Collection[Wanted],
+        known: Callable[[bytes], bytes | None],
+        read: Callable[[bytes], Iterable[bytes]],
+    ) -> Counter[bytes]:
+        """How often each of the wanted contents is in a folder, by digest, as the mailbox is now;
+        empty for a folder that isn't there. `known` tells the digest of a message by its identity
+        where the backup has it, so that it need not be read. `read` gives the chunks of a wanted
+        content, and raises Damaged; for a place that stores something else for it.
+
+        What can't be read is not counted: it may be delivered again, but never left out. Raises
+        SourceUnavailable if the mailbox can't be read at all.
+        """
+        ...
+
+    def make_folder(self, path: FolderPath) -> None:
+        """Makes a folder, and nothing where it is there. Raises DeliveryFailed, TargetFull, and
+        SourceUnavailable where the mailbox itself can't be made."""
+        ...
+
+    def open_folder(self, path: FolderPath, flags: Collection[str]) -> TargetFolder:
+        """Opens a folder for messages that have these flags. Raises DeliveryFailed, TargetFull."""
+        ...
+
+    def subscribe(self, paths: Collection[FolderPath], *, begin: bool = False) -> int:
+        """Adds folders to what the account's clients show, and returns how many were new. Where an
+        account has no such list, one is made only to `begin` with. Raises DeliveryFailed,
+        TargetFull."""
+        ...
+
+    def close(self) -> None:
+        """Lets go of what is held open. Twice does no harm; nothing else works afterwards."""
+        ...
+
+
+class Target(Protocol):
+    """A place that accounts can be restored to."""
+
+    def mailbox(self, account: str, *, make: bool = False) -> TargetMailbox:
+        """Opens an account; with `make`, one that isn't there is made as soon as a folder is.
+        Raises SourceUnavailable if it can't be opened, and UsageError if there is no place for an
+        account of this name."""
+        ...

@@ -1,0 +1,164 @@
+"""How a plan is carried out, with a target that does as it is told."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+
+import pytest
+
+from engine.accounts import Account
+from engine.errors import DeliveryFailed, EngineError, SourceUnavailable, TargetFull
+from engine.restore.delivery import Delivered, deliver
+from engine.restore.plan import Plan, plan
+from engine.restore.selection import Message, deleted
+from engine.scan.report import Stop
+from engine.sources.source import FolderPath
+from engine.targets.target import Letter
+from tests.backups import SmallBackup, letter
+
+INBOX = ("INBOX",)
+MESSAGES = 40
+
+
+class Obedient:
+    """A mailbox and its only kind of folder. What it shall do is done for each letter."""
+
+    where = "nowhere"
+    lost = frozenset({"odd"})
+
+    def __init__(self, act: Callable[[int], object] = lambda number: None) -> None:
+        self.act = act
+        self.sync_error: EngineError | None = None
+        self.got: Counter[bytes] = Counter()
+        self.tries = 0
+        self.made: list[FolderPath] = []
+        self.shown: list[FolderPath] = []
+
+    def has_folder(self, path: FolderPath) -> bool:
+        return path in self.made
+
+    def contents(self, *_: object) -> Counter[bytes]:
+        return Counter()
+
+    def make_folder(self, path: FolderPath) -> None:
+        if path == ("Refused",):
+            raise DeliveryFailed("no such folder here")
+        self.made.append(path)
+
+    def open_folder(self, path: FolderPath, flags: Collection[str]) -> Obedient:
+        return self
+
+    def subscribe(self, paths: Collection[FolderPath], *, begin: bool = False) -> int:
+        self.shown += paths
+        return len(paths)
+
+    def deliver(self, letter: Letter) -> None:
+        self.tries += 1
+        self.act(self.tries)
+        self.got[b"".join(letter.chunks)] += 1
+
+    def sync(self) -> None:
+        if self.sync_error:
+            raise self.sync_error
+
+    def close(self) -> None: ...
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[SmallBackup]:
+    backup = SmallBackup(tmp_path / "backup")
+    yield backup
+    backup.close()
+
+
+def planned(small: SmallBackup, folder: str = "INBOX") -> Plan:
+    account = small.account("alice")
+    inbox = small.folder(account, folder)
+    items = small.messages(account, inbox, [letter(number) for number in range(MESSAGES)])
+    small.delete(account, *items)
+    with small.backup.reader() as reader:
+        owner = Account(account, "alice", "alice", 0, None)
+        selection = deleted(reader, owner, 0, reader.last_sequence())
+    return plan(selection, (), {}, {})
+
+
+def failing(error: Exception, *numbers: int) -> Callable[[int], None]:
+    """Raises at these tries; without numbers, at all."""
+
+    def act(number: int) -> None:
+        if not numbers or number in numbers:
+            raise error
+
+    return act
+
+
+def accounted(done: Delivered) -> int:
+    return len(done.restored) + len(done.failed) + done.unfinished
+
+
+def test_all_is_delivered_and_told(small: SmallBackup) -> None:
+    mailbox, told = Obedient(), list[Message]()
+    done = deliver(small.backup, planned(small), mailbox, Stop(), told.append)
+    assert done.ok
+    assert mailbox.got == Counter(letter(number) for number in range(MESSAGES))
+    assert sorted(told) == sorted(done.restored)
+    assert len(done.restored) == MESSAGES
+    assert done.folders == mailbox.made == mailbox.shown == [INBOX]
+    assert done.subscribed == 1
+    assert done.lost == {"odd"}
+
+
+def test_what_fails_is_named_and_the_rest_goes_on(small: SmallBackup) -> None:
+    mailbox = Obedient(failing(DeliveryFailed("too odd"), 1, 5))
+    done = deliver(small.backup, planned(small), mailbox, Stop())
+    assert not done.ok
+    assert [(failure.folder, failure.what) for failure in done.failed] == [(INBOX, "too odd")] * 2
+    items = {failure.item for failure in done.failed} | {m.item for m in done.restored}
+    assert len(items) == accounted(done) == MESSAGES
+    assert done.unfinished == 0
+
+
+@pytest.mark.parametrize("error", [TargetFull("full"), SourceUnavailable("gone")])
+def test_a_target_that_ends_it_is_not_asked_again(small: SmallBackup, error: EngineError) -> None:
+    mailbox = Obedient(failing(error))
+    done = deliver(small.backup, planned(small), mailbox, Stop())
+    assert mailbox.tries <= small.backup.settings.restore_workers
+    assert done.ended is error
+    assert not done.ok
+    assert (done.restored, done.unfinished) == ([], MESSAGES)
+
+
+def test_a_full_target_keeps_what_it_has(small: SmallBackup) -> None:
+    mailbox = Obedient(failing(TargetFull("full"), 11))
+    done = deliver(small.backup, planned(small), mailbox, Stop())
+    workers = small.backup.settings.restore_workers
+    assert 10 <= len(done.restored) == mailbox.got.total() < 10 + workers
+    assert accounted(done) == MESSAGES
+
+
+def test_an_interruption_is_told_and_what_was_done_counts(small: SmallBackup) -> None:
+    stop = Stop()
+    mailbox = Obedient(lambda number: stop.set() if number == 7 else None)
+    done = deliver(small.backup, planned(small), mailbox, stop)
+    assert done.ended is not None
+    assert done.ended.status == 130
+    assert 7 <= len(done.restored) <= 7 + small.backup.settings.restore_workers
+    assert mailbox.got.total() == len(done.restored)
+    assert accounted(done) == MESSAGES
+
+
+def test_what_is_not_durable_is_not_restored(small: SmallBackup) -> None:
+    mailbox = Obedient()
+    mailbox.sync_error = DeliveryFailed("the disk is gone")
+    done = deliver(small.backup, planned(small), mailbox, Stop())
+    assert done.restored == []
+    assert len(done.failed) == MESSAGES
+
+
+def test_a_folder_that_cant_be_made_fails_with_all_it_holds(small: SmallBackup) -> None:
+    done = deliver(small.backup, planned(small, "Refused"), Obedient(), Stop())
+    assert len(done.failed) == MESSAGES + 1
+    assert {failure.what for failure in done.failed} == {"no such folder here"}
+    assert done.unfinished == 0
