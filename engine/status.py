@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from engine import place
+from engine import heartbeat, place
 from engine.accounts import accounts, count_items
 from engine.backup import Backup
 from engine.blobs import Form, decode_location
+from engine.heartbeat import Seen, State
 from engine.journal.reader import Reader
 from engine.journal.records import unseal
 from engine.journal.writer import MAX_AHEAD
+from engine.operations import Record, under_way
+
+USUAL = 26 * 3600
+"""Seconds: without a daemon, and with no scan for so long, nobody makes a scan every day."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +48,16 @@ class Status:
     scans: int
     """Completed ones of all accounts; so are the two below."""
     first_scan: int | None
-    """When the first one ended. Since then history is complete."""
+    """When the first one ended."""
     last_scan: int | None
+    complete_since: int | None
+    """Since when history is complete: since the end of the first scan, or since what a purge left.
+    Views of earlier instants may lack what it removed."""
     now: int
     """When this was asked."""
+    daemon: Seen
+    running: tuple[Record, ...]
+    """The operations that run now."""
 
     @property
     def age(self) -> float | None:
@@ -54,10 +67,67 @@ class Status:
         return max(self.now - self.last_scan, 0) / 1_000_000
 
     @property
+    def freshness(self) -> float | None:
+        """Seconds since when changes may be missing: since the last scan ended, or since real-time
+        scan had recorded all that there was."""
+        state = self.daemon.state
+        caught_up = state.caught_up if state else None
+        if caught_up is None or caught_up > self.now:  # or the clock was wrong then
+            return self.age
+        latest = max(caught_up, self.last_scan or 0)
+        return max(self.now - latest, 0) / 1_000_000
+
+    @property
     def ahead(self) -> bool:
         """Whether the last scan is so far in the future that no other one can be made: either this
         clock is wrong, or that of the scan was."""
         return self.last_scan is not None and self.last_scan > self.now + MAX_AHEAD
+
+    @property
+    def following(self) -> bool:
+        """Whether a real-time scan runs, in a daemon or by itself."""
+        return any(record.kind == "watch" for record in self.running)
+
+
+class Upkeep(NamedTuple):
+    """How the backup is kept up to date."""
+
+    alarm: bool
+    """Whether no backup is being made, or not as it should be."""
+    text: str
+
+
+def upkeep(figures: Status, when: Callable[[int], str]) -> Upkeep:
+    """How the backup is kept up to date, in words that are true of every way to do that. `when`
+    shows a time."""
+    state, fresh = figures.daemon.state, figures.freshness
+    if figures.daemon.running and state:
+        return _by_daemon(state, when)
+    if figures.following:
+        return Upkeep(False, "real-time scan, by 'engine watch'")
+    if any(record.kind == "scan" for record in figures.running):
+        return Upkeep(False, "no daemon runs; a scan is under way")
+    if fresh is None:
+        return Upkeep(True, "no backup is being made: 'engine scan' or 'engine run' begins")
+    if fresh > USUAL:
+        return Upkeep(True, "no backup is being made: no daemon runs, and no recent scan is there")
+    return Upkeep(False, "no daemon runs; the last scan is recent")
+
+
+def _by_daemon(state: State, when: Callable[[int], str]) -> Upkeep:
+    """What a running daemon says of itself."""
+    next_scan = f"next smart scan {when(state.next_scan)}" if state.next_scan else "no daily scan"
+    if state.full:
+        return Upkeep(True, "no backup is being made: there is too little room on its disk")
+    if state.realtime == "starting" or (state.realtime == "on" and state.caught_up is None):
+        return Upkeep(False, f"real-time scan, catching up; {next_scan}")
+    if state.realtime == "on" and state.caught_up is not None:
+        return Upkeep(False, f"real-time scan, caught up {when(state.caught_up)}; {next_scan}")
+    words = {"off": "is off", "stopped": "was stopped (SIGHUP starts it)"}
+    fault = f"real-time scan {words.get(state.realtime, f'fails: {state.error}')}"
+    if state.next_scan is None:
+        return Upkeep(True, f"no backup is being made: {fault}, and there is no daily scan")
+    return Upkeep(state.realtime != "off", f"{fault}; {next_scan}")
 
 
 def status(backup: Backup) -> Status:
@@ -85,7 +155,10 @@ def status(backup: Backup) -> Status:
             scans=len(ends),
             first_scan=ends[0] if ends else None,
             last_scan=ends[-1] if ends else None,
+            complete_since=max(ends[0], reader.complete_since() or 0) if ends else None,
             now=backup.clock.now(),
+            daemon=heartbeat.look(backup.path),
+            running=tuple(under_way(backup.path)),
         )
 
 

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from datetime import tzinfo
 from pathlib import Path
 
 from engine.cli import output
 from engine.cli.arguments import backup_path, duration, opened, when, zone
 from engine.cli.parser import CommandParser
-from engine.status import Status, status
+from engine.status import Status, status, upkeep
 from engine.timestamps import format_listed, listed_second
 
 DESCRIPTION = """\
-Says what is backed up, how large it is, when it was last scanned, and since when history is
-complete: since the end of the first scan, any moment can be looked at.
+Says what is backed up, how large it is, when it was last scanned, who keeps it up to date, and
+since when history is complete: from then on any moment can be looked at, with all that there was.
+That is the end of the first scan, until a purge removes what is older. Where nobody makes a backup,
+that is said in red.
 
 For monitoring, --max-age sets the exit status: 1 if the last scan of all accounts ended longer ago
-than that, if there was none, or if it is so far ahead of the clock that no other one can be made.
-Scans of single accounts don't count."""
+than that, if there was none, or if it is so far ahead of the clock that no other one can be kept.
+Scans of single accounts don't count. Where the daemon's real-time scan had recorded all that there
+was at a later time, that time counts."""
 
 EXAMPLES = """\
     engine status
@@ -47,11 +51,28 @@ def run(args: argparse.Namespace) -> int:
     else:
         for name, text in _lines(path, figures, zone()):
             output.line(f"{name:15}{text}")
-    if limit is None or (figures.age is not None and figures.age <= limit and not figures.ahead):
+        _print_upkeep(figures)
+    fresh = figures.freshness
+    if limit is None or (fresh is not None and fresh <= limit and not figures.ahead):
         return 0
-    old = "there was none" if figures.age is None else _age(figures.age, figures, "old")
+    old = "there was none" if fresh is None else _age(fresh, figures, "old")
     output.complain(f"the last scan: {old}; --max-age is {args.max_age}")
     return 1
+
+
+def _print_upkeep(figures: Status) -> None:
+    """Who keeps the backup up to date; what is wrong with that, in red on a terminal."""
+    kept = upkeep(figures, lambda time: _moment(time, figures.now))
+    line = f"{'scans':15}{output.shown(kept.text)}"
+    if kept.alarm and sys.stdout.isatty() and "NO_COLOR" not in os.environ:
+        line = f"\x1b[1;31m{line}\x1b[0m"
+    output.text_as_it_is(f"{line}\n")
+
+
+def _moment(time: int, now: int) -> str:
+    """A time near the present."""
+    seconds = (time - now) / 1_000_000
+    return f"in {output.age(seconds)}" if seconds > 0 else f"{output.age(-seconds)} ago"
 
 
 def _document(path: Path, figures: Status, where: tzinfo) -> dict[str, object]:
@@ -76,8 +97,28 @@ def _document(path: Path, figures: Status, where: tzinfo) -> dict[str, object]:
         "first_scan": when(figures.first_scan, where),
         "last_scan": when(figures.last_scan, where),
         "age_seconds": figures.age,
-        "complete_since": when(figures.first_scan, where),
+        "fresh_seconds": figures.freshness,
+        "daemon": _daemon(figures, where),
+        "upkeep": upkeep(figures, lambda time: _moment(time, figures.now))._asdict(),
+        "running": [{"id": record.id, "kind": record.kind} for record in figures.running],
+        "complete_since": when(figures.complete_since, where),
     }
+
+
+def _daemon(figures: Status, where: tzinfo) -> dict[str, object]:
+    """The daemon that runs, or what the last one left."""
+    state = figures.daemon.state
+    found: dict[str, object] = {"running": figures.daemon.running}
+    if state:
+        found |= {
+            "process": state.process if figures.daemon.running else None,
+            "started": when(state.started, where),
+            "realtime": state.realtime if figures.daemon.running else None,
+            "error": state.error,
+            "caught_up": when(state.caught_up, where),
+            "next_scan": when(state.next_scan, where) if figures.daemon.running else None,
+        }
+    return found
 
 
 def _listed(end: int | None, where: tzinfo) -> str:
@@ -112,5 +153,5 @@ def _lines(path: Path, figures: Status, where: tzinfo) -> list[tuple[str, str]]:
     return [
         *lines,
         ("last scan", f"{_listed(figures.last_scan, where)} ({_age(figures.age, figures, 'ago')})"),
-        ("complete since", _listed(figures.first_scan, where)),
+        ("complete since", _listed(figures.complete_since, where)),
     ]
