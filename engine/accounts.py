@@ -7,11 +7,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator
+from datetime import UTC
 from typing import NamedTuple
+
+import msgspec
 
 from engine.errors import UsageError
 from engine.journal.keys import MAX_SEQUENCE
 from engine.journal.reader import Reader
+from engine.model import Version, item_id
+from engine.timestamps import format_time
 
 
 class Account(NamedTuple):
@@ -96,3 +101,20 @@ def count_items(reader: Reader, account: int) -> int:
 def _folders(reader: Reader, account: int) -> Iterator[int]:
     yield account
     yield from reader.cursors(account)
+
+
+def account_json(item: int, version: Version) -> bytes:
+    """account.json, as mounts and exports have it: the account's metadata in one version, and
+    nothing else.
+
+    The same version always gives the same bytes.
+    """
+    document = {
+        "id": item_id(item),
+        "name": version.name,
+        "identity": version.identity.decode("utf-8", "backslashreplace"),
+        "since": format_time(version.since, UTC),
+        "metadata": version.meta,
+    }
+    encoded = msgspec.json.encode(document, order="sorted")
+    return msgspec.json.format(encoded, indent=2) + b"\n"

@@ -112,7 +112,15 @@ class Text(NamedTuple):
         return quoted(value)
 
 
+MAIL_ADDRESS = r"[A-Za-z0-9_!#$%&'*+/=?^`{|}~.][A-Za-z0-9_!#$%&'*+/=?^`{|}~.-]*(@[A-Za-z0-9.-]+)?"
+"""A mail address (RFC 5322, 3.4.1, without quotes), or the name of a local user. None looks like an
+option of a program."""
+
 TIME_OF_DAY = Text("a time of day, HH:MM", r"([01][0-9]|2[0-3]):[0-5][0-9]")
+
+WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+LOG_LEVELS = ("debug", "info", "warning", "error")
+LOG_FORMATS = ("plain", "json")
 
 
 class Texts(NamedTuple):

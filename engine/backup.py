@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
 from engine import config, place
-from engine.blobs import BlobStore, DirectoryVolume, Location, PackWriter, decode_location
+from engine.blobs import RETIRED, BlobStore, DirectoryVolume, Location, PackWriter, decode_location
 from engine.clock import Clock, SystemClock
 from engine.errors import BackupUnusable, BlobMissing, UsageError
 from engine.journal.environment import FORMAT, Environment
@@ -39,16 +39,20 @@ class Backup:
         *,
         write: bool = False,
         verify: bool = False,
+        importing: bool = False,
         clock: Clock | None = None,
     ) -> None:
         """Opens an existing backup path. `verify` looks at every page of the journal first, which
-        takes a while: see `Environment`.
+        takes a while: see `Environment`. `importing` opens one into which an import isn't finished,
+        too.
 
         Raises BackupUnusable where it is missing, damaged, of a newer format or, for writing, where
         it was made on another machine or is where nothing can or should be written; UsageError
         where its settings are wrong.
         """
         self.path = path
+        self.writable = write
+        """Whether it is open for writing, too."""
         self.clock = clock or SystemClock()
         _refuse_other(path)
         self.settings = config.load(path / "config.toml")
@@ -63,6 +67,12 @@ class Backup:
                 f"{path}: belongs to another machine, and can only be read here: mount it "
                 f"('timefs mount -b {path} DIR'), or make this machine its owner if the other one "
                 f"no longer writes to it ('engine init --take-over -b {path}')"
+            )
+        if not importing and environment.has(environment.tables.meta, b"import"):
+            environment.close()
+            raise BackupUnusable(
+                f"{path}: an import into it is not finished: run the same 'engine import' again, or "
+                "remove the directory"
             )
         self.journal = Journal(environment, self.clock)
         self.volume = DirectoryVolume(path / "packs")
@@ -84,6 +94,10 @@ class Backup:
         """Bytes of a blob, verified. Raises BlobMissing, BlobDamaged; never other content."""
         return self.store.read(digest, self.location(digest), offset, size)
 
+    def chunks(self, digest: bytes) -> Iterator[bytes]:
+        """The whole content of a blob, in pieces of at most 4 MiB. Raises as `read_blob`."""
+        yield from self.store.chunks(digest, self.location(digest))
+
     def blob_writer(self) -> PackWriter:
         """A writer of new blobs, with a pack of its own: close it."""
 
@@ -94,7 +108,7 @@ class Backup:
 
         def committed(pack: int) -> int | None:
             with self.reader() as reader:
-                return reader.pack_length(pack)
+                return RETIRED if reader.retired(pack) else reader.pack_length(pack)
 
         return PackWriter(
             self.volume,

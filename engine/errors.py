@@ -72,6 +72,23 @@ class ItemVanished(EngineError):
     """One item of a source is gone since it was listed. Nobody's fault; the next listing tells."""
 
 
+class DeliveryFailed(EngineError):
+    """One message can't be written where it is to be restored. It is reported, and the restore goes
+    on."""
+
+
+class NotAnExport(EngineError):
+    """What is to be imported is no export, is not complete, or contradicts itself."""
+
+
+class ImportRefused(NotAnExport):
+    """A history that can't be taken in: it contradicts itself, or the place isn't empty."""
+
+
+class TargetFull(EngineError):
+    """There is no space, or no quota, where a restore writes to. What was restored stays."""
+
+
 class Interrupted(EngineError):
     """The user asked to stop. What was committed stays, nothing is half done."""
 

@@ -63,6 +63,13 @@ def refuse_unfit(directory: Path) -> None:
         probe.unlink(missing_ok=True)
 
 
+def is_remote(path: Path) -> str:
+    """The type of the file system that holds `path` (which exists), where other machines, or a
+    program, may change what is on it unseen by this kernel; else nothing."""
+    found, _ = file_system(path)
+    return found if found.startswith(_NOT_LOCAL) else ""
+
+
 def refuse_remote(directory: Path, kind: type[EngineError]) -> None:
     """Raises `kind` where an existing directory isn't on a local file system: whoever writes a
     journal there spoils it."""

@@ -88,7 +88,7 @@ class SmallBackup:
             flushed = writer.flush()
             with self.backup.journal.commit(account) as commit:
                 blobs = ((digest, encode_location(place)) for digest, place in flushed.blobs)
-                commit.index(blobs, flushed.lengths)
+                commit.index(blobs, flushed.lengths, flushed.needed)
                 items = [commit.appear(draft) for draft in drafts]
         return items
 

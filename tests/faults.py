@@ -108,6 +108,7 @@ class Server:
 def main() -> None:
     """The server: reads jobs from standard input, and writes a status for each."""
     import engine.cli.check
+    import engine.cli.purge
     import engine.cli.scan  # noqa: F401 - loaded once for all
 
     for line in sys.stdin:
@@ -146,9 +147,11 @@ def _engine(words: Sequence[str]) -> int:
 
 def _make_small() -> None:
     from engine.blobs import PackWriter
+    from engine.purge import blobs, items, shrinking
     from engine.scan import account
 
-    account.GROUP_MESSAGES = GROUP
+    account.GROUP_MESSAGES = items.BATCH = blobs.BATCH = shrinking.BATCH = GROUP
+    shrinking.PACK_SIZE = PACK
     defaults = PackWriter.__init__.__kwdefaults__
     assert defaults
     defaults["pack_size"] = PACK

@@ -25,7 +25,7 @@ from engine.scan.smart import NamedSource, Options, scan
 from engine.sources import open_source
 from engine.sources.source import INBOX, SourceItem
 from scripts.benchmarks import __main__ as bench
-from scripts.benchmarks import corpus, growth, history, report
+from scripts.benchmarks import corpus, delivery, growth, history, report
 from scripts.benchmarks.chart import Bar, Group, chart
 from scripts.benchmarks.contenders import Borg, Restic, Timefs, instant
 from scripts.benchmarks.corpus import Corpus, renamed
@@ -300,3 +300,11 @@ def test_measures_have_names_and_can_be_listed(capsys: pytest.CaptureFixture[str
     with pytest.raises(SystemExit) as ended:
         bench.main(["--only", "nonsense"])
     assert ended.value.code == 2
+
+
+def test_percentiles() -> None:
+    values = [float(number) for number in range(100, 0, -1)]
+    assert delivery.percentile(values, 99) == 99
+    assert delivery.percentile(values, 50) == 50
+    assert delivery.percentile([3.0], 99) == 3
+    assert delivery.percentile([1.0, 2.0], 99) == 2

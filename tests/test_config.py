@@ -40,8 +40,10 @@ def test_a_new_file_says_and_explains_every_setting(path: Path) -> None:
     text = path.read_text()
     assert config.load(path) == Settings(sources=(SOURCE,))
     for row in config.describe():
-        name = row.key.rpartition(".")[2]
-        above = text[: text.index(f"\n{name} = ")].rpartition("\n\n")[2].replace("\n# ", " ")
+        table, _, name = row.key.rpartition(".")
+        start = text.index(f"\n[{table}]\n") if table else 0
+        above = text[: text.index(f"\n{name} = ", start)].rpartition("\n\n")[2]
+        above = above.replace("\n# ", " ")
         assert row.comment in above
         assert row.allowed[1:] in above
         assert not row.default or f"default {row.default}." in above

@@ -18,9 +18,11 @@ from pathlib import Path
 import pytest
 
 from engine.backup import Backup
+from engine.check.records import _WIDTHS
 from engine.errors import EngineError
 from engine.journal import timeline
 from engine.journal.environment import Tables
+from engine.journal.records import seal
 from engine.model import item_id, parse_item_id
 from tests.backups import SmallBackup, letter
 from tests.commands import engine, failing, timefs
@@ -187,9 +189,12 @@ def test_records_flipped_one_by_one_end_no_command(quick: Server, backup: Path) 
             handle = getattr(environment.tables, table)
             with environment.read() as txn:
                 rows = list(txn.cursor(handle))
-            key, value = rows[len(rows) // 2]
-            flipped = bytearray(value)
-            flipped[len(value) // 2] ^= 0x10
+            if rows:
+                key, value = rows[len(rows) // 2]
+            else:  # only purges and the like write there
+                key, value = bytes(_WIDTHS[table]), b""
+            flipped = bytearray(value or seal(key, b"\x93\x01\x01\x01"))
+            flipped[len(flipped) // 2] ^= 0x10
             with environment.write() as txn:
                 txn.put(key, bytes(flipped), db=handle)
         for words, fate in answers(quick, backup).items():
@@ -198,7 +203,10 @@ def test_records_flipped_one_by_one_end_no_command(quick: Server, backup: Path) 
         assert dry.status in (0, 1, 3, 4), (table, dry)
         assert quick.engine("check", "-b", backup).status in (1, 3), table
         with Backup(backup, write=True) as opened, opened.journal.environment.write() as txn:
-            txn.put(key, value, db=getattr(opened.journal.environment.tables, table))
+            handle = getattr(opened.journal.environment.tables, table)
+            txn.delete(key, db=handle)
+            if value:
+                txn.put(key, value, db=handle)
     for words, fate in answers(quick, backup).items():
         assert fate.status == 0, words
 

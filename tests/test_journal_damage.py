@@ -10,10 +10,12 @@ import pytest
 from blake3 import blake3
 
 from engine.errors import BackupUnusable, Damaged, EngineError, RecordDamaged
-from engine.journal import timeline
+from engine.journal import erasures, timeline
 from engine.journal.environment import Tables
-from engine.journal.keys import MAX_SEQUENCE
+from engine.journal.keys import MAX_SEQUENCE, item_key, time_key
 from engine.journal.reader import Reader
+from engine.journal.records import Erasure, Hold, pack, seal
+from engine.journal.removal import count_removal
 from tests.desk import SECOND, START, Desk, appear, message_draft, scan_record
 
 
@@ -52,6 +54,12 @@ QUESTIONS: dict[str, Question] = {
     "cursors": lambda r: r.cursors(2),
     "scans": lambda r: (list(r.scans()), r.last_scan()),
     "identity": lambda r: r.environment.identity(),
+    "purge": lambda r: (r.purge_state(), r.complete_since()),
+    "holds": lambda r: [r.hold(account) for account in range(1, 9)],
+    "ledger": lambda r: list(erasures.erasures(r)),
+    "unneeded": lambda r: list(r.unneeded()),
+    "wasted": lambda r: [r.wasted(pack) for pack in range(4)],
+    "retired": lambda r: [r.retired(pack) for pack in range(4)],
 }
 """All that a reader can be asked."""
 
@@ -84,6 +92,17 @@ def full(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Desk:
     with desk.commit(account) as commit:
         commit.delete(account)
     desk.backup.journal.finish_scan(scan_record(), [account])
+    key = item_key(account)
+    desk.put("holds", key, seal(key, pack(Hold(START, "case"))))
+    for name in (b"one", b"two"):
+        digest = blake3(name).digest()
+        desk.put("unneeded", digest, seal(digest, b""))
+        desk.put("erasures", digest, seal(digest, pack(Erasure(START, 7, len(name)))))
+    for table in ("wasted", "retired"):
+        key = time_key(2)
+        desk.put(table, key, seal(key, b""))
+    with desk.backup.journal.environment.write() as txn:
+        count_removal(desk.backup.journal.environment, txn)
     return desk
 
 

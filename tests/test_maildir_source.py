@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -390,20 +390,64 @@ def test_a_renamed_folder_keeps_its_identities(maildir: Maildir, opened: Opener)
     assert len(before[("Other",)]) == 1
 
 
-def test_a_folder_that_is_renamed_meanwhile_leaves_the_list_incomplete(
+def test_a_folder_that_is_renamed_meanwhile_is_found_under_its_new_name(
     maildir: Maildir, opened: Opener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     maildir.create_folder("Work")
     mailbox = opened(maildir.root)
 
     def late(name: str, flags: int, directory: int) -> int:
+        monkeypatch.undo()
         maildir.rename_folder("Work", "Past")
+        return open_untouched(name, flags, directory)
+
+    monkeypatch.setattr(maildir_folders, "open_untouched", late)
+    found = mailbox.folders()
+    assert [folder.path for folder in found.folders] == [INBOX, ("Past",)]
+    assert (found.complete, found.errors) == (True, ())
+
+
+def test_folders_that_are_renamed_all_the_time_leave_the_list_incomplete(
+    maildir: Maildir, opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    maildir.create_folder("0")
+    mailbox = opened(maildir.root)
+    names = iter(range(100))
+
+    def late(name: str, flags: int, directory: int) -> int:
+        number = next(names)
+        maildir.rename_folder(f"{number}", f"{number + 1}")
         return open_untouched(name, flags, directory)
 
     monkeypatch.setattr(maildir_folders, "open_untouched", late)
     found = mailbox.folders()
     assert [folder.path for folder in found.folders] == [INBOX]
     assert (found.complete, found.errors) == (False, ())
+
+
+def test_a_folder_that_comes_while_the_mailbox_is_gone_through_is_found(
+    maildir: Maildir, opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    maildir.create_folder("Work")
+    mailbox = opened(maildir.root)
+    scandir = os.scandir
+
+    def late(fd: int) -> object:
+        monkeypatch.undo()
+        entries = scandir(fd)
+        found = list(entries)
+        maildir.create_folder("Past")
+
+        @contextmanager
+        def as_it_was() -> Iterator[list[os.DirEntry[str]]]:
+            yield found
+
+        return as_it_was()
+
+    monkeypatch.setattr(maildir_folders.os, "scandir", late)
+    found = mailbox.folders()
+    assert [folder.path for folder in found.folders] == [INBOX, ("Past",), ("Work",)]
+    assert found.complete
 
 
 def test_the_inbox_may_be_a_directory_of_its_own(tmp_path: Path, opened: Opener) -> None:

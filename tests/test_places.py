@@ -256,7 +256,7 @@ def test_a_disk_that_has_no_room_for_the_journal_stops_a_scan_and_loses_nothing(
     recorded = quick("status", "-b", backup, "--json").json["items"]
     assert 0 < recorded < 4000
     quick("check", "--deep", "-b", backup)
-    assert quick("scan", "-b", backup, status=1).err == ran.err
+    assert "make room" in quick("scan", "-b", backup, status=1).err
     run("mount", "-o", "remount,size=30m", disk)
     quick("scan", "-b", backup)
     quick("check", "--deep", "-b", backup)

@@ -52,6 +52,11 @@ class RecipeDraft:
         if self._waits > packs.PART_SIZE:
             self._settle()
 
+    @property
+    def pieces(self) -> frozenset[bytes]:
+        """The digests of its pieces."""
+        return frozenset(piece.digest for piece in self._pieces)
+
     def encode(self) -> bytes:
         """The recipe. Raises as `add`."""
         self._settle()

@@ -21,6 +21,8 @@ class Recovery(NamedTuple):
     """Where its complete records end. What follows was being written when a writer died."""
     blobs: dict[bytes, Location]
     """The blobs beyond the committed length, for the blob index."""
+    pieces: dict[bytes, frozenset[bytes]]
+    """Of those that are stored as recipes, the digests of the pieces that these name."""
 
 
 def plan_recovery(
@@ -40,7 +42,7 @@ def plan_recovery(
     if length < committed:
         return None
     if length < packs.HEADER_SIZE:
-        return Recovery(0, {})
+        return Recovery(0, {}, {})
     try:
         header = packs.decode_header(load(0, packs.HEADER_SIZE))
     except BlobDamaged:
@@ -50,6 +52,7 @@ def plan_recovery(
     key = packs.record_key(pack)
     end = max(committed, packs.HEADER_SIZE)
     blobs: dict[bytes, Location] = {}
+    named: dict[bytes, frozenset[bytes]] = {}
     torn = False
     for found in packs.scan(load, key, end, length):
         if found.head is None or found.payload is None:
@@ -61,9 +64,11 @@ def plan_recovery(
                 recipes = dict(stored_recipes(found))
             except BlobDamaged:
                 return None
-            pieces = (piece.digest for recipe in recipes.values() for piece in recipe.pieces)
-            if not all(piece in blobs or has(piece) for piece in pieces):
-                return None
+            for digest, recipe in recipes.items():
+                pieces = frozenset(piece.digest for piece in recipe.pieces)
+                if not all(piece in blobs or has(piece) for piece in pieces):
+                    return None
+                named[digest] = pieces
             end = found.offset + found.length
             blobs.update(packs.locations(pack, found.offset, found.head))
-    return Recovery(end, blobs)
+    return Recovery(end, blobs, named)

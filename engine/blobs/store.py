@@ -11,6 +11,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import NamedTuple
 
 from engine.blobs import pack as packs
 from engine.blobs.pack import Blob, Form, Kind, Location, Record
@@ -19,6 +20,9 @@ from engine.blobs.volume import Volume, pack_name
 from engine.errors import BlobDamaged, BlobMissing, Damaged
 
 CACHE_SIZE = 8 << 20
+
+_ATTEMPTS = 3
+"""How often a blob is looked for that purges move, with its pieces."""
 
 _KINDS = {Form.WHOLE: Kind.FRAME, Form.RECIPE: Kind.FRAME, Form.PIECE: Kind.PIECES}
 
@@ -51,7 +55,8 @@ class BlobStore:
     def read(
         self, digest: bytes, location: Location, offset: int = 0, size: int | None = None
     ) -> bytes:
-        """`size` bytes of a blob from `offset` on (None: all there are), fewer where it ends.
+        """`size` bytes of a blob from `offset` on (None: all there are), fewer where it ends. Where
+        they aren't at `location`, they are read from where the index says the blob is now.
 
         Raises BlobDamaged, which names blob and pack, if the packs don't hold these bytes, and
         OSError if they can't be asked.
@@ -60,7 +65,46 @@ class BlobStore:
         try:
             return self._read(digest, location, offset, end)
         except BlobDamaged as error:
-            raise _named(digest, location, error) from error
+            moved = self._moved(digest, location)
+            if moved is None:
+                raise _named(digest, location, error) from error
+            return self.read(digest, moved, offset, size)
+
+    def _moved(self, digest: bytes, location: Location) -> Location | None:
+        """Where the blob is now, if a purge has moved it; else None."""
+        try:
+            found = self._locate(digest)
+        except Damaged:
+            return None
+        return None if found == location else found
+
+    def opened(self, digest: bytes, location: Location) -> OpenBlob:
+        """The blob, to be read even when a purge has removed it meanwhile. Raises as `read`."""
+        for left in reversed(range(_ATTEMPTS)):
+            try:
+                places = self._places(digest, location)
+                held = self._volume.held({place.pack for place in places.values()})
+                break
+            except BlobDamaged as error:
+                if not left:
+                    raise _named(digest, location, error) from error
+                location = self._moved(digest, location) or location
+        store = BlobStore(held, places.__getitem__)
+        store._records = self._records
+        return OpenBlob(store, digest, location)
+
+    def _places(self, digest: bytes, location: Location) -> dict[bytes, Location]:
+        """Where the blob is, and all its pieces, by their digests."""
+        found = {digest: location}
+        waiting = [digest]
+        while waiting:
+            current = waiting.pop()
+            if found[current].form is Form.RECIPE:
+                for piece in self._recipe(current, found[current]).pieces:
+                    if piece.digest not in found:
+                        found[piece.digest] = self._located(piece)
+                        waiting.append(piece.digest)
+        return found
 
     def chunks(self, digest: bytes, location: Location) -> Iterator[bytes]:
         """The whole content of a blob in pieces of at most `pack.PART_SIZE`. Raises as `read`."""
@@ -98,33 +142,43 @@ class BlobStore:
 
     def _piece(self, piece: Piece) -> bytes:
         """The content of a piece."""
-        name = piece.digest.hex()
+        location = self._located(piece)
+        while True:
+            try:
+                return self._read(piece.digest, location, 0, piece.size)
+            except BlobDamaged as error:
+                moved = self._moved(piece.digest, location)
+                if moved is None or moved.size != piece.size:
+                    name, where = piece.digest.hex(), pack_name(location.pack)
+                    raise BlobDamaged(f"its piece {name} in pack {where}: {error}") from error
+                location = moved
+
+    def _located(self, piece: Piece) -> Location:
+        """Where a piece is."""
         try:
             location = self._locate(piece.digest)
         except Damaged as error:
             raise BlobDamaged(f"its piece can't be found: {error}") from error
         if location.size != piece.size:
-            raise BlobDamaged(f"its piece {name} isn't of {piece.size} bytes")
-        try:
-            return self._read(piece.digest, location, 0, piece.size)
-        except BlobDamaged as error:
-            where = pack_name(location.pack)
-            raise BlobDamaged(f"its piece {name} in pack {where}: {error}") from error
+            raise BlobDamaged(f"its piece {piece.digest.hex()} isn't of {piece.size} bytes")
+        return location
 
     def _holder(self, digest: bytes, location: Location) -> tuple[Record, Blob]:
         """The record that holds a blob which isn't in parts, and where it is in it."""
-        record = self._record(location.pack, location.record)
-        if record.head.kind is _KINDS[location.form]:
-            for blob in record.head.blobs:
-                if blob[:3] == (digest, location.start, location.size) and bool(blob.recipe) == (
-                    location.form is Form.RECIPE
-                ):
-                    return record, blob
+        record, blobs = self._record(location.pack, location.record)
+        blob = blobs.get((digest, location.start))
+        if (
+            blob is not None
+            and blob.size == location.size
+            and bool(blob.recipe) == (location.form is Form.RECIPE)
+            and record.head.kind is _KINDS[location.form]
+        ):
+            return record, blob
         raise BlobDamaged(f"the record at {location.record} doesn't hold it")
 
     def _part(self, digest: bytes, location: Location, index: int) -> bytes:
         """The content of a part of a blob in parts."""
-        parts = self._record(location.pack, location.record)
+        parts, _ = self._record(location.pack, location.record)
         blob = Blob(digest, location.start, location.size)
         if parts.head.kind is not Kind.LIST or parts.head.blobs != (blob,):
             raise BlobDamaged(f"the record at {location.record} isn't the list of its parts")
@@ -132,18 +186,37 @@ class BlobStore:
         offset = location.record - distance
         if offset < packs.HEADER_SIZE:
             raise BlobDamaged(f"part {index} is before the beginning of the pack")
-        record = self._record(location.pack, offset)
+        record, _ = self._record(location.pack, offset)
         if record.head.kind is not Kind.PART or record.head.blobs[0].digest != part:
             raise BlobDamaged(f"the record at {offset} isn't its part {index}")
         return record.payload
 
-    def _record(self, pack: int, offset: int) -> Record:
-        record = self._records.get((pack, offset))
-        if record is None:
+    def _record(self, pack: int, offset: int) -> _Held:
+        held = self._records.get((pack, offset))
+        if held is None:
             load = partial(self._volume.load, pack)
             record = packs.load_record(load, packs.record_key(pack), offset)
-            self._records.put((pack, offset), record)
-        return record
+            held = _Held(record, {(blob.digest, blob.start): blob for blob in record.head.blobs})
+            self._records.put((pack, offset), held)
+        return held
+
+
+class OpenBlob:
+    """A blob whose packs are held open, with those of its pieces. Any thread may read it."""
+
+    def __init__(self, store: BlobStore, digest: bytes, location: Location) -> None:
+        self._store = store
+        self._digest = digest
+        self._location = location
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return self._location.size
+
+    def read(self, offset: int = 0, size: int | None = None) -> bytes:
+        """As `BlobStore.read`."""
+        return self._store.read(self._digest, self._location, offset, size)
 
 
 def _named(digest: bytes, location: Location, error: BlobDamaged) -> BlobDamaged:
@@ -153,28 +226,36 @@ def _named(digest: bytes, location: Location, error: BlobDamaged) -> BlobDamaged
     )
 
 
+class _Held(NamedTuple):
+    """A decompressed record."""
+
+    record: Record
+    blobs: dict[tuple[bytes, int], Blob]
+    """What is in it, by digest and place."""
+
+
 class _RecordCache:
     """Decompressed records, the least recently used thrown out first."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._size = 0
-        self._records: OrderedDict[tuple[int, int], Record] = OrderedDict()
+        self._records: OrderedDict[tuple[int, int], _Held] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, place: tuple[int, int]) -> Record | None:
+    def get(self, place: tuple[int, int]) -> _Held | None:
         with self._lock:
-            record = self._records.get(place)
-            if record is not None:
+            held = self._records.get(place)
+            if held is not None:
                 self._records.move_to_end(place)
-            return record
+            return held
 
-    def put(self, place: tuple[int, int], record: Record) -> None:
+    def put(self, place: tuple[int, int], held: _Held) -> None:
         with self._lock:
             if place in self._records:
                 return
-            self._records[place] = record
-            self._size += len(record.payload)
+            self._records[place] = held
+            self._size += len(held.record.payload)
             while self._size > self._limit and len(self._records) > 1:
                 _, oldest = self._records.popitem(last=False)
-                self._size -= len(oldest.payload)
+                self._size -= len(oldest.record.payload)

@@ -12,7 +12,7 @@ import os
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -46,6 +46,11 @@ class Volume(Protocol):
 
     def list(self) -> Iterator[StoredPack]:
         """All packs, in no order. Raises BackupUnusable if the place itself is missing."""
+        ...
+
+    def held(self, packs: Collection[int]) -> Volume:
+        """These packs alone, which can be read as long as the result lives, even if they are
+        removed meanwhile. Raises as `load` does."""
         ...
 
 
@@ -96,6 +101,12 @@ class DirectoryVolume:
                         except FileNotFoundError:
                             continue  # deleted since it was listed
                         yield StoredPack(int(name[1], 16), status.st_size, status.st_mtime_ns)
+
+    def held(self, packs: Collection[int]) -> HeldPacks:
+        try:
+            return HeldPacks({pack: self._file(pack) for pack in packs})
+        except OSError as error:
+            raise _explained(error) from error
 
     def create(self, pack: int) -> OpenPack | None:
         """A new, empty, locked pack; None if there is one of this ID, or another process was
@@ -161,6 +172,38 @@ class DirectoryVolume:
         return file
 
 
+class HeldPacks:
+    """Some packs of a directory, held open: a `Volume`."""
+
+    def __init__(self, files: Mapping[int, _File]) -> None:
+        self._files = files
+
+    def load(self, pack: int, offset: int, size: int) -> bytes:
+        try:
+            return _load(self._file(pack).descriptor, offset, size)
+        except OSError as error:
+            raise _explained(error) from error
+
+    def length(self, pack: int) -> int:
+        try:
+            return os.fstat(self._file(pack).descriptor).st_size
+        except OSError as error:
+            raise _explained(error) from error
+
+    def list(self) -> Iterator[StoredPack]:
+        for pack, file in self._files.items():
+            status = os.fstat(file.descriptor)
+            yield StoredPack(pack, status.st_size, status.st_mtime_ns)
+
+    def held(self, packs: Collection[int]) -> HeldPacks:
+        return HeldPacks({pack: self._file(pack) for pack in packs})
+
+    def _file(self, pack: int) -> _File:
+        if pack not in self._files:
+            raise BlobDamaged("the pack is missing")
+        return self._files[pack]
+
+
 class OpenPack:
     """A pack that this process has locked, to append to. For one thread.
 
@@ -196,6 +239,14 @@ class OpenPack:
             view = view[os.pwrite(self._descriptor, view, self.length + len(data) - len(view)) :]
         self.length += len(data)
         return offset
+
+    def remove(self) -> None:
+        """Removes the file, durably, and gives up the lock. Who has it open can read on. Raises
+        OSError."""
+        self._path.unlink()
+        _sync_directory(self._path.parent)
+        self.kept = None
+        self.close()
 
     def cut(self, length: int) -> None:
         """Forgets what is beyond `length`. Raises OSError."""

@@ -26,10 +26,12 @@ from engine.blobs.pack import Entry, Head, Header, Kind, Location, PartPlace
 from engine.blobs.recovery import plan_recovery
 from engine.blobs.splitting import Lines, Text, split, split_stream
 from engine.blobs.volume import DirectoryVolume, OpenPack
-from engine.errors import ItemUnreadable, StorageFull
+from engine.errors import Conflict, ItemUnreadable, StorageFull
 
 FRAME_SIZE = 128 << 10
 PACK_SIZE = 64 << 20
+RETIRED = 1 << 62
+"""The committed length of a pack that a purge has given up: nobody goes on with it."""
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -40,14 +42,16 @@ class Flushed(NamedTuple):
     blobs: list[tuple[bytes, Location]]
     lengths: dict[int, int]
     """For each pack among them how long it is by now: its committed length, once recorded."""
+    needed: frozenset[bytes] = frozenset()
+    """The pieces that recipes among them name: they must be in the blob index, too."""
 
 
 class PackWriter:
     """Appends blobs to packs of one volume. For one thread; any number of writers may exist.
 
     `known(digest)` tells whether the blob index has a digest, and `committed(pack)` the length of a
-    pack that the journal has recorded, None for an unknown pack. Both are asked often and must see
-    the latest commit. `level` is 0 for no compression, or zstd's. Frames hold up to `frame_size`
+    pack that the journal has recorded, None for an unknown pack, `RETIRED` for one that a purge has
+    given up. Both are asked often and must see the latest commit. `level` is 0 for no compression, or zstd's. Frames hold up to `frame_size`
     bytes of blobs (at most `pack.PART_SIZE`); a pack takes no more records once it has `pack_size`
     bytes. `threads` compress frames while the caller goes on; 0: the caller's own thread does.
 
@@ -95,6 +99,8 @@ class PackWriter:
         """In a pack, but perhaps not durable."""
         self._flushed: dict[bytes, Location] = {}
         """Durable, but perhaps not in the blob index."""
+        self._pieces_of: dict[bytes, frozenset[bytes]] = {}
+        """What recipes name that are not in the blob index yet."""
         self._lengths: dict[int, int] = {}
 
     def __enter__(self) -> Self:
@@ -145,7 +151,10 @@ class PackWriter:
 
         Returns the blobs that are durable and that `known` doesn't know: what was added since the
         last flush, what an earlier flush returned if it didn't come to a commit, and what a writer
-        that died had left complete.
+        that died had left complete. What others have stored meanwhile is among them once.
+
+        Raises Conflict where a purge has taken some of it, or what it needs, before it came to a
+        commit: then all of it must be added again.
         """
         with self._all_or_nothing():
             self._close(self._frame)
@@ -153,6 +162,7 @@ class PackWriter:
             for pack in self._open:
                 pack.sync()
                 self._lengths[pack.id] = pack.length
+            fresh = set(self._written)
             self._flushed |= self._written
             self._written.clear()
             while self._open and (len(self._open) > 1 or self._open[0].length >= self._pack_size):
@@ -160,11 +170,23 @@ class PackWriter:
         self._flushed = {
             digest: location
             for digest, location in self._flushed.items()
-            if not self._known(digest)
+            if digest in fresh or not self._known(digest)
         }
         named = {location.pack for location in self._flushed.values()}
         self._lengths = {pack: self._lengths[pack] for pack in named}
-        return Flushed(list(self._flushed.items()), dict(self._lengths))
+        self._pieces_of = {
+            digest: pieces for digest, pieces in self._pieces_of.items() if digest in self._flushed
+        }
+        needed = frozenset().union(*self._pieces_of.values())
+        self._refuse_purged(named, needed)
+        return Flushed(list(self._flushed.items()), dict(self._lengths), needed)
+
+    def _refuse_purged(self, named: set[int], needed: frozenset[bytes]) -> None:
+        lost = any(self._committed(pack) == RETIRED for pack in named)
+        if lost or not all(piece in self._flushed or self._known(piece) for piece in needed):
+            self._flushed.clear()
+            self._forget()
+            raise Conflict("what was stored was taken by a purge meanwhile")
 
     def close(self) -> None:
         """Forgets what was added since the last flush, and lets others go on with the pack."""
@@ -203,6 +225,7 @@ class PackWriter:
 
     def _add_recipe(self, digest: bytes, size: int, draft: RecipeDraft) -> None:
         recipe = draft.encode()
+        self._pieces_of[digest] = draft.pieces
         self._put(self._frame, Entry(digest, size, len(recipe)), recipe)
 
     def _close(self, frame: _OpenFrame) -> None:
@@ -377,6 +400,7 @@ class PackWriter:
                 if recovery.end == 0:
                     self._begin(pack)
                 self._written.update(recovery.blobs)
+                self._pieces_of.update(recovery.pieces)
                 return pack
         except BaseException:
             pack.close()
@@ -419,6 +443,9 @@ class PackWriter:
         self._pieces.clear()
         self._pending.clear()
         self._written.clear()
+        self._pieces_of = {
+            digest: pieces for digest, pieces in self._pieces_of.items() if digest in self._flushed
+        }
         self._recovered = False
         opened, self._open = self._open, []
         with ExitStack() as closing:

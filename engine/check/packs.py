@@ -1,14 +1,17 @@
-"""Checks packs against the blob index, and rebuilds the index from packs alone."""
+"""Checks packs against the blob index: whole packs, each from its beginning to its end.
+
+Which packs, and in which order, see `choice`. What only one account has: `account`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from engine.backup import Backup
 from engine.blobs import (
     BlobStore,
-    Location,
     Recipe,
     Verdict,
     decode_location,
@@ -19,93 +22,199 @@ from engine.blobs import (
 )
 from engine.check.report import Report
 from engine.errors import BlobDamaged, RecordDamaged
-from engine.journal.keys import time_key
 from engine.journal.reader import Reader
 from engine.journal.records import seal
 
 
 def check_packs(
-    backup: Backup, report: Report, progress: Callable[[int], None], *, deep: bool
+    backup: Backup,
+    report: Report,
+    progress: Callable[[int], None],
+    chosen: Iterable[int],
+    *,
+    deep: bool,
+    sound: Callable[[int, int], None] = lambda pack, length: None,
 ) -> None:
     """Rules `pack`, `blob-damaged`, `index`, `piece`: every pack is as long as commits say, every
     record in it is intact, every blob of the index is where the index says, and what recipes name
-    is there. `deep` also compares each blob's content with its digest. `progress` is told of bytes
-    read."""
-    lengths = committed_lengths(backup)
-    with backup.reader() as reader:
-        rows = reader.txn.stat(reader.tables.blobs)["entries"]
-    present = {stored.id for stored in backup.volume.list()}
-    matched = 0
-    damaged: set[bytes] = set()
-    # What the backup's own store remembers may no longer be what is on the disk.
-    store = BlobStore(backup.volume, backup.location)
-    for pack, length in sorted(lengths.items()):
-        if pack not in present:
-            report.add("pack", f"pack {pack_name(pack)} is missing")
-            continue
+    is there. Reads the `chosen` packs, in their order. `deep` also compares each blob's content
+    with its digest. `progress` is told of bytes read, `sound` of packs with nothing wrong and how
+    much of them was read."""
+    _PackCheck(backup, report, progress, sound, deep).run(chosen)
+
+
+class _PackCheck:
+    def __init__(
+        self,
+        backup: Backup,
+        report: Report,
+        progress: Callable[[int], None],
+        sound: Callable[[int, int], None],
+        deep: bool,
+    ) -> None:
+        self._backup = backup
+        self._report = report
+        self._progress = progress
+        self._sound = sound
+        self._deep = deep
+        with backup.reader() as reader:
+            self._lengths = reader.pack_lengths()
+            self._rows = _count_rows(reader)
+        self._damaged: set[bytes] = set()
+        self._store = BlobStore(backup.volume, backup.location)
+        """What the backup's own store remembers may no longer be what is on the disk."""
+
+    def run(self, chosen: Iterable[int]) -> None:
+        unsure: set[int] = set()
+        for pack in chosen:
+            if pack in self._lengths and not self._check(pack, self._lengths[pack]):
+                unsure.add(pack)
+        self._report.blobs = sum(self._rows.values())
+        damaged = self._damaged
+        while damaged and not self._deep:  # a deep check has seen for itself what can't be read
+            damaged = self._find_spoilt(damaged)
+        unlisted = {pack for pack in self._rows if pack not in self._lengths}
+        if unsure or unlisted:
+            self._find_unmatched(unsure, unlisted)
+
+    def _check(self, pack: int, length: int) -> bool:
+        """Reads a pack; returns whether as many of its blobs are where the index says as the index
+        has."""
+        problems = len(self._report.problems) + self._report.omitted
+        matched = 0
         try:
-            for verdict in verify(backup.volume, pack, end=length, deep=deep):
-                matched += _judge(backup, report, pack, verdict, damaged)
-                if deep:
-                    _read_recipes(report, store, verdict)
-                report.bytes += verdict.length
-                progress(verdict.length)
-            report.packs += 1
+            if pack not in {stored.id for stored in self._backup.volume.list()}:
+                raise BlobDamaged(f"pack {pack_name(pack)} is missing")
+            for verdict in verify(self._backup.volume, pack, end=length, deep=self._deep):
+                verdict = self._without_waste(pack, verdict)
+                matched += self._judge(pack, verdict)
+                if self._deep:
+                    self._read_recipes(verdict)
+                self._report.bytes += verdict.length
+                self._progress(verdict.length)
+            self._report.packs += 1
         except (BlobDamaged, OSError) as error:
-            report.add("pack", str(error))
-    report.blobs = rows
-    while damaged and not deep:  # a deep check has seen for itself what can't be read
-        damaged = _find_spoilt(backup, report, lengths, damaged)
-    if matched != rows:
-        _find_unmatched(backup, report, lengths)
+            if self._given_up(pack):
+                return True
+            self._report.add("pack", str(error))
+            self._report.spoilt.add(pack)
+            return False
+        if matched == self._rows[pack]:
+            if problems == len(self._report.problems) + self._report.omitted:
+                self._sound(pack, length)
+            return True
+        return False
+
+    def _given_up(self, pack: int) -> bool:
+        """Whether a purge has removed the pack since the check began."""
+        with self._backup.reader() as reader:
+            return reader.retired(pack)
+
+    def _without_waste(self, pack: int, verdict: Verdict) -> Verdict:
+        """What a purge hasn't come to yet needn't be in the index, nor need its pieces."""
+        with self._backup.reader() as reader:
+            if not reader.wasted(pack):
+                return verdict
+            with suppress(RecordDamaged):
+                needed = {
+                    digest
+                    for digest, location in verdict.blobs
+                    if reader.blob(digest) == encode_location(location)
+                }
+                recipes = {d: recipe for d, recipe in verdict.recipes.items() if d in needed}
+                return verdict._replace(
+                    blobs=[(digest, place) for digest, place in verdict.blobs if digest in needed],
+                    recipes=recipes,
+                )
+        return verdict
+
+    def _judge(self, pack: int, verdict: Verdict) -> int:
+        """Reports what is wrong in one stretch of a pack, and remembers the blobs that are lost
+        with it. Returns how many rows of the index lead there."""
+        where = f"pack {pack_name(pack)} at {verdict.offset}"
+        if verdict.reason:
+            names = ", ".join(digest.hex() for digest, _ in verdict.blobs)
+            what = f"{where}: {verdict.reason}" + (f" ({names})" if names else "")
+            self._report.add("blob-damaged" if names else "pack", what)
+            self._report.spoilt.add(pack)
+        matched = 0
+        with self._backup.reader() as reader:
+            for digest, location in verdict.blobs:
+                try:
+                    row = reader.blob(digest)
+                except RecordDamaged:
+                    continue
+                if row == encode_location(location):
+                    matched += 1
+                    if verdict.reason:
+                        self._lose(digest)
+                if row is None and not verdict.reason:
+                    what = f"blob {digest.hex()} is in a pack, but not in the index"
+                    self._report.add("index", what)
+            for digest, recipe in verdict.recipes.items():
+                if _lacks(reader, recipe):
+                    what = f"blob {digest.hex()} has a piece that isn't in the index"
+                    self._report.add("piece", what)
+                    self._report.lose(digest)
+                    _lose_pieces(reader, recipe, self._report)
+        return matched
+
+    def _lose(self, digest: bytes) -> None:
+        self._damaged.add(digest)
+        self._report.lose(digest)
+
+    def _read_recipes(self, verdict: Verdict) -> None:
+        """Reports recipes that don't come to the right content."""
+        places = dict(verdict.blobs)
+        for digest in verdict.recipes:
+            if fault := wrong_content(self._store, digest, places[digest]):
+                self._report.add("blob-damaged", fault)
+                self._report.lose(digest)
+
+    def _find_spoilt(self, damaged: set[bytes]) -> set[bytes]:
+        """Names the blobs, and returns them, that have a damaged piece but are intact
+        themselves."""
+        spoilt: set[bytes] = set()
+        for pack, length in self._lengths.items():
+            with suppress(BlobDamaged, OSError):  # reported already
+                for verdict in verify(self._backup.volume, pack, end=length):
+                    for digest, recipe in verdict.recipes.items():
+                        if any(piece.digest in damaged for piece in recipe.pieces):
+                            what = f"blob {digest.hex()}: a piece of it is damaged"
+                            self._report.add("blob-damaged", what)
+                            self._report.lose(digest)
+                            spoilt.add(digest)
+        return spoilt
+
+    def _find_unmatched(self, unsure: set[int], unlisted: set[int]) -> None:
+        """Names the rows of the index that lead nowhere."""
+        missing = set(unlisted)
+        with self._backup.reader() as reader:
+            for digest, value in reader.txn.cursor(reader.tables.blobs):
+                if value != seal(digest, value[:-4]):
+                    continue  # reported as a checksum already
+                location = decode_location(value[:-4])
+                if location.pack not in unsure and location.pack not in unlisted:
+                    continue
+                try:
+                    self._store.read(digest, location, 0, 1)
+                    if location.pack in unlisted and reader.pack_length(location.pack) is None:
+                        continue
+                    missing.discard(location.pack)
+                except (BlobDamaged, OSError) as error:
+                    self._report.add("index", f"blob {digest.hex()}: {error}")
+                    self._report.lose(digest)
+        for pack in sorted(missing):
+            what = f"pack {pack_name(pack)} has blobs, but no committed length"
+            self._report.add("pack", what)
 
 
-def committed_lengths(backup: Backup) -> dict[int, int]:
-    """Pack -> its committed length, of the rows that are intact. `check_records` names the
-    others."""
-    with backup.reader() as reader:
-        lengths = {}
-        for key, value in reader.txn.cursor(reader.tables.packs):
-            payload = value[:-4]
-            if value == seal(key, payload):
-                lengths[int.from_bytes(key, "big")] = int.from_bytes(payload, "big")
-        return lengths
-
-
-def _judge(backup: Backup, report: Report, pack: int, verdict: Verdict, damaged: set[bytes]) -> int:
-    """Reports what is wrong in one stretch of a pack, and adds to `damaged` the blobs that are lost
-    with it. Returns how many rows of the index lead there."""
-    where = f"pack {pack_name(pack)} at {verdict.offset}"
-    if verdict.reason:
-        names = ", ".join(digest.hex() for digest, _ in verdict.blobs)
-        what = f"{where}: {verdict.reason}" + (f" ({names})" if names else "")
-        report.add("blob-damaged" if names else "pack", what)
-    matched = 0
-    with backup.reader() as reader:
-        for digest, location in verdict.blobs:
-            try:
-                row = reader.blob(digest)
-            except RecordDamaged:
-                continue
-            if row == encode_location(location):
-                matched += 1
-                if verdict.reason:
-                    damaged.add(digest)
-            if row is None and not verdict.reason:
-                report.add("index", f"blob {digest.hex()} is in a pack, but not in the index")
-        for digest, recipe in verdict.recipes.items():
-            if _lacks(reader, recipe):
-                what = f"blob {digest.hex()} has a piece that isn't in the index"
-                report.add("piece", what)
-    return matched
-
-
-def _read_recipes(report: Report, store: BlobStore, verdict: Verdict) -> None:
-    """Reports recipes that don't come to the right content."""
-    places = dict(verdict.blobs)
-    for digest in verdict.recipes:
-        if fault := wrong_content(store, digest, places[digest]):
-            report.add("blob-damaged", fault)
+def _count_rows(reader: Reader) -> Counter[int]:
+    """Pack -> how many rows of the index lead there."""
+    rows: Counter[int] = Counter()
+    for _, value in reader.txn.cursor(reader.tables.blobs):
+        rows[int.from_bytes(value[:8], "big")] += 1
+    return rows
 
 
 def _lacks(reader: Reader, recipe: Recipe) -> bool:
@@ -116,71 +225,9 @@ def _lacks(reader: Reader, recipe: Recipe) -> bool:
     return False
 
 
-def _find_spoilt(
-    backup: Backup, report: Report, lengths: dict[int, int], damaged: set[bytes]
-) -> set[bytes]:
-    """Names the blobs, and returns them, that have a damaged piece but are intact themselves."""
-    spoilt: set[bytes] = set()
-    for pack, length in lengths.items():
-        with suppress(BlobDamaged, OSError):  # reported already
-            for verdict in verify(backup.volume, pack, end=length):
-                for digest, recipe in verdict.recipes.items():
-                    if any(piece.digest in damaged for piece in recipe.pieces):
-                        what = f"blob {digest.hex()}: a piece of it is damaged"
-                        report.add("blob-damaged", what)
-                        spoilt.add(digest)
-    return spoilt
-
-
-def _find_unmatched(backup: Backup, report: Report, lengths: dict[int, int]) -> None:
-    """Names the rows of the index that lead nowhere."""
-    unlisted: set[int] = set()
-    with backup.reader() as reader:
-        for digest, value in reader.txn.cursor(reader.tables.blobs):
-            try:
-                location: Location = decode_location(value[:-4])
-                if value != seal(digest, value[:-4]):
-                    continue  # reported as a checksum already
-                backup.store.read(digest, location, 0, 1)
-                if location.pack not in lengths:
-                    unlisted.add(location.pack)
-            except (BlobDamaged, RecordDamaged, OSError) as error:
-                report.add("index", f"blob {digest.hex()}: {error}")
-    for pack in sorted(unlisted):
-        report.add("pack", f"pack {pack_name(pack)} has blobs, but no committed length")
-
-
-def rebuild_index(backup: Backup) -> int:
-    """Makes the blob index anew from packs alone; returns how many blobs it found. Where a digest
-    is stored twice, the place that the index had stays, if it is intact."""
-    found: dict[bytes, list[Location]] = {}
-    lengths = committed_lengths(backup)
-    for stored in backup.volume.list():
-        for verdict in verify(backup.volume, stored.id):
-            if verdict.reason:
-                continue
-            end = verdict.offset + verdict.length
-            lengths[stored.id] = max(lengths.get(stored.id, 0), end)
-            for digest, location in verdict.blobs:
-                found.setdefault(digest, []).append(location)
-    environment = backup.journal.environment
-    with environment.write() as txn:
-        blobs, packs = environment.tables.blobs, environment.tables.packs
-        old = {
-            digest: value[:-4]
-            for digest, value in txn.cursor(blobs)
-            if value == seal(digest, value[:-4])
-        }
-        txn.drop(blobs, delete=False)
-        txn.drop(packs, delete=False)
-        for digest in found.keys() | old.keys():
-            places = [encode_location(place) for place in found.get(digest, ())]
-            row = old.get(digest)
-            if places and row not in places:
-                row = places[0]
-            if row is not None:
-                txn.put(digest, seal(digest, row), db=blobs)
-        for pack, length in lengths.items():
-            key = time_key(pack)
-            txn.put(key, seal(key, length.to_bytes(8, "big")), db=packs)
-    return len(found)
+def _lose_pieces(reader: Reader, recipe: Recipe, report: Report) -> None:
+    """Notes the pieces that the index doesn't know."""
+    with suppress(RecordDamaged):
+        for piece in recipe.pieces:
+            if reader.blob(piece.digest) is None:
+                report.lose(piece.digest)

@@ -23,12 +23,18 @@ from engine.journal.keys import (
 from engine.journal.reader import Reader
 from engine.journal.records import (
     AccountState,
+    DeepCheck,
+    Erasure,
     FolderCursor,
     FolderStats,
+    Hold,
     Identity,
+    ImportMark,
+    PurgeState,
     ScanRecord,
     State,
     Transaction,
+    Verified,
     seal,
     unpack,
     unpack_event,
@@ -47,6 +53,16 @@ _RECORDS: dict[str, type] = {
     "folders": FolderStats,
     "scans": ScanRecord,
     "transactions": Transaction,
+    "holds": Hold,
+    "erasures": Erasure,
+    "verified": Verified,
+}
+_META: dict[bytes, type] = {
+    b"identity": Identity,
+    b"state": State,
+    b"purge": PurgeState,
+    b"deep": DeepCheck,
+    b"import": ImportMark,
 }
 _WIDTHS = {
     "versions": 11,
@@ -65,12 +81,18 @@ _WIDTHS = {
     "accounts": 5,
     "cursors": 10,
     "scans": 8,
+    "holds": 5,
+    "erasures": 32,
+    "unneeded": 32,
+    "wasted": 8,
+    "retired": 8,
+    "verified": 8,
 }
 
 
 def check_records(reader: Reader, report: Report, progress: Callable[[int], None]) -> None:
     """Checks all tables but the blob index against the packs. `progress` is told of rows read."""
-    whole = [_check_checksums(reader, table, report, progress) for table in Tables._fields]
+    whole = [_check_checksums(reader, table, report, progress) for table in _tables(reader)]
     if not all(whole):
         return  # what the keys mean can't be judged
     try:
@@ -81,6 +103,11 @@ def check_records(reader: Reader, report: Report, progress: Callable[[int], None
     _check_spans(reader, report)
     _Versions(reader, report, progress).check()
     _check_timelines(reader, report, progress)
+
+
+def _tables(reader: Reader) -> list[str]:
+    """The tables that the journal has."""
+    return [table for table in Tables._fields if table not in reader.environment.missing]
 
 
 def _check_checksums(
@@ -95,9 +122,9 @@ def _check_checksums(
     for number, (key, value) in enumerate(cursor, start=1):
         try:
             if table == "meta":
-                if key not in (b"identity", b"state"):
+                if key not in _META:
                     raise RecordDamaged(f"journal: meta has an unknown record {key!r}")
-                unpack(Identity if key == b"identity" else State, table, key, value)
+                unpack(_META[key], table, key, value)
             elif width is not None and len(key) != width:
                 whole = False
                 raise RecordDamaged(f"journal: {table} has a key of {len(key)} bytes: {key.hex()}")
@@ -124,8 +151,13 @@ def _check_counters(reader: Reader, report: Report) -> None:
         report.add("counters", f"item {split_pair(cursor.key())[0]} is not below next_item")
     cursor = reader.txn.cursor(reader.tables.transactions)
     last = int.from_bytes(cursor.key(), "big") if cursor.last() else 0
-    if last != state.next_sequence - 1:
+    purged = reader.purge_state().transactions
+    if last >= state.next_sequence or (not purged and last != state.next_sequence - 1):
         report.add("counters", f"the last transaction is {last}, not {state.next_sequence - 1}")
+    count = int(reader.txn.stat(reader.tables.transactions)["entries"])
+    if count + purged != state.next_sequence - 1:
+        what = f"{count} transactions and {purged} that were purged are not"
+        report.add("counters", f"{what} {state.next_sequence - 1}")
     cursor = reader.txn.cursor(reader.tables.scans)
     if cursor.last() and int.from_bytes(cursor.key(), "big") > state.last_time:
         report.add("counters", "the last scan ended after the last recorded time")
@@ -345,6 +377,6 @@ def rows_to_read(reader: Reader) -> int:
     """How many rows `check_records` tells `progress` of, about."""
     entries = {
         table: int(reader.txn.stat(getattr(reader.tables, table))["entries"])
-        for table in Tables._fields
+        for table in _tables(reader)
     }
     return sum(entries.values()) + entries["versions"] + entries["timeline"]

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 MAX_PROBLEMS = 10_000
 """More than this many are counted, but not kept."""
+MAX_LOST = 500_000
+"""More blobs than this aren't remembered: a repair mends these, and the next one the others."""
 
 
 class Problem(NamedTuple):
@@ -27,8 +29,17 @@ class Report:
     versions: int = 0
     blobs: int = 0
     packs: int = 0
+    """Packs that were read."""
+    skipped: int = 0
+    """Packs that weren't, for they were verified since this check began, or weren't chosen."""
     bytes: int = 0
     """Bytes of packs that were read."""
+    compared: int = 0
+    """Messages that were compared with the source."""
+    lost: set[bytes] = field(default_factory=set)
+    """Digests of blobs that can't be read."""
+    spoilt: set[int] = field(default_factory=set)
+    """Packs that are missing or damaged."""
 
     @property
     def ok(self) -> bool:
@@ -41,6 +52,11 @@ class Report:
             self.problems.append(Problem(kind, what))
         else:
             self.omitted += 1
+
+    def lose(self, digest: bytes) -> None:
+        """Notes a blob that can't be read."""
+        if len(self.lost) < MAX_LOST:
+            self.lost.add(digest)
 
     def kinds(self) -> set[str]:
         """The rules that are broken."""

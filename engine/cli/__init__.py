@@ -1,14 +1,15 @@
 """The `engine` command: finds the verb, and turns whatever it raises into a line and a status.
 
-Each verb has a module of its name here, which is imported when it is called for: the command shall
-answer at once. Such a module has DESCRIPTION and EXAMPLES for its help, `add_arguments(parser)`,
-and `run(args)`, which returns the exit status.
+Each verb has a module of its name here (`import_` for a word that Python has), which is imported
+when it is called for: the command shall answer at once. Such a module has DESCRIPTION and EXAMPLES
+for its help, `add_arguments(parser)`, and `run(args)`, which returns the exit status.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import keyword
 import os
 import sys
 import traceback
@@ -24,12 +25,23 @@ from engine.journal import fatal
 VERBS = {
     "init": "make a backup path, once",
     "scan": "record every change since the last scan",
+    "watch": "record every change as it happens, until stopped",
+    "run": "the daemon: follow the sources, and scan at set times",
     "status": "what is backed up, how large it is, and when it was last scanned",
     "accounts": "list the accounts, with those that were deleted",
     "search": "find messages, living and deleted, and say where they can be copied from",
     "show": "show the whole life of one item, or its content",
     "log": "list what happened, in order",
+    "undelete": "put what was deleted in a time back into the mailbox",
+    "restore": "put a message, a folder or an account of any time back, there or elsewhere",
+    "export": "write accounts, of any time or with their whole history, to files",
+    "import": "take in what was exported: a history, or a state for a mail server",
     "check": "verify that all of the backup is sound, and repair it",
+    "operations": "list what runs and what ran, and stop it",
+    "notifications": "list what was told to the administrator, and try whether it arrives",
+    "purge": "remove what is past its retention, for good",
+    "hold": "keep accounts from being purged or erased",
+    "erase": "forget a deleted message or account at once, for good",
     "config": "read and change settings",
 }
 """The verbs in the order of their help, each in a line."""
@@ -100,8 +112,12 @@ def _run(argv: Sequence[str], args: argparse.Namespace) -> int:
     if args.verb not in VERBS:
         verb, args.verb = args.verb, ""
         raise UsageError(f"there is no verb {verb!r}; there are {', '.join(VERBS)}")
-    module = importlib.import_module(f"engine.cli.{args.verb}")
-    _parser(args.verb, module).parse_args(args.rest, args)
+    name = f"{args.verb}_" if keyword.iskeyword(args.verb) else args.verb
+    module = importlib.import_module(f"engine.cli.{name}")
+    parser = _parser(args.verb, module)
+    # Options may stand between words; but argparse allows that only where no '--' ends them.
+    parse = parser.parse_args if "--" in args.rest else parser.parse_intermixed_args
+    parse(args.rest, args)
     status: int = module.run(args)
     return status
 

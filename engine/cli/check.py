@@ -7,8 +7,11 @@ import argparse
 from engine.check import Report, check
 from engine.cli import output
 from engine.cli.arguments import backup_path, opened
+from engine.cli.operating import failures_told, operating
 from engine.cli.parser import CommandParser
 from engine.cli.progress import CheckBar, bars
+from engine.notifications import telling
+from engine.operations import CheckProgress, Outcome
 
 DESCRIPTION = """\
 Reads every record of the journal and every pack of content, and verifies their checksums and that
@@ -37,14 +40,34 @@ def add_arguments(parser: CommandParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """See DESCRIPTION."""
     path = backup_path(args)
-    with opened(path, write=args.repair, verify=True) as backup, bars(quiet=args.json) as progress:
-        bar = CheckBar(progress) if progress else None
-        report = check(backup, deep=args.deep, repair=args.repair, progress=bar)
+    with (
+        failures_told(path, "check"),
+        opened(path, write=args.repair, verify=True) as backup,
+        operating(
+            backup,
+            "check",
+            detail=_detail(args),
+            interrupted="nothing is half done; the next check begins anew",
+        ) as work,
+        bars(quiet=args.json) as drawn,
+    ):
+        bar = CheckBar(drawn) if drawn else None
+        progress = CheckProgress(work.operation, work.stop, bar)
+        report = check(backup, deep=args.deep, repair=args.repair, progress=progress)
+        found = [f"{kind}: {what}" for kind, what in report.problems]
+        if found:
+            count = output.counted(len(found) + report.omitted, "problem")
+            work.operation.ends(Outcome.PROBLEMS, count)
+        telling.checked(work.notifier, found, report.omitted, deep=args.deep)
     if args.json:
         output.document(_document(report))
     else:
         _print(report)
     return 0 if report.ok else 1
+
+
+def _detail(args: argparse.Namespace) -> str:
+    return ", ".join(word for word in ("deep", "repair") if getattr(args, word))
 
 
 def _document(report: Report) -> dict[str, object]:

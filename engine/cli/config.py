@@ -8,11 +8,12 @@ from pathlib import Path
 
 from engine import config
 from engine.allowed import Sources, Value
-from engine.cli import output, sources
+from engine.cli import output
 from engine.cli.arguments import backup_path
 from engine.cli.parser import CommandParser
 from engine.clock import SystemClock
 from engine.errors import UsageError
+from engine.sources import open_sources
 
 
 def _settings() -> str:
@@ -92,7 +93,7 @@ def _look_at_sources(path: Path, text: str) -> None:
     What isn't even a list of sources is for `config.set_value` to refuse."""
     allowed = Sources()
     specs = allowed.check(allowed.parse(text))
-    sources.opened(specs or (), path, SystemClock())
+    open_sources(specs or (), path, SystemClock())
 
 
 def _texts(value: Value) -> list[str]:

@@ -9,23 +9,29 @@ from pathlib import Path
 
 from engine import backup
 from engine.backup import DEFAULT_PATH
-from engine.cli import output, sources
+from engine.cli import output
 from engine.cli.arguments import backup_path, opened
 from engine.cli.parser import CommandParser
 from engine.clock import SystemClock
 from engine.errors import SourceUnavailable, UsageError
+from engine.sources import open_sources
 from engine.sources.source import Source
 
 DESCRIPTION = """\
 Makes a backup path: the directory that holds the backup of one mail server. It must not exist yet
 (or be empty), and must be on a local file system that tells 'a' from 'A', for the database in it.
 
-A source says where mail is read from. It is never written to. There is one kind so far:
+A source says where mail is read from. It is never written to.
 
     maildir:/var/vmail/{domain}/{user}/Maildir      accounts USER@DOMAIN
     maildir:/home/{user}/Maildir                    accounts USER
     maildir:/var/vmail/{account}                    the directory has the account's name
     maildir:/home/alice/Maildir?account=alice@example.com       a single mailbox
+    imaps:mail.example.com?login=backup&password_file=/etc/timefs/password&accounts_file=/etc/...
+
+What stands behind the question mark of imaps: (or imap:, with STARTTLS) are settings imap.* for
+this server alone: how to log in, where the password is, which accounts there are. 'engine config'
+shows and config.toml explains them; there they are for all servers.
 
 A source that can't be reached now is only warned about: it can be scanned once it is there.
 
@@ -66,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     if not args.source:
         raise UsageError("--source is missing: say where mail is, as KIND:LOCATION")
     clock = SystemClock()
-    found = [_look(source) for source in sources.opened(args.source, path, clock)]
+    found = [_look(source) for source in open_sources(args.source, path, clock)]
     backup.create(path, args.source, clock)
     if args.json:
         output.document(

@@ -49,14 +49,15 @@ def run(args: argparse.Namespace) -> int:
     with opened(backup_path(args)) as backup:
         rows = log(backup, accounts=args.account or (), since=since, until=until)
         if args.json:
-            output.array(_row(row, where) for row in rows)
+            output.array(document_of(row, where) for row in rows)
         else:
             for row in rows:
-                _print(row, where)
+                show(row, where)
     return 0
 
 
-def _row(row: Happening, where: tzinfo) -> dict[str, object]:
+def document_of(row: Happening, where: tzinfo) -> dict[str, object]:
+    """A transaction as JSON has it."""
     return {
         "transaction": row.sequence,
         "time": when(row.time, where),
@@ -71,7 +72,8 @@ def _row(row: Happening, where: tzinfo) -> dict[str, object]:
     }
 
 
-def _print(row: Happening, where: tzinfo) -> None:
+def show(row: Happening, where: tzinfo) -> None:
+    """Prints a transaction in a line."""
     place = _place(row.folder, row.name)
     former = _place(row.former_folder, row.former_name)
     moved = f"{former} -> " if former != place else ""

@@ -42,6 +42,12 @@ def array(rows: Iterable[Mapping[str, object]]) -> None:
     _write(b"[]\n" if separator == b"[\n" else b"\n]\n")
 
 
+def json_line(value: object) -> None:
+    """Prints a JSON document in a line, at once: for what has no end."""
+    _write(_json(value, indent=None) + b"\n")
+    flush()
+
+
 def content(pieces: Iterable[bytes]) -> None:
     """Writes bytes as they are."""
     for piece in pieces:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
 
-from engine.cli import output, sources
+from engine import space
+from engine.backup import Backup
+from engine.cli import output
 from engine.cli.arguments import backup_path, opened, when, zone
+from engine.cli.operating import Work, failures_told, operating
 from engine.cli.parser import CommandParser
 from engine.cli.progress import ScanBar, bars
-from engine.scan.report import Stop
-from engine.scan.smart import NamedSource, Options, Result, scan
+from engine.notifications import telling
+from engine.operations import Outcome, ScanProgress
+from engine.scan.smart import NamedSource, Options, Result, SourcesMissing, scan
+from engine.sources import open_sources
 from engine.timestamps import format_listed, listed_second
 
 DESCRIPTION = """\
@@ -27,7 +28,8 @@ killed, leaves nothing half done: the next one goes on from there.
 
 A message or an account that can't be read is named, and the rest is backed up (status 1). A source
 that can't be reached, or that suddenly shows none of what it had, is refused (status 4): it is more
-likely not mounted than emptied, and nothing is recorded as deleted."""
+likely not mounted than emptied, and nothing is recorded as deleted. Where there are several
+sources, the others are scanned nevertheless."""
 
 EXAMPLES = """\
     engine scan
@@ -75,13 +77,18 @@ def run(args: argparse.Namespace) -> int:
         accept_empty=args.accept_empty,
     )
     began = time.monotonic()
-    with opened(path, write=not args.dry_run) as backup:
-        specs = backup.settings.sources
-        found = sources.opened(specs, path, backup.clock)
-        named = [NamedSource(*pair) for pair in zip(specs, found, strict=True)]
-        with _stoppable() as stop, bars(quiet=args.json) as progress:
-            bar = ScanBar(progress) if progress else None
-            result = scan(backup, named, options, stop, bar)
+    with (
+        failures_told(path, "scan", quiet=options.dry_run),
+        opened(path, write=not options.dry_run) as backup,
+        operating(
+            backup,
+            "scan",
+            accounts=options.accounts,
+            detail="deep" if options.deep else "",
+            recorded=not options.dry_run,
+        ) as work,
+    ):
+        result = _scan(backup, options, work, quiet=args.json)
     seconds = time.monotonic() - began
     if args.json:
         output.document(_document(result, options, seconds))
@@ -90,23 +97,28 @@ def run(args: argparse.Namespace) -> int:
     return 1 if result.tally.problems else 0
 
 
-@contextmanager
-def _stoppable() -> Iterator[Stop]:
-    """A Stop that SIGINT and SIGTERM set. A second signal ends the process on the spot, which loses
-    nothing that was recorded."""
-    stop = Stop()
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        stop.set()
-        signal.signal(number, signal.SIG_DFL)
-
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, ask) for number in numbers]
-    try:
-        yield stop
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
+def _scan(backup: Backup, options: Options, work: Work, *, quiet: bool) -> Result:
+    if not options.dry_run:
+        space.require(backup.path, backup.settings.space_stop)
+    specs = backup.settings.sources
+    found = open_sources(specs, backup.path, backup.clock, backup.settings)
+    named = [NamedSource(*pair) for pair in zip(specs, found, strict=True)]
+    with bars(quiet=quiet) as progress:
+        bar = ScanBar(progress) if progress else None
+        try:
+            result = scan(backup, named, options, work.stop, ScanProgress(work.operation, bar))
+        except SourcesMissing as error:
+            telling.lost(work.notifier, backup.settings, error.result.turnover)
+            raise
+    problems = result.tally.problems
+    if problems:
+        work.operation.ends(Outcome.PROBLEMS, output.counted(len(problems), "problem"))
+    if options.dry_run:
+        return result
+    telling.lost(work.notifier, backup.settings, result.turnover)
+    if not options.accounts:
+        telling.scanned(work.notifier, problems)
+    return result
 
 
 def _view(result: Result, options: Options) -> str | None:

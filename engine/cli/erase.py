@@ -1,0 +1,117 @@
+"""`engine erase`: forgets a deleted message or account at once."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from engine.accounts import accounts
+from engine.backup import Backup
+from engine.cli import output
+from engine.cli.arguments import backup_path, opened, when, zone
+from engine.cli.operating import operating
+from engine.cli.parser import CommandParser
+from engine.clock import SystemClock
+from engine.errors import Interrupted, UsageError
+from engine.model import item_id, parse_item_id
+from engine.purge import Erased, erase
+from engine.purge.erasing import judge
+
+DESCRIPTION = """\
+Forgets a message, or an account with all it ever held, at once and for good, as a person's right to
+be forgotten demands. It is gone from every view of the past, and its content is gone from the disk,
+unless another message has the same.
+
+Only what was deleted at its source can be erased, for the next scan would record it again: delete
+it there, run 'engine scan', then erase it. What is on hold can't be erased.
+
+The erasure is recorded in a ledger, without anything of what was erased: an import or a restore
+from an older copy of the backup finds it there, and doesn't bring it back. Copies of the backup
+path that were made elsewhere are not touched. In the journal's file the name, addresses and subject
+may stay in space that is free, where no command sees them, until it is used again.
+
+ITEM is an ID as 'engine search --deleted' prints it, ACCOUNT the name of a deleted account, or its
+ID where several had that name."""
+
+EXAMPLES = """\
+    engine erase k3f9q2
+    engine erase carol@example.com --yes"""
+
+
+def add_arguments(parser: CommandParser) -> None:
+    """The verb's own arguments."""
+    parser.add_argument("what", metavar="ITEM|ACCOUNT", help="what to forget")
+    parser.add_argument("--yes", action="store_true", help="don't ask whether it is meant")
+
+
+def run(args: argparse.Namespace) -> int:
+    """See DESCRIPTION."""
+    path = backup_path(args)
+    with opened(path, write=True) as backup:
+        item, name = _find(backup, args.what)
+        if not args.yes:
+            _ask(name)
+        with operating(backup, "erase", detail=item_id(item)) as work:
+            erased = erase(backup, item, work.stop)
+    outcome = erased.outcome
+    if args.json:
+        output.document(_document(item, erased))
+    else:
+        for problem in outcome.problems:
+            output.complain(problem)
+        output.line(
+            f"{name} is erased: {output.counted(outcome.removed.items, 'item')} with "
+            f"{output.counted(outcome.removed.versions, 'version')}, "
+            f"{output.counted(outcome.blobs, 'blob')}"
+        )
+        if erased.shared:
+            output.line(
+                "Its content stays, for other messages have the same: "
+                "'engine search' finds them by subject or sender"
+            )
+        if outcome.shrunk.busy:
+            output.line(
+                "Its content is in a pack that is being written to: "
+                "run 'engine purge' when no scan runs"
+            )
+    return 1 if outcome.problems else 0
+
+
+def _find(backup: Backup, what: str) -> tuple[int, str]:
+    """The item that is meant, and what to call it. Raises UsageError."""
+    with backup.reader() as reader:
+        found = [a for a in accounts(reader) if what in (a.name, a.source_name)]
+        dead = [account for account in found if account.deleted]
+        if len(dead) > 1:
+            ids = ", ".join(item_id(account.item) for account in dead)
+            raise UsageError(f"several deleted accounts had the name {what}: name one by ID: {ids}")
+        item = (dead or found)[0].item if found else parse_item_id(what)
+        version = judge(reader, item)
+        return item, f"account {version.name}" if version.container else version.name
+
+
+def _ask(name: str) -> None:
+    """Makes sure that it is meant. Raises UsageError where nobody can answer."""
+    if not sys.stdin.isatty():
+        raise UsageError("this can't be undone: say --yes if it is meant")
+    print(f"engine: erase {output.shown(name)} for good? [y/N] ", end="", file=sys.stderr)
+    sys.stderr.flush()
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise Interrupted("nothing was erased")
+
+
+def _document(item: int, erased: Erased) -> dict[str, object]:
+    outcome = erased.outcome
+    return {
+        "item": item_id(item),
+        "items": outcome.removed.items,
+        "versions": outcome.removed.versions,
+        "blobs": outcome.blobs,
+        "shared": erased.shared,
+        "packs": outcome.shrunk.packs,
+        "bytes_before": outcome.shrunk.before,
+        "bytes_after": outcome.shrunk.after,
+        "packs_busy": outcome.shrunk.busy,
+        "errors": outcome.problems,
+        "time": when(SystemClock().now(), zone()),
+    }

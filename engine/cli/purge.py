@@ -1,0 +1,161 @@
+"""`engine purge`: removes what is past its retention."""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+from engine.backup import Backup
+from engine.cli import output
+from engine.cli.arguments import backup_path, brief, opened, when, zone
+from engine.cli.operating import failures_told, operating
+from engine.cli.parser import CommandParser
+from engine.model import item_id
+from engine.operations import Operation, Outcome
+from engine.purge import Due, find_due, nothing_to_do, purge
+from engine.purge import Outcome as Purged
+
+DESCRIPTION = """\
+Removes what was deleted longer ago than the retention says, for good: messages and folders after
+'retention.data_days', deleted accounts with all they held after 'retention.accounts_days' (30 days
+each; 0 is for ever, and if both are 0 this does nothing). What counts is when the backup found that
+something was deleted, never a date in a message.
+
+What is alive is left alone, with its whole history; so is what came back after it was deleted. What
+a deleted account held goes with the account, not before it. Accounts on hold lose nothing (see
+'engine hold').
+
+A message that was removed is gone from every view of the past, and its content is gone from the
+disk, unless another message has the same. A folder goes once nothing that stays was ever in it.
+
+Scans and mounts may go on meanwhile, and a file that is open can be read to its end. A purge may be
+killed at any time: the next one goes on. Some free space is needed while packs are written anew,
+about 128 MiB. A pack that is being written to is left for the next purge."""
+
+EXAMPLES = """\
+    engine purge --dry-run
+    engine purge
+    engine config set retention.data_days 90"""
+
+
+def add_arguments(parser: CommandParser) -> None:
+    """The verb's own arguments."""
+    parser.add_argument(
+        "--dry-run", action="store_true", help="only tell what would be removed, and change nothing"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """See DESCRIPTION."""
+    path = backup_path(args)
+    began = time.monotonic()
+    if args.dry_run:
+        with opened(path) as backup:
+            _foretell(backup, as_json=args.json)
+        return 0
+    with failures_told(path, "purge"), opened(path, write=True) as backup:
+        if nothing_to_do(backup):
+            outcome = Purged()
+        else:
+            with operating(backup, "purge") as work:
+                outcome = purge(backup, work.stop, _Counting(work.operation))
+                if outcome.problems:
+                    count = output.counted(len(outcome.problems), "problem")
+                    work.operation.ends(Outcome.PROBLEMS, count)
+        with backup.reader() as reader:
+            since = reader.complete_since()
+        forever = not (
+            backup.settings.retention_data_days or backup.settings.retention_accounts_days
+        )
+    seconds = time.monotonic() - began
+    if args.json:
+        output.document(_document(outcome, since, seconds))
+    else:
+        _print(outcome, since, seconds, forever=forever)
+    return 1 if outcome.problems else 0
+
+
+class _Counting:
+    """Progress of a purge, as that of an operation."""
+
+    def __init__(self, operation: Operation) -> None:
+        self._operation = operation
+
+    def items(self, total: int) -> None:
+        self._operation.progress("items", 0, total)
+
+    def advance(self, count: int) -> None:
+        self._operation.advance("items", count)
+
+
+def _foretell(backup: Backup, *, as_json: bool) -> None:
+    """The dry run."""
+    due = find_due(backup, backup.clock.now())
+    messages = sum(map(len, due.messages.values()))
+    if as_json:
+        output.document(
+            {
+                "dry_run": True,
+                "messages": messages,
+                "folders": len(due.folders),
+                "accounts": [item_id(account) for account in due.accounts],
+                "held": due.held,
+            }
+        )
+        return
+    for name in _names(backup, due):
+        output.line(f"account   {name}, with all it held")
+    output.line(
+        f"Nothing was removed. Due: {output.counted(messages, 'message')}, "
+        f"{output.counted(len(due.folders), 'folder')}, "
+        f"{output.counted(len(due.accounts), 'account')}; {due.held:,} kept by holds"
+    )
+
+
+def _names(backup: Backup, due: Due) -> list[str]:
+    with backup.reader() as reader:
+        return [
+            reader.path(account, due.accounts_until)[0].version.name for account in due.accounts
+        ]
+
+
+def _document(outcome: Purged, since: int | None, seconds: float) -> dict[str, object]:
+    shrunk = outcome.shrunk
+    return {
+        "dry_run": False,
+        "items": outcome.removed.items,
+        "accounts": outcome.accounts,
+        "versions": outcome.removed.versions,
+        "held": outcome.held,
+        "blobs": outcome.blobs,
+        "packs": shrunk.packs,
+        "bytes_before": shrunk.before,
+        "bytes_after": shrunk.after,
+        "packs_busy": shrunk.busy,
+        "errors": outcome.problems,
+        "history_complete_since": when(since, zone()),
+        "seconds": round(seconds, 3),
+    }
+
+
+def _print(outcome: Purged, since: int | None, seconds: float, *, forever: bool) -> None:
+    for problem in outcome.problems:
+        output.complain(problem)
+    removed, shrunk = outcome.removed, outcome.shrunk
+    if forever and not (removed.items or outcome.blobs or shrunk.packs):
+        output.line("Nothing to do: everything is kept for ever.")
+        return
+    output.line(
+        f"{output.counted(removed.items, 'item')} removed with "
+        f"{output.counted(removed.versions, 'version')}, {output.counted(outcome.blobs, 'blob')}; "
+        f"{output.counted(shrunk.packs, 'pack')} written anew: {output.size(shrunk.before)} are "
+        f"{output.size(shrunk.after)} now, in {seconds:.1f} s"
+    )
+    if outcome.held:
+        output.line(f"{output.counted(outcome.held, 'item')} kept by holds")
+    if shrunk.busy:
+        output.line(
+            f"{output.counted(shrunk.busy, 'pack')} being written to: left for the next purge"
+        )
+    if since is not None:
+        output.line(f"history is complete since {brief(since, zone())}")

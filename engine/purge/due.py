@@ -1,0 +1,145 @@
+"""What is past its retention, by the times that the engine itself gave to deletions.
+
+Decides nothing for good: whoever removes something looks again in the transaction that does it
+(`still_due`), for items and accounts may return meanwhile.
+
+An item is due with all its versions, once it has been deleted for longer than the retention. One
+that was deleted and returned is alive, and nothing of it is due. What an account holds that is
+deleted itself is due with the account only, and what is on hold never is.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+
+from engine.backup import Backup
+from engine.errors import RecordDamaged
+from engine.journal.keys import MAX_SEQUENCE, pair_key, split_pair
+from engine.journal.reader import Reader
+from engine.journal.records import unpack_item, unseal
+from engine.model import ROOT, Kind, item_id
+
+DAY = 86_400_000_000
+_SLICE = 20_000
+"""Rows that are read in one moment of the journal."""
+
+
+@dataclass(slots=True)
+class Due:
+    """What a purge would remove."""
+
+    messages: dict[int, array[int]] = field(default_factory=dict)
+    """By the folder that they were deleted from; ascending."""
+    folders: array[int] = field(default_factory=lambda: array("Q"))
+    """Deleted folders. Each goes once nothing that stays was ever in it."""
+    accounts: list[int] = field(default_factory=list)
+    """Deleted accounts, with all they hold."""
+    held: int = 0
+    """Items and accounts that would be due, but are on hold."""
+    problems: list[str] = field(default_factory=list)
+    """Items that can't be judged, for they are damaged."""
+    items_until: int = 0
+    """The last sequence of deletions that are long enough ago for items,"""
+    accounts_until: int = 0
+    """and for accounts. 0: none is."""
+
+    def __len__(self) -> int:
+        return sum(map(len, self.messages.values())) + len(self.folders) + len(self.accounts)
+
+
+def find_due(backup: Backup, now: int) -> Due:
+    """What is due at the time `now`. Costs the deletions that the journal knows, and 8 bytes of
+    memory for each item that is due."""
+    settings = backup.settings
+    due = Due()
+    with backup.reader() as reader:
+        due.items_until = _before(reader, now, settings.retention_data_days)
+        due.accounts_until = _before(reader, now, settings.retention_accounts_days)
+    judge = _Judge()
+    position = b""
+    while True:
+        with backup.reader() as reader:
+            rows = list(islice(_deletions(reader, position), _SLICE))
+            for key, item in rows:
+                try:
+                    judge.look(reader, due, *split_pair(key), item)
+                except RecordDamaged as error:
+                    due.problems.append(f"item {item_id(item)}: {error}")
+        if not rows:
+            break
+        position = rows[-1][0] + b"\0"
+    for folder, found in due.messages.items():
+        due.messages[folder] = array("Q", sorted(found))
+    return due
+
+
+def _before(reader: Reader, now: int, days: int) -> int:
+    """The last sequence that is as long ago as that; 0 where nothing is, or shall be."""
+    return reader.sequence_at(now - days * DAY) if days else 0
+
+
+def _deletions(reader: Reader, position: bytes) -> Iterator[tuple[bytes, int]]:
+    cursor = reader.txn.cursor(reader.tables.deleted)
+    if cursor.set_range(position):
+        for key, value in cursor:
+            yield key, unpack_item(unseal("deleted", key, value))
+
+
+class _Judge:
+    """Says of deletions what is due, and remembers what it knows of accounts for one run."""
+
+    def __init__(self) -> None:
+        self._dead: dict[int, bool] = {}
+        self._held: dict[int, bool] = {}
+
+    def look(self, reader: Reader, due: Due, folder: int, sequence: int, item: int) -> None:
+        """Adds the item to what is due, if it is."""
+        if sequence > (due.accounts_until if folder == ROOT else due.items_until):
+            return
+        recorded = reader.recorded(item, MAX_SEQUENCE)
+        if recorded is None or recorded.version is not None or recorded.sequence != sequence:
+            return
+        account = item if folder == ROOT else reader.transaction(sequence).account
+        if folder != ROOT and self._is_dead(reader, account):
+            return
+        if self._is_held(reader, account):
+            due.held += 1
+        elif folder == ROOT:
+            due.accounts.append(item)
+        elif reader.version_before(item, sequence).kind == Kind.FOLDER:
+            due.folders.append(item)
+        else:
+            due.messages.setdefault(folder, array("Q")).append(item)
+
+    def _is_dead(self, reader: Reader, account: int) -> bool:
+        if account not in self._dead:
+            self._dead[account] = reader.version(account, MAX_SEQUENCE) is None
+        return self._dead[account]
+
+    def _is_held(self, reader: Reader, account: int) -> bool:
+        if account not in self._held:
+            self._held[account] = reader.hold(account) is not None
+        return self._held[account]
+
+
+def still_due(reader: Reader, item: int, until: int) -> int:
+    """The sequence of the deletion of an item or account, if that was at or before `until`, is the
+    last that happened to it, and nothing else keeps it; else 0."""
+    recorded = reader.recorded(item, MAX_SEQUENCE)
+    if recorded is None or recorded.version is not None or recorded.sequence > until:
+        return 0
+    account = reader.transaction(recorded.sequence).account
+    if account != item and reader.version(account, MAX_SEQUENCE) is None:
+        return 0
+    return 0 if reader.hold(account) else recorded.sequence
+
+
+def empty(reader: Reader, folder: int) -> bool:
+    """Whether nothing that is in the journal was ever in the folder."""
+    cursor = reader.txn.cursor(reader.tables.timeline)
+    if not cursor.set_range(pair_key(folder, 0)):
+        return True
+    return split_pair(cursor.key())[0] != folder

@@ -1,0 +1,67 @@
+"""Legal holds: accounts of which no purge and no erasure may take anything.
+
+A hold is on the account itself, not on its name: it outlasts a change of the name and the account's
+deletion, and ends only when it is taken away by hand.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from engine.accounts import Account, accounts, named
+from engine.backup import Backup
+from engine.errors import UsageError
+from engine.journal.keys import item_key
+from engine.journal.reader import Reader
+from engine.journal.records import Hold, pack, seal
+
+
+class Held(NamedTuple):
+    """An account on hold."""
+
+    account: Account
+    hold: Hold
+
+
+def holds(reader: Reader) -> list[Held]:
+    """All holds, by the accounts' names."""
+    found = ((account, reader.hold(account.item)) for account in accounts(reader))
+    return [Held(account, hold) for account, hold in found if hold]
+
+
+def hold(backup: Backup, names: list[str], reason: str) -> list[Held]:
+    """Puts every account of these names on hold, deleted ones of the same name, too; returns them.
+    One that is on hold keeps the hold it has. Raises UsageError for a name that nobody has."""
+    environment = backup.journal.environment
+    made = []
+    with environment.write() as txn:
+        reader = Reader(environment, txn)
+        for account in named(reader, names):
+            known = reader.hold(account.item)
+            if known is None:
+                known = Hold(backup.clock.now(), reason)
+                key = item_key(account.item)
+                txn.put(key, seal(key, pack(known)), db=environment.tables.holds)
+            made.append(Held(account, known))
+    return made
+
+
+def release(backup: Backup, names: list[str]) -> list[Held]:
+    """Ends the holds on every account of these names; returns which these were. Raises UsageError
+    for a name that nobody has, or without a hold."""
+    environment = backup.journal.environment
+    ended = []
+    with environment.write() as txn:
+        reader = Reader(environment, txn)
+        for name in names:
+            found = [
+                Held(account, known)
+                for account in named(reader, [name])
+                if (known := reader.hold(account.item))
+            ]
+            if not found:
+                raise UsageError(f"account {name!r} is not on hold")
+            for held in found:
+                txn.delete(item_key(held.account.item), db=environment.tables.holds)
+            ended += found
+    return ended

@@ -1,0 +1,173 @@
+"""Removes items that are due from the journal, some at a time.
+
+Each write transaction takes well under 100 ms, so that scans go on meanwhile, and looks again at
+what it removes. Killed between two of them, a purge has removed some items whole, and the next one
+finds the others.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Protocol
+
+from engine.backup import Backup
+from engine.errors import RecordDamaged
+from engine.journal import timeline
+from engine.journal.keys import MAX_SEQUENCE
+from engine.journal.reader import Reader
+from engine.journal.records import FolderStats, unpack
+from engine.journal.removal import Removal, Removed, ever_in, write_missing_keyframes
+from engine.model import item_id
+from engine.purge.due import Due, empty, still_due
+
+BATCH = 400
+"""Items that one write transaction removes, at most."""
+_SLICE = 50_000
+"""Events that are read in one moment of the journal."""
+
+
+class Stoppable(Protocol):
+    """How a purge is asked to stop."""
+
+    def check(self) -> None:
+        """Raises Interrupted once that has been asked for."""
+
+
+Advance = Callable[[int], None]
+"""Is told of how many items a transaction has looked at."""
+
+
+def remove_items(backup: Backup, due: Due, stop: Stoppable, advance: Advance) -> Removed:
+    """Removes the messages and folders that are due, but for folders in which something was that
+    stays. Raises what the journal raises, and Interrupted."""
+
+    def when(reader: Reader, item: int) -> int:
+        return still_due(reader, item, due.items_until)
+
+    removed = Removed()
+    for items in due.messages.values():
+        for batch in _batches(items):
+            stop.check()
+            removed.add(_remove(backup, batch, when))
+            advance(len(batch))
+    removed.add(_remove_containers(backup, list(due.folders), when, stop, advance))
+    return removed
+
+
+def remove_account(
+    backup: Backup,
+    account: int,
+    when: Callable[[Reader], int],
+    stop: Stoppable,
+    advance: Advance = lambda items: None,
+) -> Removed:
+    """Removes a deleted account with all that it ever held. `when` gives the sequence of its
+    deletion, as long as it may be removed, and 0 from then on: it is asked in each transaction."""
+
+    def of_item(reader: Reader, item: int) -> int:
+        return when(reader)
+
+    removed = Removed()
+    containers = [account]
+    for container in containers:  # which grows meanwhile
+        messages, inner = _content(backup, container)
+        containers += [item for item in inner if item not in containers]
+        for batch in _batches(messages):
+            stop.check()
+            removed.add(_remove(backup, batch, of_item))
+            advance(len(batch))
+    removed.add(_remove_containers(backup, containers, of_item, stop, advance))
+    return removed
+
+
+def restore_keyframes(backup: Backup, stop: Stoppable) -> int:
+    """Makes the keyframes anew that removals have dropped, be it in a purge that was killed;
+    returns how many. Without them folders take longer to list, and nothing else is wrong."""
+    environment = backup.journal.environment
+    with backup.reader() as reader:
+        folders = array(
+            "Q",
+            (
+                int.from_bytes(key, "big")
+                for key, value in reader.txn.cursor(reader.tables.folders)
+                if timeline.keyframe_due(unpack(FolderStats, "folders", key, value))
+            ),
+        )
+    written = 0
+    for folder in folders:
+        stop.check()
+        written += write_missing_keyframes(environment, folder)
+    return written
+
+
+def _remove(backup: Backup, items: Iterable[int], when: Callable[[Reader, int], int]) -> Removed:
+    """Removes items that hold nothing, in one transaction."""
+    environment = backup.journal.environment
+    with environment.write() as txn:
+        reader = Reader(environment, txn)
+        removal = Removal(environment, txn)
+        damaged = []
+        for item in items:
+            try:
+                if sequence := when(reader, item):
+                    removal.remove(item, ended=reader.time_of(sequence))
+            except RecordDamaged as error:
+                damaged.append(f"item {item_id(item)}: {error}")
+        removed = removal.finish()
+    removed.problems += damaged
+    return removed
+
+
+def _remove_containers(
+    backup: Backup,
+    containers: list[int],
+    when: Callable[[Reader, int], int],
+    stop: Stoppable,
+    advance: Advance,
+) -> Removed:
+    """Removes those in which nothing is that stays, or ever was: the inner ones first."""
+
+    def of_empty(reader: Reader, item: int) -> int:
+        return when(reader, item) if empty(reader, item) else 0
+
+    removed = Removed()
+    left = array("Q", sorted(containers, reverse=True))  # most are younger than what holds them
+    count = -1
+    while removed.items != count:
+        count = removed.items
+        for batch in _batches(left):
+            stop.check()
+            removed.add(_remove(backup, batch, of_empty))
+        with backup.reader() as reader:
+            left = array("Q", (i for i in left if reader.recorded(i, MAX_SEQUENCE) is not None))
+    advance(len(containers))
+    return removed
+
+
+def _content(backup: Backup, container: int) -> tuple[array[int], list[int]]:
+    """The messages that were ever in a container, ascending, and the containers."""
+    messages: set[int] = set()
+    containers: list[int] = []
+    after = 0
+    while True:
+        with backup.reader() as reader:
+            events = list(islice(ever_in(reader, container, after), _SLICE))
+            for item, after in events:  # noqa: B007 - the last one is where to go on
+                recorded = reader.recorded(item, MAX_SEQUENCE)
+                if recorded is None or item in messages:
+                    continue
+                version = recorded.version or reader.version_before(item, recorded.sequence)
+                if version.container:
+                    containers.append(item)
+                else:
+                    messages.add(item)
+        if len(events) < _SLICE:
+            return array("Q", sorted(messages)), containers
+
+
+def _batches(items: Iterable[int]) -> Iterator[list[int]]:
+    iterator = iter(items)
+    while batch := list(islice(iterator, BATCH)):
+        yield batch

@@ -1,0 +1,83 @@
+"""A purge: what is due goes, then what only that needed, then the space is given back."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from engine.backup import Backup
+from engine.errors import RecordDamaged
+from engine.journal.reader import Reader
+from engine.journal.removal import Removed
+from engine.model import item_id
+from engine.purge.alone import alone
+from engine.purge.due import Due, find_due, still_due
+from engine.purge.erasing import finish, unfinished
+from engine.purge.items import Stoppable, remove_account, remove_items, restore_keyframes
+from engine.purge.outcome import Outcome, give_back
+
+
+class Progress(Protocol):
+    """Is told how a purge goes on."""
+
+    def items(self, total: int) -> None:
+        """So many items and accounts are due."""
+
+    def advance(self, count: int) -> None:
+        """So many more were looked at."""
+
+
+class Silent:
+    """Progress that nobody watches."""
+
+    def items(self, total: int) -> None: ...
+    def advance(self, count: int) -> None: ...
+
+
+def purge(backup: Backup, stop: Stoppable, progress: Progress | None = None) -> Outcome:
+    """Removes what is past its retention. Blocks; scans and mounts go on meanwhile.
+
+    Also goes on with whatever a purge has left that was killed. Raises EngineError where another
+    purge is under way, RecordDamaged, StorageFull (some room is needed to give some back),
+    Interrupted; what was removed by then stays removed.
+    """
+    outcome = Outcome()
+    watcher = progress or Silent()
+    with alone(backup):
+        due = find_due(backup, backup.clock.now())
+        outcome.due, outcome.held = len(due), due.held
+        watcher.items(len(due))
+        outcome.removed.add(remove_items(backup, due, stop, watcher.advance))
+        outcome.removed.problems += due.problems
+        for account in due.accounts:
+            try:
+                removed = _remove_account(backup, account, due, stop)
+            except RecordDamaged as error:
+                outcome.removed.problems.append(f"account {item_id(account)}: {error}")
+                continue
+            outcome.accounts += bool(removed.items)
+            outcome.removed.add(removed)
+            watcher.advance(1)
+        for account in unfinished(backup):
+            outcome.removed.add(finish(backup, account, stop))
+        restore_keyframes(backup, stop)
+        give_back(backup, outcome, stop)
+    return outcome
+
+
+def nothing_to_do(backup: Backup) -> bool:
+    """Whether nothing can be due, for everything is kept for ever; and nothing is left to do of a
+    purge or an erasure that was killed."""
+    settings = backup.settings
+    if settings.retention_data_days or settings.retention_accounts_days:
+        return False
+    with backup.reader() as reader:
+        if reader.waste():
+            return False
+    return not unfinished(backup)
+
+
+def _remove_account(backup: Backup, account: int, due: Due, stop: Stoppable) -> Removed:
+    def when(reader: Reader) -> int:
+        return still_due(reader, account, due.accounts_until)
+
+    return remove_account(backup, account, when, stop)

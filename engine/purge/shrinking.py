@@ -1,0 +1,236 @@
+"""Writes packs anew without what the index doesn't lead to, and removes the old ones.
+
+In this order: what is needed is copied and made durable; the index leads to the copies; the old
+pack is retired, and only then its file is removed. Readers look a blob up again where its pack is
+gone. A pack that is being written to is left for the next purge.
+"""
+
+from __future__ import annotations
+
+import errno
+import secrets
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+from engine.backup import Backup
+from engine.blobs import Location, Moved, copy_needed, encode_location, pack_name
+from engine.blobs.pack import Header, encode_header
+from engine.blobs.volume import OpenPack
+from engine.blobs.writer import PACK_SIZE
+from engine.errors import BlobDamaged, StorageFull
+from engine.journal.environment import Txn
+from engine.journal.keys import time_key
+from engine.journal.reader import Reader
+from engine.journal.records import seal
+from engine.journal.removal import count_removal
+from engine.purge.items import Stoppable
+
+BATCH = 1_000
+"""Blobs whose places one write transaction changes."""
+
+_ATTEMPTS = 2
+"""Who wrote to a pack may be done when the others are."""
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+_THERE, _GONE = b"\1", b"\0"
+"""Whether the file of a retired pack may be there."""
+
+
+@dataclass(slots=True)
+class Shrunk:
+    """What became of the packs."""
+
+    packs: int = 0
+    """So many were written anew, or had nothing that is needed."""
+    before: int = 0
+    """Their bytes,"""
+    after: int = 0
+    """and the bytes of what was kept of them."""
+    busy: int = 0
+    """So many are being written to, and wait for the next purge."""
+    problems: list[str] = field(default_factory=list)
+
+
+def shrink(backup: Backup, stop: Stoppable) -> Shrunk:
+    """Writes all `wasted` packs anew. Raises StorageFull, OSError, Interrupted."""
+    shrunk = Shrunk()
+    _remove_retired(backup)
+    with backup.reader() as reader:
+        wasted = [
+            int.from_bytes(key, "big")
+            for key in reader.txn.cursor(reader.tables.wasted).iternext(values=False)
+        ]
+    with _Target(backup) as target:
+        for _ in range(_ATTEMPTS):
+            busy = []
+            for number in wasted:
+                stop.check()
+                if not _shrink(backup, number, target, shrunk):
+                    busy.append(number)
+            wasted = busy
+        shrunk.busy = len(wasted)
+    return shrunk
+
+
+def _shrink(backup: Backup, number: int, target: _Target, shrunk: Shrunk) -> bool:
+    """Writes a pack anew; False if somebody else writes to it."""
+    source = backup.volume.lock(number)
+    if source is None:
+        with backup.reader() as reader:
+            known = reader.pack_length(number) is not None
+        if known and number in {stored.id for stored in backup.volume.list()}:
+            return False
+        if known:
+            shrunk.problems.append(f"pack {pack_name(number)} is missing: run 'engine check'")
+        else:
+            _forget(backup, number)
+        return True
+    try:
+        with backup.reader() as reader:
+            end = reader.pack_length(number) or 0
+        length = source.length
+        try:
+            kept = _move(backup, source, end, target)
+        except BlobDamaged as error:
+            what = f"pack {pack_name(number)}: {error}: run 'engine check'; it stays as it is"
+            shrunk.problems.append(what)
+            return True
+        source.remove()
+    finally:
+        source.close()
+    _mark_gone(backup, number)
+    shrunk.packs += 1
+    shrunk.before += length
+    shrunk.after += kept
+    return True
+
+
+def _move(backup: Backup, source: OpenPack, end: int, target: _Target) -> int:
+    """Copies what the index leads to, makes the index lead to the copies, and retires the pack.
+    Returns the bytes that the copies take."""
+
+    def needed(digest: bytes, place: Location) -> bool:
+        with backup.reader() as reader:
+            return reader.blob(digest) == encode_location(place)
+
+    if end > source.length:
+        raise BlobDamaged("the pack is shorter than what was committed")
+    moved: list[Moved] = []
+    kept = 0
+    if end:
+        pack = target.pack()
+        start = pack.length
+        try:
+            moved += copy_needed(source, end, needed, pack, backup.settings.level)
+            if moved:
+                pack.sync()
+        except BaseException as error:
+            pack.cut(start)
+            if isinstance(error, OSError) and error.errno in _FULL:
+                raise StorageFull(
+                    f"{backup.path}: no space to write packs anew: make some, about 128 MiB, and "
+                    "run 'engine purge' again; it goes on from there"
+                ) from error
+            raise
+        kept = pack.length - start
+    for begin in range(0, len(moved), BATCH):
+        with backup.journal.environment.write() as txn:
+            _lead(backup, txn, moved[begin : begin + BATCH], target.pack())
+    with backup.journal.environment.write() as txn:
+        tables = backup.journal.environment.tables
+        key = time_key(source.id)
+        txn.delete(key, db=tables.packs)
+        txn.delete(key, db=tables.wasted)
+        txn.put(key, seal(key, _THERE), db=tables.retired)
+        count_removal(backup.journal.environment, txn)
+        if moved:
+            txn.delete(time_key(target.pack().id), db=tables.wasted)
+    target.full()
+    return kept
+
+
+def _lead(backup: Backup, txn: Txn, moved: list[Moved], pack: OpenPack) -> None:
+    """Makes the index lead to copies. Until all are, the pack that has them has some for
+    nothing."""
+    tables = backup.journal.environment.tables
+    reader = Reader(backup.journal.environment, txn)
+    key = time_key(pack.id)
+    txn.put(key, seal(key, pack.length.to_bytes(8, "big")), db=tables.packs)
+    txn.put(key, seal(key, b""), db=tables.wasted)
+    for digest, before, after in moved:
+        if reader.blob(digest) == encode_location(before):
+            txn.put(digest, seal(digest, encode_location(after)), db=tables.blobs)
+
+
+class _Target:
+    """The pack that copies go to: a new one when that is full. Locked until the end."""
+
+    def __init__(self, backup: Backup) -> None:
+        self._backup = backup
+        self._pack: OpenPack | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._pack:
+            self._pack.close()
+
+    def pack(self) -> OpenPack:
+        """A pack with room."""
+        return self._pack or self._begin()
+
+    def full(self) -> None:
+        """What was copied is committed: if the pack is full now, the next one begins."""
+        if self._pack and self._pack.length >= PACK_SIZE:
+            self._pack.close()
+            self._pack = None
+
+    def _begin(self) -> OpenPack:
+        while True:
+            pack = self._backup.volume.create(secrets.randbits(63))
+            if pack:
+                self._pack = pack
+                pack.append(encode_header(Header(pack.id, self._backup.identity.backup)))
+                return pack
+
+
+def _remove_retired(backup: Backup) -> None:
+    """Removes the files of retired packs that a purge left which was killed."""
+    with backup.reader() as reader:
+        retired = {
+            int.from_bytes(key, "big")
+            for key, value in reader.txn.cursor(reader.tables.retired)
+            if value == seal(key, _THERE)
+        }
+    if not retired:
+        return
+    stored = {pack.id for pack in backup.volume.list()}
+    for number in retired:
+        if number in stored:
+            pack = backup.volume.lock(number)
+            if pack is None:
+                continue
+            try:
+                pack.remove()
+            finally:
+                pack.close()
+        _mark_gone(backup, number)
+
+
+def _mark_gone(backup: Backup, number: int) -> None:
+    key = time_key(number)
+    with backup.journal.environment.write() as txn:
+        txn.put(key, seal(key, _GONE), db=backup.journal.environment.tables.retired)
+
+
+def _forget(backup: Backup, number: int) -> None:
+    with backup.journal.environment.write() as txn:
+        txn.delete(time_key(number), db=backup.journal.environment.tables.wasted)
