@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine import config
-from engine.config import Settings
 from engine.errors import BackupUnusable, UsageError
+from engine.settings import Settings
 
 SOURCE = "maildir:/var/vmail/{domain}/{user}/Maildir"
 

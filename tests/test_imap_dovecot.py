@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from engine.clock import ManualClock
-from engine.config import Settings
 from engine.errors import ItemVanished, SourceUnavailable
+from engine.settings import Settings
 from engine.sources import open_source
 from engine.sources.imap import ImapSource
 from engine.sources.imap.connection import Connection

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.config import Settings
 from engine.errors import ItemUnreadable
+from engine.settings import Settings
 from engine.sources.imap.options import Options, options
 from engine.sources.imap.sieve import Scripts, read_scripts
 

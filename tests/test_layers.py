@@ -17,6 +17,7 @@ FLOORS = (
         "engine.messages",
         "engine.tomltext",
         "engine.allowed",
+        "engine.settings",
         "engine.config",
         "engine.place",
         "engine.space",

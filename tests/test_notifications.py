@@ -15,13 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.clock import ManualClock
-from engine.config import Settings
 from engine.errors import EngineError, SourceUnavailable, StorageFull
 from engine.notifications import Event, Level, Notifier, telling, ways
 from engine.notifications.event import Condition, Reason, decode, encode, reason, told
 from engine.notifications.message import mail, notice
 from engine.operations import Outcome, Record
 from engine.scan.loss import Turnover
+from engine.settings import Settings
 from tests.backups import START
 
 HOUR = 3_600_000_000

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from engine.clock import ManualClock
-from engine.config import Settings
 from engine.notifications import Event, Level, Notifier, ways
+from engine.settings import Settings
 from tests.backups import START
 from tests.programs import needs
 

@@ -18,7 +18,6 @@ import msgspec
 
 from engine import __version__, config, logs, space
 from engine.backup import Backup
-from engine.config import Settings
 from engine.daemon.figures import Figures
 from engine.daemon.jobs import JOBS, Context
 from engine.daemon.notify import Systemd
@@ -35,6 +34,7 @@ from engine.notifications import Event, telling
 from engine.notifications import Level as Weight
 from engine.operations import under_way
 from engine.scan.report import Stop
+from engine.settings import Settings
 from engine.sources import open_sources
 from engine.space import Level
 from engine.timestamps import local_zone

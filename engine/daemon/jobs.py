@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 from engine.allowed import WEEKDAYS
 from engine.backup import Backup
-from engine.config import Settings
 from engine.daemon.figures import Figures
 from engine.daemon.losses import Losses
 from engine.daemon.parts import Pulse
@@ -27,6 +26,7 @@ from engine.purge import nothing_to_do, purge
 from engine.scan.loss import Turnover
 from engine.scan.report import Stop
 from engine.scan.smart import NamedSource, Options, Result, SourcesMissing, scan
+from engine.settings import Settings
 from engine.sources import open_sources
 
 _log = Log("jobs")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 
-from engine.config import Settings
 from engine.daemon.jobs import Context, Scanning
 from engine.daemon.parts import Listener, Part, Pulse
 from engine.logs import Log
@@ -14,6 +13,7 @@ from engine.operations import running
 from engine.scan.loss import Turnover
 from engine.scan.report import Stop, Tally
 from engine.scan.smart import NamedSource, Options, Result
+from engine.settings import Settings
 from engine.sources import open_sources
 from engine.watch.follower import Follower
 from engine.watch.listener import Following

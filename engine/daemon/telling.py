@@ -8,10 +8,10 @@ import threading
 from collections.abc import Callable
 
 from engine.backup import Backup
-from engine.config import Settings
 from engine.logs import Log
 from engine.notifications import Event, Notifier
 from engine.notifications import Level as Weight
+from engine.settings import Settings
 from engine.space import Level
 
 _LAST = 5.0

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.clock import Clock
-from engine.config import Settings
 from engine.notifications.event import Condition, Event, Level, Reason, reason, told
 from engine.notifications.memory import Memory
+from engine.settings import Settings
 
 if TYPE_CHECKING:  # mail and TLS take longer to import than most scans to run
     from engine.notifications.message import Notice

@@ -14,11 +14,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import Protocol
 
-from engine.config import Settings
 from engine.errors import BackupUnusable, Damaged, SourceUnavailable, StorageFull
 from engine.notifications.event import Event, Level
 from engine.notifications.notifier import Notifier
 from engine.operations import Record
+from engine.settings import Settings
 
 _MOST = 50
 """Lines that a text names."""

@@ -16,9 +16,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from engine.config import Settings
 from engine.errors import EngineError
 from engine.notifications.message import Notice, mail
+from engine.settings import Settings
 
 TIMEOUT = 30.0
 """Seconds that one way may take."""

@@ -8,9 +8,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
-from engine.backup import Backup
 from engine.errors import (
     Damaged,
     DeliveryFailed,
@@ -23,8 +22,22 @@ from engine.restore.plan import Plan, Skipped, kept_flags
 from engine.restore.selection import Message
 from engine.restore.throttle import Throttle
 from engine.scan.report import Stop
+from engine.settings import Settings
 from engine.sources.source import FolderPath
 from engine.targets.target import Letter, TargetFolder, TargetMailbox
+
+
+class Contents(Protocol):
+    """Where contents come from: an open `Backup`, or what is imported."""
+
+    @property
+    def settings(self) -> Settings:
+        """How many messages are delivered at once, and how fast."""
+        ...
+
+    def chunks(self, digest: bytes) -> Iterator[bytes]:
+        """A content, in pieces, in any thread. Raises Damaged."""
+        ...
 
 
 class Failure(NamedTuple):
@@ -43,6 +56,8 @@ class Delivered:
 
     restored: list[Message] = field(default_factory=list)
     """Durable at the target."""
+    names: dict[int, str] = field(default_factory=dict)
+    """What the target knows them by now, by item; of those of which it says that."""
     skipped: list[Skipped] = field(default_factory=list)
     failed: list[Failure] = field(default_factory=list)
     folders: list[FolderPath] = field(default_factory=list)
@@ -62,7 +77,7 @@ class Delivered:
 
 
 def deliver(
-    backup: Backup,
+    contents: Contents,
     made: Plan,
     mailbox: TargetMailbox,
     stop: Stop,
@@ -70,19 +85,19 @@ def deliver(
 ) -> Delivered:
     """Delivers what a plan says. Blocks. `progress` is told of each message that is done with, in
     any thread. Whatever goes wrong is in the outcome, also that it was asked to stop."""
-    return _Delivery(backup, made, mailbox, stop, progress).run()
+    return _Delivery(contents, made, mailbox, stop, progress).run()
 
 
 class _Delivery:
     def __init__(
         self,
-        backup: Backup,
+        contents: Contents,
         made: Plan,
         mailbox: TargetMailbox,
         stop: Stop,
         progress: Callable[[Message], None],
     ) -> None:
-        self._backup = backup
+        self._contents = contents
         self._plan = made
         self._mailbox = mailbox
         self._stop = stop
@@ -90,7 +105,7 @@ class _Delivery:
         self._outcome = Delivered(skipped=list(made.skipped))
         self._lock = threading.Lock()
         self._ended = threading.Event()
-        settings = backup.settings
+        settings = contents.settings
         self._workers = settings.restore_workers
         self._throttle = Throttle(settings.restore_bandwidth * 1024, self._wait)
 
@@ -177,7 +192,7 @@ class _Delivery:
                 return
             try:
                 self._stop.check()
-                folder.deliver(self._letter(message))
+                name = folder.deliver(self._letter(message))
             except (Damaged, DeliveryFailed) as error:
                 with self._lock:
                     self._fail([message], path, str(error))
@@ -187,6 +202,8 @@ class _Delivery:
             else:
                 with self._lock:
                     done.append(message)
+                    if name:
+                        self._outcome.names[message.item] = name
             self._progress(message)
 
     def _letter(self, message: Message) -> Letter:
@@ -196,11 +213,8 @@ class _Delivery:
             date=message.date,
             flags=kept_flags(message.flags),
             identity=message.identity,
-            chunks=self._throttle.through(self._chunks(message.digest)),
+            chunks=self._throttle.through(self._contents.chunks(message.digest)),
         )
-
-    def _chunks(self, digest: bytes) -> Iterator[bytes]:
-        yield from self._backup.store.chunks(digest, self._backup.location(digest))
 
     def _fail(self, messages: list[Message], path: FolderPath, what: str) -> None:
         self._outcome.failed += [Failure(message.item, path, what) for message in messages]

@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 
 from engine.clock import Clock
-from engine.config import Settings
 from engine.errors import SourceUnavailable, UsageError
+from engine.settings import Settings
 from engine.sources.imap import ImapSource
 from engine.sources.maildir import MaildirSource
 from engine.sources.source import Source

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from functools import partial
 
 from engine.clock import Clock
-from engine.config import Settings
 from engine.errors import UsageError
+from engine.settings import Settings
 from engine.targets.imap import ImapTarget
 from engine.targets.maildir import MaildirTarget
 from engine.targets.target import Target

@@ -18,7 +18,6 @@ from typing import BinaryIO, cast
 from blake3 import blake3
 
 from engine.clock import Clock
-from engine.config import Settings
 from engine.errors import (
     BlobDamaged,
     Damaged,
@@ -29,6 +28,7 @@ from engine.errors import (
     TargetFull,
     UsageError,
 )
+from engine.settings import Settings
 from engine.sources.imap import folders as arrangement
 from engine.sources.imap.accounts import logins
 from engine.sources.imap.connection import Lost, Refused, Upload
@@ -199,8 +199,10 @@ class ImapTargetMailbox:
     def close(self) -> None:
         self._reading.close()
 
-    def append(self, path: FolderPath, name: bytes, letter: Letter, content: BinaryIO) -> None:
-        """Appends a message, whose content is at its beginning. Raises as `TargetFolder.deliver`.
+    def append(self, path: FolderPath, name: bytes, letter: Letter, content: BinaryIO) -> str:
+        """Appends a message, whose content is at its beginning. Returns its folder's UIDVALIDITY
+        and its UID, with a slash between them, where the server tells (UIDPLUS, RFC 4315). Raises
+        as `TargetFolder.deliver`.
 
         Where the connection drops, nobody knows whether the message is there: it isn't sent again,
         but named, and the next run looks.
@@ -209,11 +211,17 @@ class ImapTargetMailbox:
         content.seek(0)
         date = date_time(letter.date)
         options = b" %s %s" % (flag_list(letter.flags), date + b" " if date else b"")
+        told = ""
 
         def appending(session: Session) -> None:
-            session.connection.run(b"APPEND ", *argument(name), options, Upload(content, size))
+            nonlocal told
+            upload = Upload(content, size)
+            status = session.connection.run(b"APPEND ", *argument(name), options, upload)
+            if status.code == "APPENDUID":
+                told = status.value.decode("ascii", "replace").replace(" ", "/")
 
         self._change(path, appending)
+        return told
 
     def _ask(self, work: Callable[[Session], Overview]) -> Overview:
         try:
@@ -246,7 +254,7 @@ class ImapFolder:
         self._name = name
         self.lost = frozenset(filter(lost, flags))
 
-    def deliver(self, letter: Letter) -> None:
+    def deliver(self, letter: Letter) -> str:
         with tempfile.SpooledTemporaryFile(max_size=SPOOL) as spool:
             content = cast(BinaryIO, spool)
             try:
@@ -256,7 +264,7 @@ class ImapFolder:
                     f"{tempfile.gettempdir()}: {error.strerror}, and long messages are put there "
                     "before they are sent: make room, or set TMPDIR"
                 ) from error
-            self._mailbox.append(self._path, self._name, letter, content)
+            return self._mailbox.append(self._path, self._name, letter, content)
 
     def sync(self) -> None:
         """Nothing: what the server said OK to, it has."""

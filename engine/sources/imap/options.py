@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from urllib.parse import unquote
 
 from engine import config
-from engine.config import Settings
 from engine.errors import UsageError
+from engine.settings import Settings
 from engine.sources.imap.connection import Endpoint
 from engine.sources.imap.secrets import Secret
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 
 from engine.clock import Clock
-from engine.config import Settings
 from engine.errors import SourceUnavailable
+from engine.settings import Settings
 from engine.sources.imap.accounts import logins
 from engine.sources.imap.events import ImapEvents
 from engine.sources.imap.mailbox import ImapMailbox
