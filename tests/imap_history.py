@@ -40,6 +40,7 @@ class Client:
     def __init__(self, server: Dovecot, account: str, rng: random.Random) -> None:
         self.account = account
         self.went: Went = {}
+        self._open: set[str] = set()
         self._server = server
         self._rng = rng
         self._number = 0
@@ -61,7 +62,7 @@ class Client:
 
     def look(self) -> None:
         """Writes down what the folders are now."""
-        there = self._folders()
+        there, self._open = self._folders()
         for path in there | self.went.keys():
             state = self._state(path) if path in there else None
             states = self.went.setdefault(path, [] if not self._number else [None])
@@ -71,7 +72,7 @@ class Client:
     def contents(self) -> dict[str, dict[int, bytes]]:
         """Digests of all messages, by UID."""
         found: dict[str, dict[int, bytes]] = {}
-        for path in self._folders():
+        for path in self._folders()[0]:
             found[path] = {}
             if not self._selected(path):
                 continue
@@ -102,7 +103,7 @@ class Client:
 
     def _act(self, pause: Callable[[], None]) -> None:
         client, rng = self._acting, self._rng
-        paths = sorted(path for path, states in self.went.items() if states[-1] is not None)
+        paths = sorted(self._open)
         path, other = (rng.choice(paths) for _ in range(2))
         there = self.went[path][-1] or frozenset()
         kind = rng.randrange(16)
@@ -135,9 +136,7 @@ class Client:
         elif kind == 14 and leaves:
             self._ok(client.rename(_quoted(rng.choice(leaves)), _quoted(self._name([]))))
         elif kind == 15 and made:
-            name = rng.choice(made)
-            with suppress(imaplib.IMAP4.error):
-                client.delete(_quoted(name))  # refused where it only holds others
+            self._ok(client.delete(_quoted(rng.choice(made))))
 
     def _name(self, parents: Sequence[str]) -> str:
         """A name for a folder: a new one, or one that another had."""
@@ -153,14 +152,15 @@ class Client:
     def _ok(answer: tuple[str, object]) -> None:
         assert answer[0] == "OK", answer
 
-    def _folders(self) -> set[str]:
-        """All folders, and those above them."""
+    def _folders(self) -> tuple[set[str], set[str]]:
+        """All folders, with those above them, and of these the ones that can be opened."""
         rows = self._looking.list()[1]
-        names = {match[2].decode() for row in rows if (match := _LIST.fullmatch(row))}
-        assert len(names) == len(rows), rows
-        names = {name for name in names if not name.startswith("Public")}
-        above = {name[:end.start()] for name in names for end in re.finditer("/", name)}
-        return names | above
+        matches = [match for row in rows if (match := _LIST.fullmatch(row))]
+        assert len(matches) == len(rows), rows
+        unreal = (b"\\NoSelect", b"\\NonExistent", b"\\Noselect")
+        names = {m[2].decode() for m in matches if not any(word in m[1] for word in unreal)}
+        above = {name[: end.start()] for name in names for end in re.finditer("/", name)}
+        return names | above, names
 
     def _selected(self, path: str) -> int:
         """How many messages there are in a folder, which is open then."""
@@ -284,12 +284,10 @@ def _item(reader: Reader, account: str) -> int:
     return item
 
 
-def caught_up(recorded: Recorded, clients: Iterable[Client]) -> None:
-    """Waits until all that there is is recorded."""
-    for client in clients:
-        there = {path: s[-1] for path, s in client.went.items() if s[-1] is not None}
-        done: Callable[[], bool] = lambda: recorded.now(client.account) == there  # noqa: B023, E731
-        until(done, f"{client.account} is recorded")
+def caught_up(recorded: Recorded, client: Client) -> None:
+    """Waits until all that the account has is recorded."""
+    there = {path: states[-1] for path, states in client.went.items() if states[-1] is not None}
+    until(lambda: recorded.now(client.account) == there, f"{client.account} is recorded")
 
 
 def _quoted(path: str) -> str:

@@ -5,7 +5,7 @@ in `journal.keys`. *Primary* tables are the truth; *derived* ones follow from th
 packs) and can be rebuilt.
 
     meta          b"identity" -> Identity, b"state" -> State, b"purge" -> PurgeState,        primary
-                  b"import" -> ImportMark
+                  b"import" -> ImportMark, b"deep" -> DeepCheck
     versions      (item, sequence) -> Version, or nil where the item was deleted             primary
     transactions  (sequence) -> Transaction. Every one has its row in `versions`             primary
     times         (time of the first transaction) -> first sequence, count: a commit         primary
@@ -308,9 +308,7 @@ class Environment:
         """Bytes in use by the journal (its file may be longer: freed pages are used again)."""
         with self.read() as txn:
             tables = (
-                table
-                for name, table in self.tables._asdict().items()
-                if name not in self.missing
+                table for name, table in self.tables._asdict().items() if name not in self.missing
             )
             stats = [self._env.stat(), *(txn.stat(table) for table in tables)]
         pages = sum(s["branch_pages"] + s["leaf_pages"] + s["overflow_pages"] for s in stats)

@@ -122,7 +122,7 @@ def subtree(reader: Reader, account: Account, item: int, sequence: int) -> Selec
             selection.unreadable.append(Unreadable(place, str(error)))
         waiting += sorted(below, key=lambda found: found[1], reverse=True)
     if len(path) == 1:
-        selection.subscriptions = _subscriptions(last.meta, selection.folders)
+        selection.subscriptions = subscribed(last.meta, selection.folders)
     return selection
 
 
@@ -162,7 +162,7 @@ def _called(reader: Reader, containers: set[int], name: str, sequence: int) -> I
                 yield item
 
 
-def _subscriptions(meta: dict[str, Any], folders: list[FolderPath]) -> list[FolderPath] | None:
+def subscribed(meta: dict[str, Any], folders: list[FolderPath]) -> list[FolderPath] | None:
     """The subscribed folders of an account. Its source may have parted their names by slashes, or
     as it found them, by dots: what was a folder then is meant first."""
     names = meta.get("subscriptions")

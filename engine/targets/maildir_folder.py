@@ -66,13 +66,13 @@ class MaildirFolder:
     def lost(self) -> frozenset[str]:
         return self._letters.lost
 
-    def deliver(self, letter: Letter) -> None:
+    def deliver(self, letter: Letter) -> str:
         try:
-            self._deliver(letter)
+            return self._deliver(letter)
         except OSError as error:
             raise failure(self._path, error) from error
 
-    def _deliver(self, letter: Letter) -> None:
+    def _deliver(self, letter: Letter) -> str:
         unique = unique_name(
             letter.date,
             self._clock.now(),
@@ -95,6 +95,7 @@ class MaildirFolder:
             with suppress(FileNotFoundError):
                 os.unlink(unique, dir_fd=self._tmp)
             raise
+        return f"{unique}{sizes}"
 
     def sync(self) -> None:
         try:

@@ -46,9 +46,11 @@ class TargetFolder(Protocol):
         """Of the flags that were said to come, those that this place can't keep."""
         ...
 
-    def deliver(self, letter: Letter) -> None:
+    def deliver(self, letter: Letter) -> str:
         """Adds a message: wholly, or after any failure not at all. May be called from any thread,
-        by several at once. The message is as durable as `sync` makes it.
+        by several at once. The message is as durable as `sync` makes it. Returns what the place
+        knows the message by in this folder, such as the unique part of its file name; empty where
+        it doesn't say.
 
         Raises Damaged where its content can't be read or isn't what its digest says,
         DeliveryFailed where it can't be written, TargetFull where nothing more can.
