@@ -19,6 +19,10 @@ class UsageError(EngineError):
     status = 2
 
 
+class SettingMissing(UsageError):
+    """A source needs a setting that isn't given, or not yet."""
+
+
 class BackupUnusable(EngineError):
     """The backup path can't be used: missing, not a backup, another server's, too new, damaged."""
 

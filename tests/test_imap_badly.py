@@ -431,7 +431,7 @@ def test_what_is_said_of_the_folder_before_is_not_of_this_one(opened: Opener) ->
         ("imaps:host?connections=0", "imap.connections can't be 0"),
         ("imaps:host?password_file=/x", "imap.login is missing"),
         ("imaps:host?login=a", "where is the password"),
-        ("imaps:host?login=a&password_file=/x&password_variable=X", "where is the password"),
+        ("imaps:host?login=a&password_file=/x&password_variable=X", "give one of"),
         ("imaps:host?login=a&password_file=/x", "which accounts"),
         ("imaps:host?method=each&password_file=/x", "which accounts"),
         ("imaps:host?login=a&password_file=/x&accounts=a&accounts_file=/y", "give one of"),

@@ -10,6 +10,7 @@ import random
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -141,7 +142,7 @@ def test_with_pauses_every_state_is_recorded(
         recorded = Recorded(backup)
         for _ in range(steps):
             client = rng.choice(clients)
-            client.step(pause=lambda: caught_up(recorded, client))
+            client.step(pause=partial(caught_up, recorded, client))
         assert_recorded(recorded, clients, all_=True)
     assert not heard.troubles
     assert not heard.notes

@@ -12,7 +12,8 @@ from engine.cli import output
 from engine.cli.arguments import backup_path
 from engine.cli.parser import CommandParser
 from engine.clock import SystemClock
-from engine.errors import UsageError
+from engine.errors import SettingMissing, UsageError
+from engine.settings import Settings
 from engine.sources import open_sources
 
 
@@ -70,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
             settings, keys = config.load(file), [key]
         case ("set", str(key), str(value)):
             if key == "sources":
-                _look_at_sources(path, value)
+                _look_at_sources(path, value, config.load(file))
             settings, keys = config.set_value(file, key, value), [key]
         case _:
             raise UsageError("write 'config', 'config get KEY' or 'config set KEY VALUE'")
@@ -88,12 +89,16 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _look_at_sources(path: Path, text: str) -> None:
+def _look_at_sources(path: Path, text: str, settings: Settings) -> None:
     """Raises UsageError for sources of an unknown kind, and such as hold the backup path itself.
     What isn't even a list of sources is for `config.set_value` to refuse."""
     allowed = Sources()
     specs = allowed.check(allowed.parse(text))
-    open_sources(specs or (), path, SystemClock())
+    for spec in specs or ():
+        try:
+            open_sources([spec], path, SystemClock(), settings)
+        except SettingMissing as error:
+            output.complain(f"warning: {error}")
 
 
 def _texts(value: Value) -> list[str]:

@@ -12,10 +12,9 @@ from engine.backup import DEFAULT_PATH
 from engine.cli import output
 from engine.cli.arguments import backup_path, opened
 from engine.cli.parser import CommandParser
-from engine.clock import SystemClock
-from engine.errors import SourceUnavailable, UsageError
+from engine.clock import Clock, SystemClock
+from engine.errors import SettingMissing, SourceUnavailable, UsageError
 from engine.sources import open_sources
-from engine.sources.source import Source
 
 DESCRIPTION = """\
 Makes a backup path: the directory that holds the backup of one mail server. It must not exist yet
@@ -33,7 +32,8 @@ What stands behind the question mark of imaps: (or imap:, with STARTTLS) are set
 this server alone: how to log in, where the password is, which accounts there are. 'engine config'
 shows and config.toml explains them; there they are for all servers.
 
-A source that can't be reached now is only warned about: it can be scanned once it is there.
+A source that can't be reached now, or of which settings are missing, is only warned about: it can
+be scanned once it is there, and they are.
 
 The settings are in the file config.toml of the backup path, each with an explanation.
 
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     if not args.source:
         raise UsageError("--source is missing: say where mail is, as KIND:LOCATION")
     clock = SystemClock()
-    found = [_look(source) for source in open_sources(args.source, path, clock)]
+    found = [_look(spec, path, clock) for spec in args.source]
     backup.create(path, args.source, clock)
     if args.json:
         output.document(
@@ -107,11 +107,13 @@ def _take_over(path: Path, *, as_json: bool) -> int:
     return 0
 
 
-def _look(source: Source) -> tuple[int | None, str]:
-    """How many accounts the source shows now, and what is wrong with it."""
+def _look(spec: str, path: Path, clock: Clock) -> tuple[int | None, str]:
+    """How many accounts the source shows now, and what is wrong with it, or missing yet: there is
+    no place for settings before there is a backup path."""
     try:
+        (source,) = open_sources([spec], path, clock)
         return len(source.accounts().names), ""
-    except SourceUnavailable as error:
+    except (SourceUnavailable, SettingMissing) as error:
         return None, str(error)
 
 

@@ -151,6 +151,10 @@ class _Scan:
         """The names of the sources that can be read."""
         self._missing: list[SourceUnavailable] = []
         """Why the others can't."""
+        self._opened: set[str] = set()
+        """The names of the sources of which at least one account could be opened."""
+        self._shut: list[tuple[str, Problem]] = []
+        """Accounts that couldn't, by source."""
 
     def run(self) -> Result:
         result = self._result
@@ -183,6 +187,7 @@ class _Scan:
         self._work([(a, found[a.name]) for a in others], self._backup.settings.workers)
         if self._failures:
             raise self._failures[0]
+        self._judge_shut()
         for account in chosen.gone:
             if account.name in self._undecided:
                 what = "has no mailbox that can be read any more; it is not taken for deleted"
@@ -194,7 +199,7 @@ class _Scan:
         if not self._options.dry_run:
             result.end = self._record_end()
         if self._missing and not self._options.accounts:
-            raise SourcesMissing(self._missing, result)
+            raise SourcesMissing(self._missing, result) if self._opened else self._missing[0]
         return result
 
     # Which accounts
@@ -234,6 +239,19 @@ class _Scan:
             else:
                 found.pop(account.name, None)
         return reached
+
+    def _judge_shut(self) -> None:
+        """An account that can't be opened is a problem of the scan. Where that goes for all of a
+        source, it is the source that can't be reached: its server is down, or refuses us."""
+        for source in dict.fromkeys(name for name, _ in self._shut):
+            problems = [problem for name, problem in self._shut if name == source]
+            if source in self._opened or self._options.accounts:
+                self._result.tally.problems += problems
+            else:
+                what = problems[0].what
+                if len(problems) > 1:
+                    what += f" (so none of its {len(problems)} accounts was scanned)"
+                self._missing.append(SourceUnavailable(what))
 
     def _problem(self, account: str, where: str, what: str) -> None:
         self._result.tally.problems.append(Problem(account, where, what))
@@ -351,7 +369,9 @@ class _Scan:
         except SourceEmpty:
             raise
         except SourceUnavailable as error:
-            tally.problems.append(Problem(assignment.name, "", str(error)))
+            self._shut.append((source.name, Problem(assignment.name, "", str(error))))
+        else:
+            self._opened.add(source.name)
         finally:
             self._result.tally.add(tally)
             if tally.removed:

@@ -17,7 +17,7 @@ from engine.errors import ItemUnreadable, ItemVanished
 from engine.sources.imap.connection import Lost, Refused
 from engine.sources.imap.identity import place
 from engine.sources.imap.names import date_of
-from engine.sources.imap.session import Session, refusal
+from engine.sources.imap.session import Session, refusal, says_gone
 from engine.sources.imap.wire import Literal, Value, number, uid_sets
 from engine.sources.source import Fetched, FolderPath, SourceItem
 
@@ -158,7 +158,7 @@ class Contents:
                 if key not in self._held:
                     raise ItemVanished(f"{self._shown(item)}: is gone")
                 return
-        raise ItemUnreadable(f"{self._shown(item)}: {_why(trouble)}")
+        raise _failure(self._shown(item), trouble)
 
     def _read(self, wanted: Sequence[SourceItem], session: Session) -> list[SourceItem]:
         """Holds the sizes and dates of the items, and the contents of those that are small. Returns
@@ -228,7 +228,7 @@ class Contents:
                 trouble = error
                 if isinstance(error, Refused):
                     break
-        raise ItemUnreadable(f"{self._shown(item)}: {_why(trouble)}")
+        raise _failure(self._shown(item), trouble)
 
     def _read_one(self, item: SourceItem, anew: bool, session: Session) -> BinaryIO:
         validity, uid = place(item.identity)
@@ -315,5 +315,10 @@ def _body(row: dict[str, Value]) -> Literal | None:
     return None if isinstance(value, list) else value
 
 
-def _why(trouble: Exception | None) -> str:
-    return refusal(trouble.status) if isinstance(trouble, Refused) else str(trouble)
+def _failure(where: str, trouble: Exception | None) -> ItemUnreadable | ItemVanished:
+    """What it means that a message can't be read."""
+    if not isinstance(trouble, Refused):
+        return ItemUnreadable(f"{where}: {trouble}")
+    if says_gone(trouble.status):
+        return ItemVanished(f"{where}: its folder is gone")
+    return ItemUnreadable(f"{where}: {refusal(trouble.status)}")

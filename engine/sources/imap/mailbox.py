@@ -21,7 +21,7 @@ from engine.sources.imap.folders import Folder
 from engine.sources.imap.overview import Counts, Overview
 from engine.sources.imap.pool import Pool
 from engine.sources.imap.rows import Rows, guid_kind
-from engine.sources.imap.session import Session, refusal
+from engine.sources.imap.session import Session, refusal, says_gone
 from engine.sources.imap.sieve import Scripts, read_scripts
 from engine.sources.source import (
     Fetched,
@@ -140,7 +140,7 @@ class ImapMailbox:
             cursor = differences.cursor_of(session, counts, rows)
             return FolderListing(cursor, differences.items_of(path, counts, rows))
 
-        listing = self._unreadable(path, read)
+        listing = self._settled(path, read)
         self._contents.expect(path, listing.items)
         return listing
 
@@ -164,7 +164,7 @@ class ImapMailbox:
                 return None
             return differences.told(session, path, position, counts, rows)
 
-        found = self._unreadable(path, read)
+        found = self._settled(path, read)
         if found is not None:
             self._contents.expect(path, found.items)
         return found
@@ -230,9 +230,7 @@ class ImapMailbox:
         try:
             counts = session.examine(folder.name)
         except Refused as refused:
-            if refused.status.code == "NONEXISTENT":
-                raise ItemVanished(f"{self._shown(path)}: is gone") from refused
-            raise ItemUnreadable(f"{self._shown(path)}: {refusal(refused.status)}") from refused
+            raise self._refused(path, refused) from refused
         if not counts.validity:
             raise ItemUnreadable(f"{self._shown(path)}: the server gives no UIDVALIDITY")
         return counts
@@ -286,11 +284,29 @@ class ImapMailbox:
         except (Lost, Refused) as error:
             raise SourceUnavailable(f"{self._shown()}: {_why(error)}") from error
 
-    def _unreadable(self, path: FolderPath, work: Callable[[Session], T]) -> T:
+    def _settled(self, path: FolderPath, work: Callable[[Session], T]) -> T:
+        """Runs something that lists a folder: again where messages came or went meanwhile, so that
+        what is listed was there together. Gives up on a folder that never stands still."""
+
+        def listing(session: Session) -> T:
+            found = work(session)
+            for _ in range(ATTEMPTS):
+                if not session.disturbed:
+                    break
+                found = work(session)
+            return found
+
         try:
-            return self._repeat(work, self._folder(path).name)
-        except (Lost, Refused) as error:
+            return self._repeat(listing, self._folder(path).name)
+        except Lost as error:
             raise ItemUnreadable(f"{self._shown(path)}: {_why(error)}") from error
+        except Refused as refused:
+            raise self._refused(path, refused) from refused
+
+    def _refused(self, path: FolderPath, refused: Refused) -> ItemVanished | ItemUnreadable:
+        if says_gone(refused.status):
+            return ItemVanished(f"{self._shown(path)}: is gone")
+        return ItemUnreadable(f"{self._shown(path)}: {refusal(refused.status)}")
 
     def _item_shown(self, item: SourceItem) -> str:
         return f"{self._shown(item.folder)}, {item.locator}"

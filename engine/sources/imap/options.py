@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote
 
 from engine import config
-from engine.errors import UsageError
+from engine.errors import SettingMissing, UsageError
 from engine.settings import Settings
 from engine.sources.imap.connection import Endpoint
 from engine.sources.imap.secrets import Secret
@@ -62,7 +62,6 @@ def options(kind: str, location: str, settings: Settings) -> Options:
         raise UsageError(f"{spec!r} is not a source: write {kind}:HOST or {kind}:HOST:PORT")
     values = config.replaced(settings, "imap", _query(spec, parts["query"] or ""), spec)
     host = parts["six"] or parts["host"]
-    secret = _secret(spec, values)
     tls = kind == "imaps"
     starttls = not tls and not values.imap_unencrypted and not _is_loopback(host)
     endpoint = Endpoint(
@@ -75,10 +74,11 @@ def options(kind: str, location: str, settings: Settings) -> Options:
     )
     administrator = values.imap_method in ("master", "authzid")
     if administrator and not values.imap_login:
-        raise UsageError(
+        raise SettingMissing(
             f"{spec}: imap.login is missing: the name of the one who may open all accounts; "
             "or set imap.method to each, if each account has its own login"
         )
+    secret = _secret(spec, values)
     given = (values.imap_accounts, values.imap_accounts_file, values.imap_accounts_command)
     accounts = values.imap_accounts
     if sum(map(bool, given)) > 1:
@@ -87,7 +87,7 @@ def options(kind: str, location: str, settings: Settings) -> Options:
         )
     if not any(given):
         if administrator or not values.imap_login:
-            raise UsageError(
+            raise SettingMissing(
                 f"{spec}: which accounts? Set imap.accounts, imap.accounts_file or "
                 "imap.accounts_command"
             )
@@ -122,17 +122,22 @@ def _query(spec: str, query: str) -> dict[str, str]:
 def _secret(spec: str, settings: Settings) -> Secret:
     if settings.imap_method == "xoauth2":
         if not settings.imap_token_command:
-            raise UsageError(f"{spec}: imap.token_command is missing: what prints a token")
+            raise SettingMissing(f"{spec}: imap.token_command is missing: what prints a token")
         return Secret("", "", settings.imap_token_command)
     ways = (
         settings.imap_password_file,
         settings.imap_password_variable,
         settings.imap_password_command,
     )
-    if sum(map(bool, ways)) != 1:
-        raise UsageError(
+    if not any(ways):
+        raise SettingMissing(
             f"{spec}: where is the password? Set one of imap.password_file, "
             "imap.password_variable and imap.password_command"
+        )
+    if sum(map(bool, ways)) > 1:
+        raise UsageError(
+            f"{spec}: give one of imap.password_file, imap.password_variable and "
+            "imap.password_command"
         )
     return Secret(*ways)
 

@@ -93,6 +93,13 @@ class OverviewTaker:
             personal, *others = [_prefixes(value) for value in values[:3]]
             self._namespaces = Namespaces(personal, tuple(filter(None, others[0] + others[1])))
 
+    def is_gone(self, name: bytes) -> None:
+        """A folder that was listed isn't there. Not believed of the inbox."""
+        if name.upper() != b"INBOX":
+            listed = self.folders[name].listed
+            listed = listed._replace(attributes=listed.attributes | {"\\nonexistent"})
+            self.folders[name] = _Listed(listed, selectable=False)
+
     def result(self) -> Overview:
         listed = [folder.listed for folder in self.folders.values()]
         return Overview(listed, list(self._subscribed), self.counts, self._namespaces)

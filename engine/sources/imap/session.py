@@ -30,6 +30,8 @@ TakeRow = Callable[[int, dict[str, Value]], None]
 
 _POSITION = b"UIDVALIDITY UIDNEXT MESSAGES"
 
+_GONE = ("Mailbox doesn't exist", "Mailbox was deleted under us")
+
 
 class Session:
     """A logged-in connection, used by one thread at a time."""
@@ -47,6 +49,9 @@ class Session:
         """The folder that is open."""
         self.validity = 0
         """And its UIDVALIDITY."""
+        self.disturbed = False
+        """Whether messages came to it or went since it was opened. What was fetched before and
+        after that were never together in it."""
         connection.literals = "LITERAL+" in capabilities
 
     @property
@@ -90,12 +95,18 @@ class Session:
         ended = self._connection.run_all(commands, found.take)
         if ended[asks].word != "OK":
             raise Refused(ended[asks])
-        if not at_once:
-            open_able = [name for name in found.folders if found.folders[name].selectable]
-            asked: list[Command] = [[b"STATUS ", *argument(n), self._items()] for n in open_able]
-            if self.has("OBJECTID"):
-                asked += [[b"STATUS ", *argument(name), b" (MAILBOXID)"] for name in open_able]
-            self._connection.run_all(asked, found.take)
+        asked = [name for name in found.folders if found.folders[name].selectable]
+        if at_once:
+            asked = [name for name in asked if name not in found.counts]
+        more: list[Command] = [[b"STATUS ", *argument(name), self._items()] for name in asked]
+        if not at_once and self.has("OBJECTID"):
+            more += [[b"STATUS ", *argument(name), b" (MAILBOXID)"] for name in asked]
+        if more:
+            for name, status in zip(
+                asked, self._connection.run_all(more, found.take), strict=False
+            ):
+                if says_gone(status):
+                    found.is_gone(name)
         return found.result()
 
     def rights(self, names: Sequence[bytes]) -> dict[bytes, dict[str, str]]:
@@ -121,6 +132,7 @@ class Session:
             asks = b" (CONDSTORE)"
         commands.append([b"EXAMINE ", *argument(name), asks])
         self.selected = None
+        self.disturbed = False
         counts = CountsTaker()
         status = self._connection.run_all(commands, counts.take)[-1]
         if status.word != "OK":
@@ -148,6 +160,7 @@ class Session:
         def took(response: Response) -> None:
             if not isinstance(response, Data):
                 return
+            self._note(response)
             if response.name == "FETCH" and response.values:
                 row = pairs(response.values[0])
                 uid = row.get("UID")
@@ -174,6 +187,7 @@ class Session:
         def take(response: Response) -> None:
             if not isinstance(response, Data):
                 return
+            self._note(response)
             values = [value for value in response.values if isinstance(value, bytes)]
             if response.name == "SEARCH":
                 found.extend(value for value in values if value.isdigit())
@@ -183,6 +197,14 @@ class Session:
         how = b"RETURN (ALL) " if self.has("ESEARCH", "IMAP4REV2") else b""
         self._connection.run(b"UID SEARCH %sALL" % how, take=take)
         return UidSet(found)
+
+    def _note(self, response: Data) -> None:
+        """Sees whether a server tells that messages came or went."""
+        if response.name == "VANISHED":  # else that was asked for (RFC 7162, section 3.2.10)
+            earlier = bool(response.values) and isinstance(response.values[0], list)
+            self.disturbed = self.disturbed or not earlier
+        elif response.name in ("EXISTS", "EXPUNGE"):
+            self.disturbed = True
 
     def _probe(self) -> bool:
         """Whether the server has X-GUID. Others say BAD."""
@@ -212,6 +234,14 @@ def argument(name: bytes) -> list[bytes | Upload]:
     """A string as an argument of a command, in whatever form it needs."""
     form = quoted(name)
     return [Upload(name, len(name)) if form is None else form]
+
+
+def says_gone(status: Status) -> bool:
+    """Whether a refusal says that there is no such folder (RFC 5530). Dovecot 2.3 says so in words;
+    there a folder that was deleted stays in the list while others are below it."""
+    if status.code:
+        return status.code == "NONEXISTENT"
+    return status.word == "NO" and status.text.startswith(_GONE)
 
 
 def refusal(status: Status) -> str:
