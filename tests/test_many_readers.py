@@ -119,7 +119,7 @@ def read_at_once(mount: Mounted, digests: dict[str, str], seconds: float) -> Non
 
 @pytest.mark.parametrize("extension", [False, True], ids=["plain", "extension"])
 @pytest.mark.parametrize(
-    "seconds", [2.0, pytest.param(300.0, marks=pytest.mark.slow)], ids=["short", "long"]
+    "seconds", [2.0, pytest.param(600.0, marks=pytest.mark.slow)], ids=["short", "long"]
 )
 def test_many_readers_at_once(
     store: tuple[Path, dict[str, str]], tmp_path: Path, seconds: float, extension: bool
