@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -71,8 +71,8 @@ class Backup:
         if not importing and environment.has(environment.tables.meta, b"import"):
             environment.close()
             raise BackupUnusable(
-                f"{path}: an import into it is not finished: run the same 'engine import' again, or "
-                "remove the directory"
+                f"{path}: an import into it is not finished: run the same 'engine import' again, "
+                "or remove the directory"
             )
         self.journal = Journal(environment, self.clock)
         self.volume = DirectoryVolume(path / "packs")
@@ -98,13 +98,14 @@ class Backup:
         """The whole content of a blob, in pieces of at most 4 MiB. Raises as `read_blob`."""
         yield from self.store.chunks(digest, self.location(digest))
 
-    def blob_writer(self) -> PackWriter:
-        """A writer of new blobs, with a pack of its own: close it."""
+    def blob_writer(self, anew: Container[bytes] = ()) -> PackWriter:
+        """A writer of new blobs, with a pack of its own: close it. The digests in `anew` are stored
+        even if they are in the index."""
 
         environment = self.journal.environment
 
         def known(digest: bytes) -> bool:
-            return environment.has(environment.tables.blobs, digest)
+            return digest not in anew and environment.has(environment.tables.blobs, digest)
 
         def committed(pack: int) -> int | None:
             with self.reader() as reader:

@@ -65,17 +65,20 @@ def replace(directory: int, name: str, content: bytes, owner: Owner) -> None:
 
 
 def _made(directory: int, lock: str, owner: Owner) -> bool:
+    """Takes the lock if it is free. It is never there without saying whose it is: one that doesn't
+    would outlast its process."""
+    temporary = f"{lock}.{secrets.token_hex(8)}.tmp"
+    fd = make_file(directory, temporary, owner)
     try:
-        fd = make_file(directory, lock, owner)
+        try:
+            write_all(fd, f"{os.getpid()}:{socket.gethostname()}".encode())
+        finally:
+            os.close(fd)
+        os.link(temporary, lock, src_dir_fd=directory, dst_dir_fd=directory, follow_symlinks=False)
     except FileExistsError:
         return False
-    try:
-        write_all(fd, f"{os.getpid()}:{socket.gethostname()}".encode())
-    except OSError:
-        os.unlink(lock, dir_fd=directory)
-        raise
     finally:
-        os.close(fd)
+        os.unlink(temporary, dir_fd=directory)
     return True
 
 

@@ -215,8 +215,15 @@ class ImapTargetMailbox:
 
         def appending(session: Session) -> None:
             nonlocal told
-            upload = Upload(content, size)
-            status = session.connection.run(b"APPEND ", *argument(name), options, upload)
+            command = (b"APPEND ", *argument(name), options, Upload(content, size))
+            try:
+                status = session.connection.run(*command)
+            except Refused as refused:
+                if refused.status.code != "TRYCREATE":  # somebody has deleted the folder
+                    raise
+                session.connection.run(b"CREATE ", *argument(name))
+                content.seek(0)
+                status = session.connection.run(*command)
             if status.code == "APPENDUID":
                 told = status.value.decode("ascii", "replace").replace(" ", "/")
 

@@ -33,6 +33,7 @@ from engine.targets.maildir_folder import MaildirFolder, failure
 from engine.targets.owned import (
     PRIVATE,
     Owner,
+    finish_directory,
     make_directory,
     make_file,
     owner_of,
@@ -176,9 +177,16 @@ class MaildirTargetMailbox:
 
     def _is_made(self, parts: tuple[str, ...]) -> bool:
         try:
-            os.stat("/".join((*parts, "cur")), dir_fd=self._tree.root)
+            fd = self._tree.open_directory(parts)
         except OSError:
             return False
+        try:
+            os.stat("cur", dir_fd=fd)
+            finish_directory(fd, "cur", owner_of(fd))
+        except OSError:
+            return False
+        finally:
+            os.close(fd)
         return True
 
     def _new_parts(self, path: FolderPath) -> tuple[str, ...]:

@@ -58,11 +58,13 @@ def make_file(directory: int, name: str, owner: Owner) -> int:
 
 
 def make_directory(directory: int, name: str, owner: Owner) -> bool:
-    """Makes a directory, durably; False where something of this name is there already. Raises
+    """Makes a directory, durably; False where something of this name is there already. One that
+    somebody of us has made, who was killed before it was the owner's, is finished. Raises
     OSError."""
     try:
-        os.mkdir(name, 0o700, dir_fd=directory)
+        os.mkdir(name, PRIVATE, dir_fd=directory)
     except FileExistsError:
+        finish_directory(directory, name, owner)
         return False
     fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=directory)
     try:
@@ -74,6 +76,23 @@ def make_directory(directory: int, name: str, owner: Owner) -> bool:
         os.close(fd)
     sync_directory(directory)
     return True
+
+
+def finish_directory(directory: int, name: str, owner: Owner) -> None:
+    """Gives a directory that is there to the owner if it is ours, empty and private: as one of us
+    leaves it who is killed in `make_directory`. Raises OSError."""
+    try:
+        fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=directory)
+    except OSError:
+        return  # whatever it is, it isn't ours
+    try:
+        status = os.fstat(fd)
+        ours = status.st_uid == os.geteuid() and stat.S_IMODE(status.st_mode) == PRIVATE
+        if ours and not os.listdir(fd):
+            owner.give(fd)
+            os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def sync_directory(directory: int) -> None:

@@ -1,0 +1,205 @@
+"""`engine export`: accounts, of any time or with their whole history, as files."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import sys
+import time as clock
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+from engine.cli import output
+from engine.cli.arguments import backup_path, brief, opened, time, when, zone
+from engine.cli.operating import Work, operating
+from engine.cli.parser import CommandParser
+from engine.cli.progress import bars
+from engine.clock import SystemClock
+from engine.errors import UsageError
+from engine.export.archive import SUFFIX
+from engine.export.choice import Choice
+from engine.export.export import Exported, Wanted, to_archive, to_directory, to_stream
+from engine.operations import Outcome
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+DESCRIPTION = """\
+Writes accounts to files that other tools can read: each as a Maildir++ tree with flags, with its
+metadata and a list of all items as JSON beside it. 'engine import' takes them in again.
+
+TARGET is a directory, which must be new or empty; or a file that ends in .tar.zst; or - for such an
+archive on standard output.
+
+Without --at it is the newest state. With --history it is also every earlier one: all versions, and
+the content of what was deleted.
+
+It runs beside scans, and all of it is of one instant. A directory whose export was interrupted says
+so; the same command goes on with it. Content that is damaged in the backup is named, and left out
+(status 1)."""
+
+EXAMPLES = """\
+    engine export /srv/export
+    engine export --domain example.com --history example.com.tar.zst
+    engine export --account alice@example.com --at 2024-05-01T10:00 alice
+    mutt -f alice/accounts/alice@example.com/Maildir
+    engine export --history - | ssh other 'cat > export.tar.zst'"""
+
+_NAMED = 20
+"""Missing contents that are told in lines; `--json` has them all."""
+
+
+def add_arguments(parser: CommandParser) -> None:
+    """The verb's own arguments."""
+    parser.add_argument("target", metavar="TARGET", help="a directory, NAME.tar.zst, or -")
+    choice_arguments(parser)
+    parser.add_argument("--at", metavar="TIME", help="the state at this instant")
+    parser.add_argument("--history", action="store_true", help="all that ever happened")
+
+
+def choice_arguments(parser: CommandParser) -> None:
+    """The options that say which accounts."""
+    parser.add_argument(
+        "--account",
+        action="append",
+        metavar="NAME",
+        default=[],
+        help="only this account; may be given several times",
+    )
+    parser.add_argument(
+        "--domain",
+        action="append",
+        metavar="NAME",
+        default=[],
+        help="only accounts NAME@DOMAIN of this domain; may be given several times",
+    )
+
+
+def choice(args: argparse.Namespace) -> Choice:
+    """What these options say."""
+    return Choice(tuple(sorted(set(args.account))), tuple(sorted(set(args.domain))))
+
+
+def run(args: argparse.Namespace) -> int:
+    """See DESCRIPTION."""
+    if args.at is not None and args.history:
+        raise UsageError("--at is one instant and --history is all of them: give one of both")
+    instant = time("--at", args.at)
+    if instant is not None and instant > SystemClock().now():
+        raise UsageError(f"--at: {args.at} is in the future")
+    piped = args.target == "-"
+    if piped and args.json:
+        raise UsageError("with --json standard output is for that: give the target a name")
+    if piped and sys.stdout.isatty():
+        raise UsageError("standard output is a terminal: give the target a name, or use a pipe")
+    wanted = Wanted(choice(args), instant, args.history)
+    began = clock.monotonic()
+    with (
+        opened(backup_path(args)) as backup,
+        operating(
+            backup,
+            "export",
+            accounts=wanted.choice.accounts,
+            detail=_detail(args),
+            interrupted=_interrupted(args.target),
+        ) as work,
+        bars(quiet=args.json or piped) as drawn,
+    ):
+        progress = _Counting(work, drawn)
+        if piped:
+            done = to_stream(backup, wanted, cast(BinaryIO, _Output()), work.stop, progress)
+        elif args.target.endswith(SUFFIX):
+            done = to_archive(backup, wanted, Path(args.target), work.stop, progress)
+        else:
+            done = to_directory(backup, wanted, Path(args.target), work.stop, progress)
+        if done.missing:
+            count = output.counted(len(done.missing), "content")
+            work.operation.ends(Outcome.PROBLEMS, f"{count} missing")
+    seconds = clock.monotonic() - began
+    if args.json:
+        output.document(_document(args.target, done, seconds))
+    else:
+        _print(done, seconds, quiet=piped)
+    return 1 if done.missing else 0
+
+
+def _detail(args: argparse.Namespace) -> str:
+    history = ", with history" if args.history else ""
+    return f"to {args.target}{history}"
+
+
+def _interrupted(target: str) -> str:
+    if target == "-" or target.endswith(SUFFIX):
+        return "nothing was left behind; the next export begins anew"
+    return "the same command goes on from there"
+
+
+class _Output(io.RawIOBase):
+    """Standard output, past the text layer."""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: object) -> int:
+        raw = bytes(data)  # type: ignore[call-overload]
+        output.content([raw])
+        return len(raw)
+
+
+class _Counting:
+    """See `engine.export.export.Progress`."""
+
+    def __init__(self, work: Work, drawn: Progress | None) -> None:
+        self._operation = work.operation
+        self._drawn = drawn
+        self._task: TaskID | None = None
+
+    def records(self, count: int) -> None:
+        self._operation.advance("records", count)
+
+    def contents(self, total: int) -> None:
+        self._operation.progress("messages", 0, total)
+        if self._drawn:
+            if self._task is not None:
+                self._drawn.remove_task(self._task)
+            self._task = self._drawn.add_task("messages", total=total, note="")
+
+    def content(self, size: int) -> None:
+        self._operation.advance("messages")
+        self._operation.advance("bytes", size)
+        if self._drawn and self._task is not None:
+            self._drawn.advance(self._task)
+
+
+def _document(target: str, done: Exported, seconds: float) -> dict[str, object]:
+    head = done.head
+    return {
+        "target": target if target == "-" else os.path.abspath(target),
+        "id": head.id,
+        "history": head.history,
+        "instant": when(head.instant, zone()),
+        "last_transaction": head.sequence,
+        "files": head.files,
+        "bytes": head.bytes,
+        "messages": done.contents,
+        "transactions": head.transactions if head.history else None,
+        "missing": [
+            {"item": one.item, "file": one.file, "digest": one.digest, "what": one.what}
+            for one in done.missing
+        ],
+        "seconds": round(seconds, 3),
+    }
+
+
+def _print(done: Exported, seconds: float, *, quiet: bool) -> None:
+    for one in done.missing[:_NAMED]:
+        output.complain(f"{one.item}: {one.file}: {one.what}")
+    if len(done.missing) > _NAMED:
+        output.complain(f"and {len(done.missing) - _NAMED:,} more; --json names all")
+    if not quiet:
+        history = f" and {done.head.transactions:,} transactions" if done.head.history else ""
+        output.line(
+            f"{output.counted(done.contents, 'content')} ({output.size(done.size)}){history}, "
+            f"as of {brief(done.head.instant, zone())}, in {seconds:.1f} s"
+        )

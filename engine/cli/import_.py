@@ -1,0 +1,386 @@
+"""`engine import`: takes in a history, or delivers a state to a mail server."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time as clock
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from engine import operations
+from engine.backup import Backup
+from engine.cli import output
+from engine.cli.arguments import backup_path, brief, time, zone
+from engine.cli.export import choice, choice_arguments
+from engine.cli.operating import operating, stoppable
+from engine.cli.parser import CommandParser
+from engine.cli.progress import bars
+from engine.clock import SystemClock
+from engine.errors import EngineError, Interrupted, UsageError
+from engine.imports.delivery import Erased, Told, deliver_state
+from engine.imports.history import Imported, begin_import, begun, import_history
+from engine.imports.opening import opened_past
+from engine.journal import erasures
+from engine.model import item_id
+from engine.operations import Operation, Outcome
+from engine.restore.selection import Message
+from engine.scan.report import Stop
+from engine.settings import Settings
+from engine.targets import open_target
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+DESCRIPTION = """\
+Takes in what 'engine export' wrote: a directory or a .tar.zst; or another backup path, be it of
+another machine, which is only read.
+
+Without --target it is the whole history ('export --history'), into this backup path, which must be
+new and empty ('engine init'): every item keeps its ID, every transaction its number and time, so
+all of the past can be mounted as it was. Holds come along. Until it is finished nobody else can
+open the backup path.
+
+With --target it is the newest state that there is (of a backup path also that of --at), into
+mailboxes: Maildirs, or an IMAP server, as 'engine restore' has them. It only adds: folders that are
+there are used, messages that are there are skipped, nothing is changed or deleted. All accounts get
+their folders first, so that they can be used at once. --map writes a line of JSON for each message:
+which ID it had, and what the target knows it by now.
+
+Everything is compared with its digest. What is missing or damaged is named, and the rest goes on
+(status 1); what isn't an export at all is refused. What was erased here ('engine erase') stays out.
+An import that was interrupted is simply run again."""
+
+EXAMPLES = """\
+    engine import -b /backup export.tar.zst
+    engine import -b /backup --domain example.com /mnt/old-server/timefs
+    engine import /srv/export --target 'maildir:/var/vmail/{domain}/{user}/Maildir' --map ids.jsonl
+    engine import /srv/export --target maildir:/tmp/alice --account alice@example.com"""
+
+_NAMED = 20
+"""Failures that are told in lines; `--json` has them all."""
+
+
+def add_arguments(parser: CommandParser) -> None:
+    """The verb's own arguments."""
+    parser.add_argument("source", metavar="SOURCE", help="a directory, NAME.tar.zst, or a backup")
+    choice_arguments(parser)
+    parser.add_argument("--target", metavar="KIND:LOCATION", help="deliver the state there")
+    parser.add_argument(
+        "--at", metavar="TIME", help="with --target: of a backup path, at this time"
+    )
+    parser.add_argument(
+        "--map", metavar="FILE", help="with --target: old and new IDs, as JSON lines"
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="with --target: only say what would be delivered"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """See DESCRIPTION."""
+    instant = time("--at", args.at)
+    if not args.target:
+        for option in ("at", "map", "dry_run"):
+            if getattr(args, option):
+                raise UsageError(f"--{option.replace('_', '-')} goes with --target")
+        return _history(args)
+    if instant is not None and not Path(args.source, "journal").is_dir():
+        raise UsageError("--at: an export has one state only: leave it out, or name a backup path")
+    return _state(args, instant)
+
+
+# A history
+
+
+def _history(args: argparse.Namespace) -> int:
+    path, source, wanted = backup_path(args), Path(args.source), choice(args)
+    if _same(path, source):
+        raise UsageError(f"{source}: can't be imported into itself: name a new path with -b")
+    began = clock.monotonic()
+    with Backup(path, write=True, importing=True) as backup, ExitStack() as closing:
+        drawn = closing.enter_context(bars(quiet=args.json))
+        work = closing.enter_context(
+            operating(
+                backup,
+                "import",
+                accounts=wanted.accounts,
+                detail=f"from {source}",
+                interrupted="the same command goes on from there",
+            )
+        )
+        instant = begun(backup)
+        with opened_past(source, wanted, work.stop, work=path, instant=instant) as past:
+            if not past.head.history:
+                raise UsageError(
+                    f"{source}: has one state and no history: export it with --history, or deliver "
+                    "it with --target"
+                )
+            begin_import(backup, past, wanted)
+            progress = _Counting(work.operation, drawn, past.head.transactions)
+            done = import_history(backup, past, wanted, work.stop, progress)
+        if done.lost:
+            count = output.counted(len(done.lost), "content")
+            work.operation.ends(Outcome.PROBLEMS, f"{count} missing")
+    seconds = clock.monotonic() - began
+    if args.json:
+        output.document(_document(path, source, done, seconds))
+    else:
+        _print(path, done, seconds)
+    return 1 if done.lost else 0
+
+
+def _same(path: Path, source: Path) -> bool:
+    try:
+        return os.path.samefile(path, source)
+    except FileNotFoundError:
+        return False
+
+
+class _Counting:
+    """See `engine.imports.history.Progress`."""
+
+    def __init__(self, operation: Operation, drawn: Progress | None, total: int) -> None:
+        self._operation = operation
+        self._drawn = drawn
+        operation.progress("transactions", 0, total or None)
+        if drawn:
+            self._task = drawn.add_task("transactions", total=total or None, note="")
+
+    def transactions(self, count: int) -> None:
+        self._operation.advance("transactions", count)
+        if self._drawn:
+            self._drawn.advance(self._task, count)
+
+
+def _document(path: Path, source: Path, done: Imported, seconds: float) -> dict[str, object]:
+    return {
+        "backup": os.path.abspath(path),
+        "source": str(source),
+        "transactions": done.transactions,
+        "accounts": done.accounts,
+        "contents": done.contents,
+        "bytes": done.size,
+        "missing": [
+            {
+                "item": item_id(lost.item),
+                "file": lost.file,
+                "digest": lost.digest.hex(),
+                "what": lost.what,
+            }
+            for lost in done.lost
+        ],
+        "erased": done.erased,
+        "seconds": round(seconds, 3),
+    }
+
+
+def _print(path: Path, done: Imported, seconds: float) -> None:
+    for lost in done.lost[:_NAMED]:
+        output.complain(f"{item_id(lost.item)}: {lost.file}: {lost.what}; it is shown as damaged")
+    if len(done.lost) > _NAMED:
+        output.complain(f"and {len(done.lost) - _NAMED:,} more; --json names all")
+    if done.erased:
+        output.line(f"{output.counted(done.erased, 'item')} were erased here, and stay out")
+    output.line(
+        f"{path}: {output.counted(done.accounts, 'account')}, "
+        f"{output.counted(done.transactions, 'transaction')}, "
+        f"{output.counted(done.contents, 'content')} ({output.size(done.size)}) "
+        f"in {seconds:.1f} s"
+    )
+
+
+# A state
+
+
+def _state(args: argparse.Namespace, instant: int | None) -> int:
+    source, wanted = Path(args.source), choice(args)
+    began = clock.monotonic()
+    told: list[dict[str, object]] = []
+    failed = False
+    with ExitStack() as closing:
+        backup = _own(args, closing)
+        settings = backup.settings if backup else Settings(sources=(args.target,))
+        stop, operation = _work(args, backup, closing)
+        drawn = closing.enter_context(bars(quiet=args.json))
+        bar = drawn.add_task("messages", total=None, note="") if drawn else None
+
+        def done(message: Message) -> None:
+            if operation:
+                operation.advance("messages")
+                operation.advance("bytes", message.size)
+            if drawn and bar is not None:
+                drawn.advance(bar)
+
+        past = closing.enter_context(opened_past(source, wanted, stop, work=None, instant=instant))
+        target = open_target(args.target, SystemClock(), settings)
+        write = closing.enter_context(_map(args))
+        for one in deliver_state(
+            past,
+            target,
+            wanted,
+            settings,
+            stop,
+            erased=_ledger(backup, past.head.instant),
+            dry_run=args.dry_run,
+            done=done,
+        ):
+            failed = failed or not one.outcome.ok
+            row = _row(one)
+            told.append(row)
+            for line in _lines(one):
+                write(line)
+            if not args.json:
+                _report(one, dry_run=args.dry_run)
+            if one.outcome.ended:
+                if args.json:
+                    _told(args, told, began)
+                raise _explained(one.outcome.ended)
+        if failed and operation:
+            operation.ends(Outcome.PROBLEMS, "not everything could be delivered")
+        instant = past.head.instant
+    if args.json:
+        _told(args, told, began)
+    elif not told:
+        output.line(f"{source}: nobody had an account at {brief(instant, zone())}")
+    return 1 if failed else 0
+
+
+def _own(args: argparse.Namespace, closing: ExitStack) -> Backup | None:
+    """The backup path whose settings and ledger count: the one that is named, or that is where it
+    is expected; None where there is none."""
+    path = backup_path(args)
+    named = args.backup or os.environ.get("TIMEFS_BACKUP")
+    if not named and not (path / "journal").is_dir():
+        return None
+    return closing.enter_context(Backup(path))
+
+
+def _work(
+    args: argparse.Namespace, backup: Backup | None, closing: ExitStack
+) -> tuple[Stop, operations.Operation | None]:
+    again = "what was delivered stays, the same command brings the rest"
+    if backup is None:
+        return closing.enter_context(stoppable(f"interrupted: {again}")), None
+    work = closing.enter_context(
+        operating(
+            backup,
+            "import",
+            accounts=args.account,
+            detail=f"from {args.source} to {args.target}",
+            recorded=not args.dry_run,
+            interrupted=again,
+        )
+    )
+    return work.stop, work.operation
+
+
+def _ledger(backup: Backup | None, instant: int) -> Erased:
+    """What was erased from this backup path, or from its accounts before `instant`."""
+    if backup is None:
+        return lambda account, digest: False
+    own = backup.identity.backup
+
+    def erased(account: bytes, digest: bytes) -> bool:
+        with backup.reader() as reader:
+            if digest:
+                return erasures.erased_content(reader, own, account, digest) is not None
+            found = erasures.erased_account(reader, own, account)
+        return found is not None and found.time > instant
+
+    return erased
+
+
+@contextmanager
+def _map(args: argparse.Namespace) -> Iterator[Callable[[dict[str, object]], None]]:
+    """Writes lines to the map, after those of earlier runs."""
+    if not args.map or args.dry_run:
+        yield lambda line: None
+        return
+    file: IO[str]
+    with open(args.map, "a", encoding="utf-8", opener=_private) as file:
+
+        def write(line: dict[str, object]) -> None:
+            file.write(json.dumps(line, ensure_ascii=True) + "\n")
+
+        yield write
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _lines(one: Told) -> Iterator[dict[str, object]]:
+    """What the map says of an account: its messages that are at the target now."""
+    account = one.selection.account
+    for message in one.outcome.restored:
+        yield {
+            "account": account.name,
+            "old": item_id(message.item),
+            "new": one.outcome.names.get(message.item),
+            "folder": "/".join(message.folder),
+            "digest": message.digest.hex(),
+            "was_there": False,
+        }
+    for skipped in one.outcome.skipped:
+        yield {
+            "account": account.name,
+            "old": item_id(skipped.message.item),
+            "new": None,
+            "folder": "/".join(skipped.where),
+            "digest": skipped.message.digest.hex(),
+            "was_there": True,
+        }
+
+
+def _explained(ended: EngineError) -> EngineError:
+    again = "what was delivered stays, and the same command brings the rest"
+    if isinstance(ended, Interrupted):
+        return Interrupted(f"interrupted: {again}")
+    return type(ended)(f"{ended}; {again}")
+
+
+def _told(args: argparse.Namespace, rows: list[dict[str, object]], began: float) -> None:
+    seconds = round(clock.monotonic() - began, 3)
+    output.document({"dry_run": args.dry_run, "accounts": rows, "seconds": seconds})
+
+
+def _row(one: Told) -> dict[str, object]:
+    outcome = one.outcome
+    return {
+        "account": one.selection.account.name,
+        "where": one.where,
+        "restored": len(outcome.restored),
+        "skipped": len(outcome.skipped),
+        "failed": [
+            {
+                "item": item_id(failure.item) if failure.item else None,
+                "folder": "/".join(failure.folder),
+                "what": failure.what,
+            }
+            for failure in outcome.failed
+        ],
+        "erased": one.erased,
+        "lost_keywords": sorted(outcome.lost),
+        "unfinished": outcome.unfinished,
+    }
+
+
+def _report(one: Told, *, dry_run: bool) -> None:
+    outcome, name = one.outcome, one.selection.account.name
+    for failure in outcome.failed[:_NAMED]:
+        item = f"{item_id(failure.item)}: " if failure.item else ""
+        output.complain(f"{name}: {item}{'/'.join(failure.folder)}: {failure.what}")
+    if len(outcome.failed) > _NAMED:
+        output.complain(f"{name}: and {len(outcome.failed) - _NAMED:,} more; --json names all")
+    if outcome.lost:
+        output.complain(f"{name}: these keywords can't be kept: {', '.join(sorted(outcome.lost))}")
+    erased = f", {one.erased:,} erased" if one.erased else ""
+    verb = "would be delivered" if dry_run else "delivered"
+    output.line(
+        f"{name}: {len(outcome.restored):,} {verb} to {one.where}, "
+        f"{len(outcome.skipped):,} there already, {len(outcome.failed):,} failed{erased}"
+    )

@@ -1,0 +1,222 @@
+"""Imports a state into mailboxes: of any server that a restore can write to.
+
+It is a restore from somewhere else: only adds, skips what is there already, and can be run again.
+First all accounts get their folders, so that they can be used at once; then come the messages.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from engine.accounts import Account
+from engine.errors import BlobMissing, NotAnExport, UsageError
+from engine.export import form
+from engine.export.choice import Choice, chosen
+from engine.export.form import Row
+from engine.imports.past import Past
+from engine.model import ROOT, Kind, Version, parse_item_id
+from engine.restore.delivery import Delivered, deliver
+from engine.restore.plan import Plan, plan
+from engine.restore.selection import Message, Selection, source_name, subscribed
+from engine.scan.report import Stop
+from engine.settings import Settings
+from engine.sources.source import FolderPath
+from engine.targets.target import Target, TargetMailbox, Wanted
+
+_CHUNK = 1 << 20
+
+Erased = Callable[[bytes, bytes], bool]
+"""Whether a ledger of erasures keeps out: (identity of an account, digest of a content; empty: the
+whole account)."""
+
+
+class Told(NamedTuple):
+    """An account and what became of it."""
+
+    selection: Selection
+    where: str
+    plan: Plan
+    outcome: Delivered
+    erased: int
+    """Messages that a ledger keeps out."""
+
+
+@dataclass(slots=True)
+class _Account:
+    """An account of the past, read."""
+
+    selection: Selection
+    identity: bytes
+    rows: dict[bytes, Row] = field(default_factory=dict)
+    """For each content one that has it."""
+    erased: int = 0
+
+
+class Contents:
+    """See `engine.restore.delivery.Contents`. Those of one account."""
+
+    def __init__(self, past: Past, rows: dict[bytes, Row], settings: Settings) -> None:
+        self._past = past
+        self._rows = rows
+        self.settings = settings
+
+    def chunks(self, digest: bytes) -> Iterator[bytes]:
+        """Raises Damaged."""
+        try:
+            with self._past.open(self._rows[digest]) as file:
+                while chunk := file.read(_CHUNK):
+                    yield chunk
+        except OSError as error:
+            raise BlobMissing(f"{self._rows[digest].file}: {error.strerror}") from error
+
+
+def deliver_state(
+    past: Past,
+    target: Target,
+    choice: Choice,
+    settings: Settings,
+    stop: Stop,
+    *,
+    erased: Erased,
+    dry_run: bool,
+    done: Callable[[Message], None],
+) -> Iterator[Told]:
+    """Delivers the living accounts that are chosen, and tells of each when it is done with. Blocks.
+
+    Raises NotAnExport, UsageError for accounts that aren't in it, SourceUnavailable where a mailbox
+    can't be opened, Interrupted. What else ends it is in the last outcome.
+    """
+    picked = _picked(past, choice)
+    if not dry_run:
+        for account in _accounts(past, picked, erased):
+            stop.check()
+            _make_folders(account, target, settings, past, stop)
+    for account in _accounts(past, picked, erased):
+        stop.check()
+        with closing(target.mailbox(account.selection.account.source_name, make=True)) as mailbox:
+            contents = Contents(past, account.rows, settings)
+            made = plan(account.selection, (), _there(account, mailbox, contents, stop), {})
+            outcome = _foreseen(made) if dry_run else deliver(contents, made, mailbox, stop, done)
+            told = Told(account.selection, mailbox.where, made, outcome, account.erased)
+        yield told
+        if outcome.ended:
+            return
+
+
+def _picked(past: Past, choice: Choice) -> set[int] | None:
+    """The accounts that are chosen; None for all."""
+    if choice.everything:
+        return None
+    found = []
+    for rows in past.accounts():
+        for row in rows:
+            version = _version(past, row)
+            found.append(
+                Account(parse_item_id(row.item), version.name, source_name(version), 0, None)
+            )
+            break
+    return set(chosen(choice, found, past.where) or ())
+
+
+def _accounts(past: Past, picked: set[int] | None, erased: Erased) -> Iterator[_Account]:
+    for rows in past.accounts():
+        found = _read(past, rows, picked, erased)
+        if found is not None:
+            yield found
+
+
+def _read(
+    past: Past, rows: Iterable[Row], picked: set[int] | None, erased: Erased
+) -> _Account | None:
+    """An account's state; None where it isn't wanted. Raises NotAnExport."""
+    account: _Account | None = None
+    places: dict[int, FolderPath] = {}
+    meta: dict[str, object] = {}
+    for row in rows:
+        version, item = _version(past, row), parse_item_id(row.item)
+        if account is None:
+            if version.kind != Kind.ACCOUNT:
+                raise NotAnExport(f"{past.where}: {row.path}: comes before its account")
+            if picked is not None and item not in picked:
+                return None
+            if erased(version.identity, b""):
+                return None
+            known = Account(item, version.name, source_name(version), 0, None)
+            account = _Account(Selection(known, 0), version.identity)
+            places[item], meta = (), version.meta
+            continue
+        above = places.get(version.folder)
+        if above is None or item in places:
+            raise NotAnExport(f"{past.where}: {row.path}: is in no folder that is known")
+        if version.container:
+            if not version.identity:
+                raise NotAnExport(f"{past.where}: {row.path}: has no name")
+            places[item] = (*above, source_name(version))
+            account.selection.folders.append(places[item])
+        elif len(version.digest) == 32 and row.file:
+            if erased(account.identity, version.digest):
+                account.erased += 1
+                continue
+            account.rows.setdefault(version.digest, row)
+            account.selection.messages.append(
+                Message(
+                    item=item,
+                    folder=above,
+                    name=version.name,
+                    digest=version.digest,
+                    size=version.size,
+                    date=version.date,
+                    flags=version.flags,
+                    identity=version.identity,
+                )
+            )
+    if account is not None:
+        folders = account.selection.folders
+        account.selection.subscriptions = subscribed(meta, folders)
+    return account
+
+
+def _version(past: Past, row: Row) -> Version:
+    if row.state is None:
+        raise NotAnExport(f"{past.where}: {row.path}: is deleted, in a list of what is there")
+    try:
+        return form.from_state(row.state, ROOT)
+    except (ValueError, UsageError) as error:
+        raise NotAnExport(f"{past.where}: {row.path}: {error}") from None
+
+
+def _make_folders(
+    account: _Account, target: Target, settings: Settings, past: Past, stop: Stop
+) -> None:
+    """Makes an account's folders. What goes wrong is told when its messages come."""
+    folders = Plan(folders=sorted(account.selection.folders))
+    with closing(target.mailbox(account.selection.account.source_name, make=True)) as mailbox:
+        outcome = deliver(Contents(past, {}, settings), folders, mailbox, stop)
+    if outcome.ended:
+        raise outcome.ended
+
+
+def _there(
+    account: _Account, mailbox: TargetMailbox, contents: Contents, stop: Stop
+) -> dict[FolderPath, Counter[bytes]]:
+    """How often each content is in the folder that it is to come to."""
+    wanted: dict[FolderPath, set[Wanted]] = {}
+    for message in account.selection.messages:
+        wanted.setdefault(message.folder, set()).add(Wanted(message.digest, message.size))
+    found = {}
+    for path, contents_ in wanted.items():
+        stop.check()
+        found[path] = mailbox.contents(path, contents_, lambda identity: None, contents.chunks)
+    return found
+
+
+def _foreseen(made: Plan) -> Delivered:
+    """What the plan would come to if nothing went wrong."""
+    return Delivered(
+        restored=[message for messages in made.deliveries.values() for message in messages],
+        skipped=list(made.skipped),
+    )

@@ -1,0 +1,82 @@
+"""What a path that is to be imported is: an export, an archive of one, or another backup path."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from engine.backup import Backup
+from engine.errors import NotAnExport
+from engine.export.choice import Choice
+from engine.imports.elsewhere import BackupPast
+from engine.imports.exported import ExportedPast
+from engine.imports.past import Past
+from engine.imports.unpacking import unpack
+
+UNPACKED = "unpacked-import"
+"""Where archives are unpacked in a backup path that they are imported into."""
+
+
+class Stoppable(Protocol):
+    """What stops the work, such as `engine.scan.report.Stop`."""
+
+    def check(self) -> None:
+        """Raises Interrupted once that has been asked for."""
+
+
+@contextmanager
+def opened_past(
+    path: Path, choice: Choice, stop: Stoppable, *, work: Path | None, instant: int | None = None
+) -> Iterator[Past]:
+    """What is to be imported, for as long as the block lasts. `choice` and `instant` (microseconds)
+    say what is wanted of a backup path. Archives are unpacked in the directory `work`, or where
+    temporary files are.
+
+    Raises NotAnExport where it is nothing of the kind, BackupUnusable, UsageError, OSError.
+    """
+    if (path / "journal").is_dir():
+        past: Past = BackupPast(Backup(path), choice, instant)
+        try:
+            yield past
+        finally:
+            past.close()
+    elif path.is_file():
+        with _workshop(work) as directory:
+            unpack(path, directory, stop)
+            with _exported(directory, str(path)) as past:
+                yield past
+    elif path.is_dir():
+        with _exported(path, str(path)) as past:
+            yield past
+    else:
+        raise NotAnExport(f"{path}: there is no such file or directory")
+
+
+@contextmanager
+def _exported(path: Path, where: str) -> Iterator[Past]:
+    past = ExportedPast(path)
+    past.where = where
+    try:
+        yield past
+    finally:
+        past.close()
+
+
+@contextmanager
+def _workshop(work: Path | None) -> Iterator[Path]:
+    """An empty directory. What a killed import has left in it is removed."""
+    if work is None:
+        with tempfile.TemporaryDirectory(prefix="timefs-import-") as directory:
+            yield Path(directory)
+        return
+    place = work / UNPACKED
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir(mode=0o700)
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place)
