@@ -13,6 +13,7 @@ from engine.blobs import Form, decode_location
 from engine.heartbeat import Seen, State
 from engine.journal.reader import Reader
 from engine.journal.records import unseal
+from engine.journal.verified import Dates, dates
 from engine.journal.writer import MAX_AHEAD
 from engine.operations import Record, under_way
 
@@ -56,6 +57,8 @@ class Status:
     now: int
     """When this was asked."""
     daemon: Seen
+    verified: Dates
+    """What deep checks have found sound, and when."""
     running: tuple[Record, ...]
     """The operations that run now."""
 
@@ -158,6 +161,7 @@ def status(backup: Backup) -> Status:
             complete_since=max(ends[0], reader.complete_since() or 0) if ends else None,
             now=backup.clock.now(),
             daemon=heartbeat.look(backup.path),
+            verified=dates(reader),
             running=tuple(under_way(backup.path)),
         )
 

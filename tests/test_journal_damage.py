@@ -10,11 +10,11 @@ import pytest
 from blake3 import blake3
 
 from engine.errors import BackupUnusable, Damaged, EngineError, RecordDamaged
-from engine.journal import erasures, timeline
+from engine.journal import erasures, timeline, verified
 from engine.journal.environment import Tables
 from engine.journal.keys import MAX_SEQUENCE, item_key, time_key
 from engine.journal.reader import Reader
-from engine.journal.records import Erasure, Hold, pack, seal
+from engine.journal.records import Erasure, Hold, Verified, pack, seal
 from engine.journal.removal import count_removal
 from tests.desk import SECOND, START, Desk, appear, message_draft, scan_record
 
@@ -59,6 +59,7 @@ QUESTIONS: dict[str, Question] = {
     "ledger": lambda r: list(erasures.erasures(r)),
     "unneeded": lambda r: list(r.unneeded()),
     "wasted": lambda r: [r.wasted(pack) for pack in range(4)],
+    "verified": lambda r: [verified.last(r, pack) for pack in range(4)],
     "retired": lambda r: [r.retired(pack) for pack in range(4)],
 }
 """All that a reader can be asked."""
@@ -98,6 +99,7 @@ def full(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Desk:
         digest = blake3(name).digest()
         desk.put("unneeded", digest, seal(digest, b""))
         desk.put("erasures", digest, seal(digest, pack(Erasure(START, 7, len(name)))))
+    verified.record(desk.backup.journal.environment, 2, Verified(START, 2))
     for table in ("wasted", "retired"):
         key = time_key(2)
         desk.put(table, key, seal(key, b""))

@@ -66,6 +66,8 @@ PURE = (
     "engine.restore.plan",
     "engine.maildirs",
     "engine.export.form",
+    "engine.check.choice",
+    "engine.check.flipped",
     "engine.scan.states",
     "engine.scan.matching",
     "engine.scan.pairing",

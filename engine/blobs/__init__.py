@@ -4,9 +4,9 @@
 to the blob index, which the journal keeps.
 """
 
+from engine.blobs.compaction import Moved, copy_needed
 from engine.blobs.pack import Form, Location, decode_location, encode_location
 from engine.blobs.recipe import Recipe
-from engine.blobs.compaction import Moved, copy_needed
 from engine.blobs.store import BlobStore, OpenBlob
 from engine.blobs.verification import Verdict, stored_blobs, verify, wrong_content
 from engine.blobs.volume import DirectoryVolume, StoredPack, Volume, pack_name
@@ -18,8 +18,8 @@ __all__ = [
     "DirectoryVolume",
     "Flushed",
     "Form",
-    "Moved",
     "Location",
+    "Moved",
     "OpenBlob",
     "PackWriter",
     "Recipe",

@@ -30,16 +30,20 @@ def copy_needed(
     needed: Callable[[bytes, Location], bool],
     target: OpenPack,
     level: int,
+    *,
+    damaged: bool = False,
 ) -> Iterator[Moved]:
     """Appends to `target` the blobs before `end` of `source` that are needed at these places, and
     tells where they are then. What a record holds besides is left out; a record that is needed
     whole is copied without being compressed again.
 
-    Nothing is durable before `target` is synced. Raises BlobDamaged where `source` is damaged, and
-    OSError.
+    Nothing is durable before `target` is synced. Raises OSError, and BlobDamaged where `source` is
+    damaged, but with `damaged` only where what is needed is: the rest is left out.
     """
     key = packs.record_key(source.id)
     for found in packs.scan(source.load, key, packs.HEADER_SIZE, end):
+        if damaged and (found.head is None or found.payload is None):
+            continue
         if found.head is None or found.payload is None:
             raise BlobDamaged(f"the pack is damaged at {found.offset}: {found.reason}")
         places = list(packs.locations(source.id, found.offset, found.head))

@@ -112,7 +112,7 @@ class DirectoryVolume:
         """A new, empty, locked pack; None if there is one of this ID, or another process was
         quicker to lock it. Raises OSError, and FileNotFoundError if the place itself is missing.
         """
-        path = self._path(pack)
+        path = self.path_of(pack)
         path.parent.mkdir(mode=0o750, exist_ok=True)
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o640)
@@ -129,7 +129,7 @@ class DirectoryVolume:
         Raises OSError.
         """
         try:
-            descriptor = os.open(self._path(pack), os.O_RDWR)
+            descriptor = os.open(self.path_of(pack), os.O_RDWR)
         except FileNotFoundError:
             return None
         return self._locked(pack, descriptor)
@@ -139,12 +139,13 @@ class DirectoryVolume:
         with self._lock:
             self._files.clear()
 
-    def _path(self, pack: int) -> Path:
+    def path_of(self, pack: int) -> Path:
+        """Where a pack is, or would be."""
         name = pack_name(pack)
         return self.path / name[:2] / f"{name}.pack"
 
     def _locked(self, pack: int, descriptor: int) -> OpenPack | None:
-        path = self._path(pack)
+        path = self.path_of(pack)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # Whoever had the lock before may have removed the file.
@@ -164,7 +165,7 @@ class DirectoryVolume:
             if pack in self._files:
                 self._files.move_to_end(pack)
                 return self._files[pack]
-        file = _File(os.open(self._path(pack), os.O_RDONLY))
+        file = _File(os.open(self.path_of(pack), os.O_RDONLY))
         with self._lock:
             self._files[pack] = file
             if len(self._files) > self._limit:

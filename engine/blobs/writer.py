@@ -51,9 +51,10 @@ class PackWriter:
 
     `known(digest)` tells whether the blob index has a digest, and `committed(pack)` the length of a
     pack that the journal has recorded, None for an unknown pack, `RETIRED` for one that a purge has
-    given up. Both are asked often and must see the latest commit. `level` is 0 for no compression, or zstd's. Frames hold up to `frame_size`
-    bytes of blobs (at most `pack.PART_SIZE`); a pack takes no more records once it has `pack_size`
-    bytes. `threads` compress frames while the caller goes on; 0: the caller's own thread does.
+    given up. Both are asked often and must see the latest commit. `level` is 0 for no compression,
+    or zstd's. Frames hold up to `frame_size` bytes of blobs (at most `pack.PART_SIZE`); a pack
+    takes no more records once it has `pack_size` bytes. `threads` compress frames while the caller
+    goes on; 0: the caller's own thread does.
 
     It goes on with what writers that died have left, so that nothing of it is stored again; then
     with the newest pack that isn't full and that nobody else writes to, or makes one.

@@ -4,7 +4,7 @@
 what it is derived from; it never deletes a version or a blob.
 """
 
-from engine.check.check import check
+from engine.check.check import Scope, check
 from engine.check.report import Problem, Report
 
-__all__ = ["Problem", "Report", "check"]
+__all__ = ["Problem", "Report", "Scope", "check"]

@@ -1,24 +1,36 @@
-"""Runs the coherency check: the records, then the packs, then the repair if it is asked for."""
+"""Runs the coherency check: the records, then the packs, then the source, then the repair, as far
+as they are asked for."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from engine.backup import Backup
-from engine.check.packs import check_packs, committed_lengths
+from engine.check.account import check_account
+from engine.check.choice import in_order, share_of, waiting
+from engine.check.comparison import compare_source
+from engine.check.packs import check_packs
 from engine.check.records import check_records, rows_to_read
 from engine.check.repair import repair as mend
 from engine.check.report import Report
+from engine.errors import StorageFull
+from engine.journal import verified
+from engine.journal.records import Verified
+from engine.scan.smart import NamedSource
 
 
 class Progress(Protocol):
-    """Is told how a check goes on."""
+    """Is told how a check goes on. May raise Interrupted."""
 
     def phase(self, name: str, total: int) -> None:
-        """A part begins: `records` of so many rows, or `packs` of so many bytes."""
+        """A part begins: `records` of so many rows, `packs` of so many bytes, or `messages` of so
+        many that are compared with the source."""
 
     def advance(self, count: int) -> None:
-        """So many more rows, or bytes, are checked."""
+        """So many more rows, bytes or messages are checked."""
 
 
 class Silent:
@@ -28,32 +40,106 @@ class Silent:
     def advance(self, count: int) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What is checked."""
+
+    deep: bool = False
+    """Decompress every blob and compare it with its digest."""
+    accounts: tuple[int, ...] = ()
+    """Only what these have; empty for all, and for what belongs to none."""
+    share: float = 1.0
+    """Of packs, in bytes, those that wait longest; and of messages that are compared with the
+    source. From 0 to 1."""
+    seed: int = 0
+    """Of what is chosen by chance."""
+    source: bool = False
+    """Compare with the live server, too."""
+
+
 def check(
     backup: Backup,
+    scope: Scope | None = None,
     *,
     deep: bool = False,
     repair: bool = False,
+    sources: Sequence[NamedSource] = (),
     progress: Progress | None = None,
 ) -> Report:
-    """Checks everything. `deep` also decompresses every blob and compares it with its digest. With
-    `repair` (the backup must be open for writing) what can be mended is, and the report is of a
-    second check. Blocks; reads everything."""
+    """Checks what `scope` says; without it everything, with `deep` in depth.
+
+    With `repair` (the backup must be open for writing) what can be mended is, and the report is of
+    a second check; what is lost here is fetched again from the `sources`, where they have it. A
+    deep check of all packs
+    that was interrupted is gone on with, where the backup is open for writing: packs that it found
+    sound aren't read again. Blocks; may be interrupted anywhere.
+    """
+    scope = scope or Scope(deep=deep)
     watcher = progress or Silent()
-    report = _check(backup, watcher, deep=deep)
+    report = _check(backup, scope, sources, watcher)
     if not repair or report.ok:
+        _end(backup, scope)
         return report
-    done = mend(backup, report)
-    if done:
-        report = _check(backup, watcher, deep=deep)
-        report.repaired = done
+    done = mend(backup, report, sources, watcher)
+    report = _check(backup, scope, sources, watcher)
+    report.repaired = done
+    _end(backup, scope)
     return report
 
 
-def _check(backup: Backup, progress: Progress, *, deep: bool) -> Report:
+def _check(
+    backup: Backup, scope: Scope, sources: Sequence[NamedSource], progress: Progress
+) -> Report:
     report = Report()
-    with backup.reader() as reader:
-        progress.phase("records", rows_to_read(reader))
-        check_records(reader, report, progress.advance)
-    progress.phase("packs", sum(committed_lengths(backup).values()))
-    check_packs(backup, report, progress.advance, deep=deep)
+    for account in scope.accounts:
+        with backup.reader() as reader:
+            progress.phase("records", reader.txn.stat(reader.tables.transactions)["entries"])
+        check_account(backup, account, report, progress.advance, deep=scope.deep)
+    if not scope.accounts:
+        with backup.reader() as reader:
+            progress.phase("records", rows_to_read(reader))
+            check_records(reader, report, progress.advance)
+        _check_packs(backup, scope, report, progress)
+    if scope.source:
+        compare_source(backup, sources, scope.accounts, scope.share, scope.seed, report, progress)
     return report
+
+
+def _check_packs(backup: Backup, scope: Scope, report: Report, progress: Progress) -> None:
+    now = backup.clock.now()
+    began = now
+    if _remembers(scope) and backup.writable:
+        began = verified.begin(backup.journal.environment, now)
+    with backup.reader() as reader:
+        lengths = reader.pack_lengths()
+        known = verified.verifications(reader)
+    chosen = in_order(lengths, known, now=now, seed=scope.seed)
+    if scope.share < 1:
+        chosen = share_of(chosen, lengths, scope.share)
+    elif began != now:
+        chosen = waiting(chosen, lengths, known, began=began, now=now)
+    report.skipped = len(lengths) - len(chosen)
+    progress.phase("packs", sum(lengths[pack] for pack in chosen))
+    sound = partial(_record, backup) if scope.deep and backup.writable else _forget
+    check_packs(backup, report, progress.advance, chosen, deep=scope.deep, sound=sound)
+
+
+def _remembers(scope: Scope) -> bool:
+    """Whether a check is of all packs in depth, and goes on where it was interrupted."""
+    return scope.deep and not scope.accounts and scope.share >= 1
+
+
+def _record(backup: Backup, pack: int, length: int) -> None:
+    try:
+        verification = Verified(backup.clock.now(), length)
+        verified.record(backup.journal.environment, pack, verification)
+    except StorageFull:
+        pass  # a full disk is no reason not to check: the pack is read again next time
+
+
+def _forget(pack: int, length: int) -> None: ...
+
+
+def _end(backup: Backup, scope: Scope) -> None:
+    if _remembers(scope) and backup.writable:
+        verified.end(backup.journal.environment)

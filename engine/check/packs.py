@@ -60,7 +60,7 @@ class _PackCheck:
         with backup.reader() as reader:
             self._lengths = reader.pack_lengths()
             self._rows = _count_rows(reader)
-        self._damaged: set[bytes] = set()
+        self._present = {stored.id for stored in backup.volume.list()}
         self._store = BlobStore(backup.volume, backup.location)
         """What the backup's own store remembers may no longer be what is on the disk."""
 
@@ -70,12 +70,12 @@ class _PackCheck:
             if pack in self._lengths and not self._check(pack, self._lengths[pack]):
                 unsure.add(pack)
         self._report.blobs = sum(self._rows.values())
-        damaged = self._damaged
-        while damaged and not self._deep:  # a deep check has seen for itself what can't be read
-            damaged = self._find_spoilt(damaged)
         unlisted = {pack for pack in self._rows if pack not in self._lengths}
         if unsure or unlisted:
             self._find_unmatched(unsure, unlisted)
+        damaged = set(self._report.lost)
+        while damaged and not self._deep:  # a deep check has seen for itself what can't be read
+            damaged = self._find_spoilt(damaged)
 
     def _check(self, pack: int, length: int) -> bool:
         """Reads a pack; returns whether as many of its blobs are where the index says as the index
@@ -83,7 +83,7 @@ class _PackCheck:
         problems = len(self._report.problems) + self._report.omitted
         matched = 0
         try:
-            if pack not in {stored.id for stored in self._backup.volume.list()}:
+            if pack not in self._present:
                 raise BlobDamaged(f"pack {pack_name(pack)} is missing")
             for verdict in verify(self._backup.volume, pack, end=length, deep=self._deep):
                 verdict = self._without_waste(pack, verdict)
@@ -147,7 +147,7 @@ class _PackCheck:
                 if row == encode_location(location):
                     matched += 1
                     if verdict.reason:
-                        self._lose(digest)
+                        self._report.lose(digest)
                 if row is None and not verdict.reason:
                     what = f"blob {digest.hex()} is in a pack, but not in the index"
                     self._report.add("index", what)
@@ -158,10 +158,6 @@ class _PackCheck:
                     self._report.lose(digest)
                     _lose_pieces(reader, recipe, self._report)
         return matched
-
-    def _lose(self, digest: bytes) -> None:
-        self._damaged.add(digest)
-        self._report.lose(digest)
 
     def _read_recipes(self, verdict: Verdict) -> None:
         """Reports recipes that don't come to the right content."""
@@ -179,7 +175,9 @@ class _PackCheck:
             with suppress(BlobDamaged, OSError):  # reported already
                 for verdict in verify(self._backup.volume, pack, end=length):
                     for digest, recipe in verdict.recipes.items():
-                        if any(piece.digest in damaged for piece in recipe.pieces):
+                        if digest not in self._report.lost and any(
+                            piece.digest in damaged for piece in recipe.pieces
+                        ):
                             what = f"blob {digest.hex()}: a piece of it is damaged"
                             self._report.add("blob-damaged", what)
                             self._report.lose(digest)
@@ -188,23 +186,19 @@ class _PackCheck:
 
     def _find_unmatched(self, unsure: set[int], unlisted: set[int]) -> None:
         """Names the rows of the index that lead nowhere."""
-        missing = set(unlisted)
+        suspects = unsure | unlisted
         with self._backup.reader() as reader:
             for digest, value in reader.txn.cursor(reader.tables.blobs):
+                if int.from_bytes(value[:8], "big") not in suspects:
+                    continue
                 if value != seal(digest, value[:-4]):
                     continue  # reported as a checksum already
-                location = decode_location(value[:-4])
-                if location.pack not in unsure and location.pack not in unlisted:
-                    continue
                 try:
-                    self._store.read(digest, location, 0, 1)
-                    if location.pack in unlisted and reader.pack_length(location.pack) is None:
-                        continue
-                    missing.discard(location.pack)
-                except (BlobDamaged, OSError) as error:
+                    self._store.read(digest, decode_location(value[:-4]), 0, 1)
+                except (BlobDamaged, RecordDamaged, OSError) as error:
                     self._report.add("index", f"blob {digest.hex()}: {error}")
                     self._report.lose(digest)
-        for pack in sorted(missing):
+        for pack in sorted(unlisted):
             what = f"pack {pack_name(pack)} has blobs, but no committed length"
             self._report.add("pack", what)
 
@@ -212,8 +206,9 @@ class _PackCheck:
 def _count_rows(reader: Reader) -> Counter[int]:
     """Pack -> how many rows of the index lead there."""
     rows: Counter[int] = Counter()
-    for _, value in reader.txn.cursor(reader.tables.blobs):
-        rows[int.from_bytes(value[:8], "big")] += 1
+    for digest, value in reader.txn.cursor(reader.tables.blobs):
+        if value == seal(digest, value[:-4]):
+            rows[int.from_bytes(value[:8], "big")] += 1
     return rows
 
 

@@ -6,8 +6,9 @@ Everything is read in one moment of the journal. Memory is bounded by the larges
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
+from typing import NamedTuple, TypeAlias
 
 from engine.check.report import Report
 from engine.errors import BackupUnusable, RecordDamaged
@@ -17,6 +18,7 @@ from engine.journal.headers import unpack_block
 from engine.journal.keys import (
     cursor_key,
     item_key,
+    pair_key,
     sequence_key,
     split_pair,
 )
@@ -43,6 +45,9 @@ from engine.journal.records import (
     unseal,
 )
 from engine.model import Kind, Version
+
+Damage: TypeAlias = Callable[[RecordDamaged], None]
+"""Is told of a record that can't be read."""
 
 CHUNK = 5000
 """Rows between two calls of `progress`."""
@@ -101,13 +106,37 @@ def check_records(reader: Reader, report: Report, progress: Callable[[int], None
         report.add("counters", str(error))
         return  # nothing else can be judged
     _check_spans(reader, report)
-    _Versions(reader, report, progress).check()
-    _check_timelines(reader, report, progress)
+    Versions(reader, report, progress).check()
+    check_timelines(reader, report, progress)
 
 
 def _tables(reader: Reader) -> list[str]:
     """The tables that the journal has."""
     return [table for table in Tables._fields if table not in reader.environment.missing]
+
+
+def key_width(table: str, key: bytes) -> int:
+    """How long a key of the table is: as long as this one, where it may have any length."""
+    return _WIDTHS.get(table, len(key))
+
+
+def examine(table: str, key: bytes, value: bytes) -> None:
+    """Raises RecordDamaged unless the row is what was written, and of its table's form."""
+    if len(key) != key_width(table, key):
+        raise RecordDamaged(f"journal: {table} has a key of {len(key)} bytes: {key.hex()}")
+    record = _RECORDS.get(table)
+    if table == "meta":
+        if key not in _META:
+            raise RecordDamaged(f"journal: meta has an unknown record {key!r}")
+        unpack(_META[key], table, key, value)
+    elif record is not None:
+        unpack(record, table, key, value)
+    elif table == "versions":
+        unpack_version(key, value)
+    elif table == "headers":
+        unpack_block(unseal(table, key, value))
+    else:
+        unseal(table, key, value)
 
 
 def _check_checksums(
@@ -116,27 +145,13 @@ def _check_checksums(
     """Rule `checksum`: every record is what was written, and of its table's form. Returns whether
     at least every key is."""
     whole = True
-    record = _RECORDS.get(table)
     width = _WIDTHS.get(table)
     cursor = reader.txn.cursor(getattr(reader.tables, table))
     for number, (key, value) in enumerate(cursor, start=1):
         try:
-            if table == "meta":
-                if key not in _META:
-                    raise RecordDamaged(f"journal: meta has an unknown record {key!r}")
-                unpack(_META[key], table, key, value)
-            elif width is not None and len(key) != width:
-                whole = False
-                raise RecordDamaged(f"journal: {table} has a key of {len(key)} bytes: {key.hex()}")
-            elif record is not None:
-                unpack(record, table, key, value)
-            elif table == "versions":
-                unpack_version(key, value)
-            elif table == "headers":
-                unpack_block(unseal(table, key, value))
-            else:
-                unseal(table, key, value)
+            examine(table, key, value)
         except RecordDamaged as error:
+            whole = whole and width in (None, len(key))
             report.add("checksum", str(error))
         if not number % CHUNK:
             progress(CHUNK)
@@ -197,43 +212,34 @@ class _Known(NamedTuple):
 _NEVER = _Known(None)
 
 
-class _Versions:
-    """Walks all versions in order of items, and expects what follows from each."""
+class Versions:
+    """Walks versions in order of items, and expects what follows from each."""
 
-    def __init__(self, reader: Reader, report: Report, progress: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        reader: Reader,
+        report: Report,
+        progress: Callable[[int], None],
+        content: Callable[[int, Version], None] = lambda item, version: None,
+        damaged: Damage = lambda error: None,
+    ) -> None:
+        """`content` is told of each content that is in the index, with its item; `damaged` of
+        records that can't be read, which a check of everything has named before."""
         self._reader = reader
         self._report = report
         self._progress = progress
+        self._content = content
+        self._damaged = damaged
+        self.containers: set[int] = set()
+        """The accounts and folders among what was walked."""
         self._expected = dict.fromkeys((*derive.TABLES, "cursors", "accounts"), 0)
 
     def check(self) -> None:
         """Rules `transaction`, `version-missing`, `derived`, `blob-missing`, `header`, `account`,
         `cursor`. Where a version is damaged, what follows from it and the next can't be judged."""
         txn, tables = self._reader.txn, self._reader.tables
-        count = 0
-        item, account = 0, 0
-        before: _Known | None = _NEVER
-        after: _Known | None = _NEVER
-        whole = True
-        for key, value in txn.cursor(tables.versions):
-            count += 1
-            owner, sequence = split_pair(key)
-            if owner != item:
-                self._check_last(item, before, after, account)
-                after = _NEVER
-            item, before = owner, after
-            try:
-                after = _Known(unpack_version(key, value))
-            except RecordDamaged:
-                after = None
-            whole = whole and after is not None
-            account = self._check_transaction(item, sequence)
-            if before and after:
-                self._check_change(item, sequence, account, before.version, after.version)
-            if not count % CHUNK:
-                self._progress(CHUNK)
-        self._check_last(item, before, after, account)
-        self._report.versions = count
+        whole = self.walk(txn.cursor(tables.versions))
+        count = self._report.versions
         if txn.stat(tables.transactions)["entries"] != count:
             self._find_orphan_transactions()
         for table in (*derive.TABLES, "cursors", "accounts"):
@@ -244,6 +250,35 @@ class _Versions:
                     f"{table} has {entries} records, {self._expected[table]} follow from versions"
                 )
                 self._report.add(kind, what)
+
+    def walk(self, rows: Iterable[tuple[bytes, bytes]]) -> bool:
+        """Checks these rows, all of each item, in order; returns whether all could be read."""
+        count = 0
+        item, account = 0, 0
+        before: _Known | None = _NEVER
+        after: _Known | None = _NEVER
+        whole = True
+        for key, value in rows:
+            count += 1
+            owner, sequence = split_pair(key)
+            if owner != item:
+                self._check_last(item, before, after, account)
+                after = _NEVER
+            item, before = owner, after
+            try:
+                after = _Known(unpack_version(key, value))
+            except RecordDamaged as error:
+                self._damaged(error)
+                after = None
+            whole = whole and after is not None
+            account = self._check_transaction(item, sequence)
+            if before and after:
+                self._check_change(item, sequence, account, before.version, after.version)
+            if not count % CHUNK:
+                self._progress(CHUNK)
+        self._check_last(item, before, after, account)
+        self._report.versions += count
+        return whole
 
     def _check_transaction(self, item: int, sequence: int) -> int:
         """The account that the transaction was in; 0 where it isn't known."""
@@ -279,11 +314,15 @@ class _Versions:
         if version.digest and txn.get(version.digest, db=tables.blobs) is None:
             what = f"{version.digest.hex()} of item {item} ({version.name}) is not in the index"
             self._report.add("blob-missing", what)
+            self._report.lose(version.digest)
+        elif version.digest:
+            self._content(item, version)
         if version.kind == Kind.MESSAGE:
             try:
                 header = self._reader.headers(item, version.edition)
-            except RecordDamaged:
-                return  # reported as a checksum already
+            except RecordDamaged as error:
+                self._damaged(error)
+                return
             if header is None:
                 self._report.add(
                     "header", f"item {item} has no header for edition {version.edition}"
@@ -299,6 +338,8 @@ class _Versions:
         version = after.version or before.version
         if version is None:
             return
+        if version.container:
+            self.containers.add(item)
         if version.kind == Kind.ACCOUNT:
             self._expected["accounts"] += 1
             if txn.get(item_key(item), db=tables.accounts) is None:
@@ -322,9 +363,15 @@ class _Versions:
                 self._report.add("version-missing", what)
 
 
-def _check_timelines(reader: Reader, report: Report, progress: Callable[[int], None]) -> None:
+def check_timelines(
+    reader: Reader,
+    report: Report,
+    progress: Callable[[int], None],
+    chosen: Iterable[int] | None = None,
+    damaged: Damage = lambda error: None,
+) -> None:
     """Rules `timeline`, `keyframe`, `folder`: events make sense in their order, and keyframes and
-    statistics are what they add up to."""
+    statistics are what they add up to. With `chosen` only of these folders, ascending."""
     folder, entries, events = 0, timeline.Entries(), 0
     keyframes = folders = 0
     tables = reader.tables
@@ -336,12 +383,15 @@ def _check_timelines(reader: Reader, report: Report, progress: Callable[[int], N
             wanted = FolderStats(entries=len(entries), events=events)
             try:
                 found = reader.folder_stats(folder)
-            except RecordDamaged:
+            except RecordDamaged as error:
+                damaged(error)
                 return
             if found != wanted:
                 report.add("folder", f"folder {folder} has {wanted}, its statistics say {found}")
 
-    for number, (key, value) in enumerate(reader.txn.cursor(tables.timeline), start=1):
+    every = reader.txn.cursor(tables.timeline)
+    rows = every if chosen is None else chain.from_iterable(_owned(reader, f) for f in chosen)
+    for number, (key, value) in enumerate(rows, start=1):
         owner, sequence = split_pair(key)
         if owner != folder:
             finish()
@@ -362,15 +412,26 @@ def _check_timelines(reader: Reader, report: Report, progress: Callable[[int], N
                         f"the keyframe of folder {folder} at {sequence} disagrees with its events"
                     )
                     report.add("keyframe", what)
-            except RecordDamaged:
-                pass  # reported as a checksum already
+            except RecordDamaged as error:
+                damaged(error)
         if not number % CHUNK:
             progress(CHUNK)
     finish()
+    if chosen is not None:
+        return
     if reader.txn.stat(tables.keyframes)["entries"] != keyframes:
         report.add("keyframe", "keyframes has records at which nothing happened")
     if reader.txn.stat(tables.folders)["entries"] != folders:
         report.add("folder", f"folders has other records than the {folders} folders with events")
+
+
+def _owned(reader: Reader, folder: int) -> Iterator[tuple[bytes, bytes]]:
+    """A folder's rows of `timeline`."""
+    cursor = reader.txn.cursor(reader.tables.timeline)
+    found = cursor.set_range(pair_key(folder, 0))
+    while found and split_pair(cursor.key())[0] == folder:
+        yield cursor.item()
+        found = cursor.next()
 
 
 def rows_to_read(reader: Reader) -> int:

@@ -1,10 +1,23 @@
-"""Rebuilds what is derived from what it is derived from. Deletes no version and no blob."""
+"""Mends what a check found. Nothing is deleted: what is bad is moved aside.
+
+In this order, each step right by itself, so that a repair that is killed can be run again: the
+records that are the truth, what is derived from them, the blob index, the headers, the blobs that
+the source still has, and at last the packs that nothing leads to any more.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Protocol
+
 from engine.backup import Backup
-from engine.check.packs import rebuild_index
+from engine.check.aside import Aside
+from engine.check.headers import rebuild_headers
+from engine.check.index import rebuild_index
+from engine.check.mending import mend_records
+from engine.check.refetch import forget_unnamed, refetch
 from engine.check.report import Report
+from engine.check.spoilt import put_aside
 from engine.errors import RecordDamaged
 from engine.journal import derive, timeline
 from engine.journal.environment import Environment, Txn
@@ -12,24 +25,67 @@ from engine.journal.keys import sequence_key, split_pair
 from engine.journal.reader import Reader
 from engine.journal.records import Transaction, seal, unpack, unpack_version
 from engine.model import Version
+from engine.scan.smart import NamedSource
 
 DERIVED = frozenset({"derived", "timeline", "keyframe", "folder", "times"})
 """Rules whose breach is mended by `rebuild_derived`."""
 INDEX = frozenset({"index", "blob-missing", "pack", "piece"})
 """Rules whose breach is mended by `rebuild_index`, where the blob is still in a pack."""
+PRIMARY = frozenset(
+    {"checksum", "counters", "times", "transaction", "version-missing", "account", "cursor"}
+)
+"""Rules whose breach is perhaps mended by `mend_records`."""
 
 
-def repair(backup: Backup, report: Report) -> list[str]:
-    """Mends what the report names and can be mended; returns what was done, in words."""
-    done = []
+class Progress(Protocol):
+    """Is told how a repair goes on; may raise Interrupted."""
+
+    def phase(self, name: str, total: int) -> None: ...
+    def advance(self, count: int) -> None: ...
+
+
+def repair(
+    backup: Backup, report: Report, sources: Sequence[NamedSource], progress: Progress
+) -> list[str]:
+    """Mends what the report names and can be mended; returns what was done, in words. Raises
+    EngineError during a purge, StorageFull, Interrupted; then a part is mended."""
+    done: list[str] = []
+    kinds = report.kinds()
     damaged = " ".join(problem.what for problem in report.problems if problem.kind == "checksum")
     derived = (*derive.TABLES, "keyframes", "folders", "commits")
-    if report.kinds() & DERIVED or any(f"journal: {table}" in damaged for table in derived):
-        rebuild_derived(backup.journal.environment)
-        done.append("made timelines, names and deletions anew from the versions")
-    if report.kinds() & INDEX or "journal: blobs" in damaged or "journal: packs" in damaged:
-        done.append(f"made the blob index anew from the packs: {rebuild_index(backup)} blobs")
+    hurt = any(f"journal: {table} " in damaged for table in derived)
+    with Aside(backup.path, backup.clock.now()) as aside:
+        mended = False
+        if kinds & PRIMARY:
+            found = mend_records(backup, aside)
+            done += found
+            mended = bool(found)
+        if mended or kinds & DERIVED or hurt:
+            rebuild_derived(backup.journal.environment)
+            done.append("made timelines, names and deletions anew from the versions")
+        index = kinds & INDEX or "journal: blobs" in damaged or "journal: packs" in damaged
+        if index and (rows := rebuild_index(backup, aside)):
+            done.append(f"put {_counted(rows, 'row')} of the blob index right from the packs")
+        if report.lost and sources:
+            fetched = refetch(backup, report.lost, sources, progress)
+            if fetched:
+                done.append(f"fetched {_counted(fetched, 'blob')} again from the source")
+        if report.lost and (forgotten := forget_unnamed(backup, report.lost, aside)):
+            done.append(f"forgot {_counted(forgotten, 'lost blob')} that nothing names any more")
+        if "header" in kinds or "header" in damaged or mended:
+            headers = rebuild_headers(backup, aside)
+            if headers:
+                done.append(f"read {_counted(headers, 'header')} again from the messages")
+        if report.spoilt and (packs := put_aside(backup, report.spoilt, aside)):
+            done.append(f"replaced {_counted(packs, 'damaged pack')}")
+        if aside.rows or aside.packs:
+            put = f"{_counted(aside.rows, 'record')} and {_counted(aside.packs, 'pack')}"
+            done.append(f"kept what was there before, {put}, in {aside.path}")
     return done
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def rebuild_derived(environment: Environment) -> None:

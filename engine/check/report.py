@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
+
+Digest: TypeAlias = bytes
 
 MAX_PROBLEMS = 10_000
 """More than this many are counted, but not kept."""
@@ -36,7 +38,7 @@ class Report:
     """Bytes of packs that were read."""
     compared: int = 0
     """Messages that were compared with the source."""
-    lost: set[bytes] = field(default_factory=set)
+    lost: set[Digest] = field(default_factory=set)
     """Digests of blobs that can't be read."""
     spoilt: set[int] = field(default_factory=set)
     """Packs that are missing or damaged."""
@@ -53,7 +55,7 @@ class Report:
         else:
             self.omitted += 1
 
-    def lose(self, digest: bytes) -> None:
+    def lose(self, digest: Digest) -> None:
         """Notes a blob that can't be read."""
         if len(self.lost) < MAX_LOST:
             self.lost.add(digest)

@@ -25,7 +25,7 @@ class SortedRows:
     def __init__(self, directory: Path, width: int) -> None:
         """`width` is the length of each row in bytes."""
         self._width = width
-        self._file = tempfile.TemporaryFile(dir=directory)
+        self._file = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115 - closed by __exit__
         self._chunks: list[tuple[int, int]] = []
         """Where each chunk begins and ends."""
         self._rows: list[bytes] = []

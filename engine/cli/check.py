@@ -3,30 +3,50 @@
 from __future__ import annotations
 
 import argparse
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
-from engine.check import Report, check
+from engine.accounts import named
+from engine.backup import Backup
+from engine.check import Report, Scope, check
 from engine.cli import output
-from engine.cli.arguments import backup_path, opened
+from engine.cli.arguments import backup_path, brief, when, zone
 from engine.cli.operating import failures_told, operating
 from engine.cli.parser import CommandParser
 from engine.cli.progress import CheckBar, bars
+from engine.errors import BackupUnusable, UsageError
+from engine.journal.verified import Dates, dates
 from engine.notifications import telling
 from engine.operations import CheckProgress, Outcome
+from engine.scan.smart import NamedSource
+from engine.sources import open_sources
 
 DESCRIPTION = """\
 Reads every record of the journal and every pack of content, and verifies their checksums and that
-they fit together. It only reads, and may run while scans do.
+they fit together. It changes nothing of the backup, and may run while scans do.
 
 --deep also unpacks every message and compares it with its digest, which takes several times as
-long.
+long. It notes when each pack was found sound, and goes on there if it was interrupted; 'engine
+status' tells how long ago that was.
 
---repair makes anew what can be made from the rest, such as folder listings from the versions, or
-the index of content from the packs. It deletes no version and no content. What is reported then,
-and the exit status, is of a second check."""
+--account checks only what one account has, with the content of all its messages. --sample reads
+only a share of the packs, those that wait longest: with 5% every day a deep check comes to all of
+them every three weeks. --source also compares what is alive in the backup with the live server, or
+with --sample that share of its messages; what has changed there since the last scan differs, too.
+
+--repair puts flipped bits right, makes anew what follows from the rest, such as folder listings and
+the index of content, and fetches content that is lost here and still is at the source. It deletes
+nothing: what is bad and was replaced is kept in the directory 'aside' of the backup path. What
+can't be mended stays, and is damaged; all else can be read. What is reported then, and the exit
+status, is of a second check."""
 
 EXAMPLES = """\
     engine check
     engine check --deep
+    engine check --deep --sample 5%
+    engine check --account alice@example.com --source
     engine check --json | jq -r '.problems[].what'
     engine check --repair"""
 
@@ -34,43 +54,96 @@ EXAMPLES = """\
 def add_arguments(parser: CommandParser) -> None:
     """The verb's own arguments."""
     parser.add_argument("--deep", action="store_true", help="also compare content with its digests")
+    parser.add_argument("--account", metavar="NAME", help="only what this account has")
+    parser.add_argument(
+        "--sample", metavar="SHARE", help="read only so much of the content: a number of percent"
+    )
+    parser.add_argument("--source", action="store_true", help="compare with the live server, too")
     parser.add_argument("--repair", action="store_true", help="mend what can be mended")
 
 
 def run(args: argparse.Namespace) -> int:
     """See DESCRIPTION."""
     path = backup_path(args)
+    share = _share(args.sample)
     with (
         failures_told(path, "check"),
-        opened(path, write=args.repair, verify=True) as backup,
+        _opened(path, args) as backup,
         operating(
             backup,
             "check",
+            accounts=[args.account] if args.account else [],
             detail=_detail(args),
-            interrupted="nothing is half done; the next check begins anew",
+            interrupted="nothing is half done"
+            + ("; the next --deep goes on from there" if args.deep else ""),
         ) as work,
         bars(quiet=args.json) as drawn,
     ):
+        with backup.reader() as reader:
+            chosen = (
+                [account.item for account in named(reader, [args.account])] if args.account else []
+            )
+        scope = Scope(args.deep, tuple(chosen), share, backup.clock.now(), args.source)
         bar = CheckBar(drawn) if drawn else None
         progress = CheckProgress(work.operation, work.stop, bar)
-        report = check(backup, deep=args.deep, repair=args.repair, progress=progress)
-        found = [f"{kind}: {what}" for kind, what in report.problems]
-        if found:
-            count = output.counted(len(found) + report.omitted, "problem")
+        sources = _sources(backup) if args.source or args.repair else []
+        report = check(backup, scope, repair=args.repair, sources=sources, progress=progress)
+        if report.problems:
+            count = output.counted(len(report.problems) + report.omitted, "problem")
             work.operation.ends(Outcome.PROBLEMS, count)
-        telling.checked(work.notifier, found, report.omitted, deep=args.deep)
+        damage = [f"{kind}: {what}" for kind, what in report.problems if kind != "source"]
+        if damage or (not chosen and share == 1):
+            telling.checked(work.notifier, damage, report.omitted, deep=args.deep)
+        with backup.reader() as reader:
+            verified = dates(reader)
     if args.json:
-        output.document(_document(report))
+        output.document(_document(report, verified))
     else:
-        _print(report)
+        _print(report, verified if args.deep else None)
     return 0 if report.ok else 1
 
 
+@contextmanager
+def _opened(path: Path, args: argparse.Namespace) -> Iterator[Backup]:
+    """The backup, open for writing where something is to be written; a deep check can do
+    without."""
+    write = args.repair or args.deep
+    try:
+        backup = Backup(path, write=write, verify=True)
+    except BackupUnusable:
+        if args.repair or not write:
+            raise
+        backup = Backup(path, verify=True)
+    try:
+        yield backup
+    finally:
+        backup.close()
+
+
+def _share(text: str | None) -> float:
+    """The share that `--sample` means, from 0 to 1. Raises UsageError."""
+    if text is None:
+        return 1.0
+    if (
+        not re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,3})?%?", text)
+        or not 0 < float(text.rstrip("%")) <= 100
+    ):
+        raise UsageError(f"--sample: {text!r} is not a share: write 5%, or 0.5%")
+    return float(text.rstrip("%")) / 100
+
+
+def _sources(backup: Backup) -> list[NamedSource]:
+    specs = backup.settings.sources
+    found = open_sources(specs, backup.path, backup.clock, backup.settings)
+    return [NamedSource(*pair) for pair in zip(specs, found, strict=True)]
+
+
 def _detail(args: argparse.Namespace) -> str:
-    return ", ".join(word for word in ("deep", "repair") if getattr(args, word))
+    words = [word for word in ("deep", "source", "repair") if getattr(args, word)]
+    return ", ".join([*words, *([f"sample {args.sample}"] if args.sample else [])])
 
 
-def _document(report: Report) -> dict[str, object]:
+def _document(report: Report, verified: Dates) -> dict[str, object]:
     return {
         "ok": report.ok,
         "problems": [problem._asdict() for problem in report.problems],
@@ -79,11 +152,23 @@ def _document(report: Report) -> dict[str, object]:
         "versions": report.versions,
         "blobs": report.blobs,
         "packs": report.packs,
+        "skipped_packs": report.skipped,
         "bytes": report.bytes,
+        "compared": report.compared,
+        "verified": verified_document(verified),
     }
 
 
-def _print(report: Report) -> None:
+def verified_document(verified: Dates) -> dict[str, object]:
+    """What deep checks have found sound, as JSON has it."""
+    return {
+        "packs": verified.packs,
+        "never": verified.never,
+        "oldest": when(verified.oldest, zone()),
+    }
+
+
+def _print(report: Report, verified: Dates | None) -> None:
     for done in report.repaired:
         output.line(f"repaired: {done}")
     for kind, what in report.problems:
@@ -97,3 +182,13 @@ def _print(report: Report) -> None:
         f"{output.counted(report.blobs, 'blob')} and {output.counted(report.packs, 'pack')} "
         f"of {output.size(report.bytes)}"
     )
+    if report.skipped:
+        output.line(f"{output.counted(report.skipped, 'pack')} not read this time")
+    if report.compared:
+        output.line(f"{output.counted(report.compared, 'message')} compared with the source")
+    if verified and verified.packs:
+        oldest = "none" if verified.oldest is None else brief(verified.oldest, zone())
+        output.line(
+            f"{verified.never:,} of {verified.packs:,} packs never verified in depth; "
+            f"of the others the oldest: {oldest}"
+        )

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Collection
 from datetime import tzinfo
 from pathlib import Path
 
 from engine.backup import Backup
+from engine.blobs import wrong_content
 from engine.cli import output
 from engine.cli.arguments import backup_path, opened, time, when, zone
 from engine.cli.parser import CommandParser
-from engine.errors import EngineError, UsageError
+from engine.errors import Damaged, EngineError, UsageError
 from engine.history import Spell, spells, word
 from engine.model import Kind, item_id, parse_item_id
 from engine.mounts import item_at
@@ -19,7 +21,8 @@ from engine.mounts import item_at
 DESCRIPTION = """\
 Shows the whole life of one item, a message, a folder or an account, as a JSON array of its
 versions, the oldest first, each with the time from which ('start') to which ('end', null while it
-holds) it was so. 'deleted' tells whether that end was a deletion.
+holds) it was so. 'deleted' tells whether that end was a deletion, 'damaged' whether the content
+can't be read.
 
 ITEM is an ID, such as search and log print it and as messages have it at the end of their file
 names ('..._k3f9q2.eml'), or a path under a mounted backup, which then need not be named with -b.
@@ -52,6 +55,7 @@ def run(args: argparse.Namespace) -> int:
     path, item = _resolve(args)
     with opened(path) as backup:
         versions = spells(backup, item)
+        lost = {s.version.digest for s in versions if _damaged(backup, s.version.digest)}
         if at is not None:
             versions = [s for s in versions if s.start <= at and (s.end is None or at < s.end)]
             if not versions:
@@ -60,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
             _write_content(backup, versions)
         else:
             where = zone()
-            output.array(_row(version, where) for version in versions)
+            output.array(_row(version, where, lost) for version in versions)
     return 0
 
 
@@ -84,7 +88,17 @@ def _write_content(backup: Backup, versions: list[Spell]) -> None:
     output.content(backup.store.chunks(last.digest, backup.location(last.digest)))
 
 
-def _row(spell: Spell, where: tzinfo) -> dict[str, object]:
+def _damaged(backup: Backup, digest: bytes) -> bool:
+    """Whether a content can't be read as it was."""
+    if not digest:
+        return False
+    try:
+        return bool(wrong_content(backup.store, digest, backup.location(digest)))
+    except Damaged:
+        return True
+
+
+def _row(spell: Spell, where: tzinfo, lost: Collection[bytes]) -> dict[str, object]:
     version, headers = spell.version, spell.headers
     row: dict[str, object] = {
         "item": item_id(spell.item),
@@ -99,6 +113,7 @@ def _row(spell: Spell, where: tzinfo) -> dict[str, object]:
         "name": version.name,
         "digest": version.digest.hex(),
         "size": version.size,
+        "damaged": version.digest in lost,
         "flags": list(version.flags),
         "date": when(version.date, where) if version.date else None,
         "identity": os.fsdecode(version.identity),

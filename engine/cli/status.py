@@ -102,6 +102,11 @@ def _document(path: Path, figures: Status, where: tzinfo) -> dict[str, object]:
         "upkeep": upkeep(figures, lambda time: _moment(time, figures.now))._asdict(),
         "running": [{"id": record.id, "kind": record.kind} for record in figures.running],
         "complete_since": when(figures.complete_since, where),
+        "verified": {
+            "packs": figures.verified.packs,
+            "never": figures.verified.never,
+            "oldest": when(figures.verified.oldest, where),
+        },
     }
 
 

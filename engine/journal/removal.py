@@ -27,11 +27,13 @@ from engine.journal.keys import (
 from engine.journal.reader import Reader
 from engine.journal.records import (
     ENTER,
+    FolderCursor,
     FolderStats,
     PurgeState,
     pack,
     pack_keyframe,
     seal,
+    unpack,
     unpack_event,
     unseal,
 )
@@ -104,6 +106,7 @@ class Removal:
             before = after
         if before:
             self._touch(before.folder).entries += 1
+            self._list_again(accounts[-1], before.folder)
         versions = [recorded.version for recorded in history if recorded.version]
         for edition in {version.edition for version in versions if version.kind == Kind.MESSAGE}:
             self._headers.setdefault(edition, []).append(item)
@@ -125,6 +128,17 @@ class Removal:
         if self._transactions:
             count_removal(self._environment, self._txn, self._transactions, self._complete_since)
         return self._removed
+
+    def _list_again(self, account: int, folder: int) -> None:
+        """What was alive is removed from a folder of a deleted account. Should that return, the
+        folder must be listed as if it had never been."""
+        txn, table = self._txn, self._tables.cursors
+        key = cursor_key(account, folder)
+        value = txn.get(key, db=table)
+        if value is not None:
+            known = unpack(FolderCursor, "cursors", key, value)
+            again = FolderCursor(identities=known.identities)
+            txn.put(key, seal(key, pack(again)), db=table)
 
     def _touch(self, folder: int) -> _Touched:
         return self._touched.setdefault(folder, _Touched())

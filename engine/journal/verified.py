@@ -47,10 +47,21 @@ def verifications(reader: Reader) -> dict[int, Verified]:
     found: dict[int, Verified] = {}
     if "verified" in reader.environment.missing:
         return found
-    for key, value in reader.txn.cursor(reader.tables.verified):
+    for key in reader.txn.cursor(reader.tables.verified).iternext(values=False):
+        number = int.from_bytes(key, "big")
         with suppress(RecordDamaged):
-            found[int.from_bytes(key, "big")] = unpack(Verified, "verified", key, value)
+            if verification := last(reader, number):
+                found[number] = verification
     return found
+
+
+def last(reader: Reader, number: int) -> Verified | None:
+    """When a pack was verified last; None if it never was. Raises RecordDamaged."""
+    if "verified" in reader.environment.missing or number >= 1 << 64:
+        return None
+    key = time_key(number)
+    value = reader.txn.get(key, db=reader.tables.verified)
+    return None if value is None else unpack(Verified, "verified", key, value)
 
 
 def begin(environment: Environment, now: int) -> int:

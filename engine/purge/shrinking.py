@@ -74,7 +74,18 @@ def shrink(backup: Backup, stop: Stoppable) -> Shrunk:
     return shrunk
 
 
-def _shrink(backup: Backup, number: int, target: _Target, shrunk: Shrunk) -> bool:
+def replace_damaged(backup: Backup, number: int) -> bool:
+    """Writes a pack anew of which nothing is needed that is damaged; False where it is being
+    written to, or something that is needed can't be read. Raises as `shrink`; only while nobody
+    else purges."""
+    shrunk = Shrunk()
+    with _Target(backup) as target:
+        return _shrink(backup, number, target, shrunk, damaged=True) and not shrunk.problems
+
+
+def _shrink(
+    backup: Backup, number: int, target: _Target, shrunk: Shrunk, *, damaged: bool = False
+) -> bool:
     """Writes a pack anew; False if somebody else writes to it."""
     source = backup.volume.lock(number)
     if source is None:
@@ -92,7 +103,7 @@ def _shrink(backup: Backup, number: int, target: _Target, shrunk: Shrunk) -> boo
             end = reader.pack_length(number) or 0
         length = source.length
         try:
-            kept = _move(backup, source, end, target)
+            kept = _move(backup, source, end, target, damaged=damaged)
         except BlobDamaged as error:
             what = f"pack {pack_name(number)}: {error}: run 'engine check'; it stays as it is"
             shrunk.problems.append(what)
@@ -107,7 +118,9 @@ def _shrink(backup: Backup, number: int, target: _Target, shrunk: Shrunk) -> boo
     return True
 
 
-def _move(backup: Backup, source: OpenPack, end: int, target: _Target) -> int:
+def _move(
+    backup: Backup, source: OpenPack, end: int, target: _Target, *, damaged: bool
+) -> int:
     """Copies what the index leads to, makes the index lead to the copies, and retires the pack.
     Returns the bytes that the copies take."""
 
@@ -115,15 +128,17 @@ def _move(backup: Backup, source: OpenPack, end: int, target: _Target) -> int:
         with backup.reader() as reader:
             return reader.blob(digest) == encode_location(place)
 
-    if end > source.length:
+    if end > source.length and not damaged:
         raise BlobDamaged("the pack is shorter than what was committed")
+    end = min(end, source.length)
     moved: list[Moved] = []
     kept = 0
     if end:
         pack = target.pack()
         start = pack.length
         try:
-            moved += copy_needed(source, end, needed, pack, backup.settings.level)
+            level = backup.settings.level
+            moved += copy_needed(source, end, needed, pack, level, damaged=damaged)
             if moved:
                 pack.sync()
         except BaseException as error:

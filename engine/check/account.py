@@ -1,0 +1,115 @@
+"""Checks what belongs to one account: its items with all that follows from them, its folders, and
+the content that its versions name. What others have, and what belongs to all, is left alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from engine.backup import Backup
+from engine.blobs import BlobStore, wrong_content
+from engine.check.records import CHUNK, Damage, Versions, check_timelines
+from engine.check.report import Report
+from engine.errors import BlobDamaged, RecordDamaged
+from engine.journal.keys import item_key, pair_key, split_pair
+from engine.journal.reader import Reader
+from engine.journal.records import AccountState, FolderCursor, Transaction, unpack
+from engine.model import Version
+
+
+def check_account(
+    backup: Backup,
+    account: int,
+    report: Report,
+    progress: Callable[[int], None],
+    *,
+    deep: bool,
+) -> None:
+    """The rules of FORMAT.md for what one account has. Each content is read whole; `deep` compares
+    it with its digest. `progress` is told of transactions, as many as there are in all accounts.
+
+    The account's items are found by its transactions: one whose first transaction is lost is found
+    by a check of all accounts."""
+    store = BlobStore(backup.volume, backup.location)
+
+    def content(item: int, version: Version) -> None:
+        if fault := _fault(backup, store, version.digest, deep=deep):
+            report.add("blob-damaged", f"item {item} ({version.name}): {fault}")
+            report.lose(version.digest)
+        report.blobs += 1
+        report.bytes += version.size
+
+    def silent(count: int) -> None: ...
+
+    def damaged(error: RecordDamaged) -> None:
+        report.add("checksum", str(error))
+
+    with backup.reader() as reader:
+        _check_state(reader, account, damaged)
+        versions = Versions(reader, report, silent, content, damaged)
+        for rows in _items(reader, account, report, progress):
+            versions.walk(rows)
+        check_timelines(reader, report, silent, sorted(versions.containers), damaged)
+
+
+def _fault(backup: Backup, store: BlobStore, digest: bytes, *, deep: bool) -> str:
+    """What is wrong with a content; empty if nothing is."""
+    try:
+        location = backup.location(digest)
+        if deep:
+            return wrong_content(store, digest, location)
+        for _ in store.chunks(digest, location):
+            pass
+    except (BlobDamaged, RecordDamaged, OSError) as error:
+        return str(error)
+    return ""
+
+
+def _items(
+    reader: Reader, account: int, report: Report, progress: Callable[[int], None]
+) -> Iterator[list[tuple[bytes, bytes]]]:
+    """The rows in `versions` of each of the account's items."""
+    tables = reader.tables
+    versions = reader.txn.cursor(tables.versions)
+    for number, (key, value) in enumerate(reader.txn.cursor(tables.transactions), start=1):
+        if not number % CHUNK:
+            progress(CHUNK)
+        try:
+            row = unpack(Transaction, "transactions", key, value)
+        except RecordDamaged:
+            continue  # whose it is isn't known
+        if row.account != account:
+            continue
+        sequence = int.from_bytes(key, "big")
+        mark = pair_key(row.item, sequence)
+        if reader.txn.get(mark, db=tables.versions) is None:
+            what = f"the version of item {row.item} at transaction {sequence} is missing"
+            report.add("version-missing", what)
+        found = versions.set_range(pair_key(row.item, 0))
+        if not found or versions.key() != mark:
+            continue  # it was met at its first transaction
+        rows = []
+        while found and split_pair(versions.key())[0] == row.item:
+            rows.append(versions.item())
+            found = versions.next()
+        yield rows
+
+
+def _check_state(reader: Reader, account: int, damaged: Damage) -> None:
+    """Rule `checksum`, of what the account has besides its items."""
+    tables = reader.tables
+    try:
+        key = item_key(account)
+        value = reader.txn.get(key, db=tables.accounts)
+        if value is not None:
+            unpack(AccountState, "accounts", key, value)
+        reader.hold(account)
+    except RecordDamaged as error:
+        damaged(error)
+    cursor = reader.txn.cursor(tables.cursors)
+    found = cursor.set_range(item_key(account))
+    while found and cursor.key()[:5] == item_key(account):
+        try:
+            unpack(FolderCursor, "cursors", *cursor.item())
+        except RecordDamaged as error:
+            damaged(error)
+        found = cursor.next()

@@ -1,0 +1,164 @@
+"""Compares what is alive in the backup with the live server: folders, messages, flags, content.
+
+What has changed there since the last scan differs, and rightly: a check that shall find nothing is
+one right after a scan. It records nothing.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection, Sequence
+from contextlib import closing
+from typing import Protocol
+
+from blake3 import blake3
+
+from engine.backup import Backup
+from engine.check.report import Report
+from engine.errors import Damaged, ItemUnreadable, ItemVanished, SourceUnavailable
+from engine.journal.keys import MAX_SEQUENCE
+from engine.model import item_id
+from engine.scan.look import Subject, look
+from engine.scan.plan import AccountPlan, Recheck
+from engine.scan.report import Stop
+from engine.scan.roster import KnownAccount
+from engine.scan.smart import NamedSource, known_accounts
+from engine.sources.source import Mailbox, shown
+
+_BLOCK = 1 << 20
+
+
+class Progress(Protocol):
+    """Is told how it goes on; may raise Interrupted."""
+
+    def phase(self, name: str, total: int) -> None: ...
+    def advance(self, count: int) -> None: ...
+
+
+def compare_source(
+    backup: Backup,
+    sources: Sequence[NamedSource],
+    accounts: Collection[int],
+    share: float,
+    seed: int,
+    report: Report,
+    progress: Progress,
+) -> None:
+    """Rule `source`: the living messages of all accounts, or of some, are at the source as the
+    backup has them. Of each account's messages a `share`, chosen by chance, is read and compared,
+    too."""
+    comparing = _Comparing(backup, sources, share, random.Random(seed), report, progress)
+    living = [known for known in known_accounts(backup) if not known.deleted]
+    if not accounts:
+        comparing.accounts({known.name for known in living})
+    for known in living:
+        if not accounts or known.item in accounts:
+            comparing.compare(known)
+
+
+class _Asking(Stop):
+    """Asks the progress whether to go on."""
+
+    def __init__(self, progress: Progress) -> None:
+        super().__init__()
+        self._progress = progress
+
+    def check(self) -> None:
+        self._progress.advance(0)
+
+
+class _Comparing:
+    def __init__(
+        self,
+        backup: Backup,
+        sources: Sequence[NamedSource],
+        share: float,
+        chance: random.Random,
+        report: Report,
+        progress: Progress,
+    ) -> None:
+        self._backup = backup
+        self._sources = {source.name: source.source for source in sources}
+        self._share = share
+        self._chance = chance
+        self._report = report
+        self._progress = progress
+
+    def accounts(self, known: set[str]) -> None:
+        """Names the accounts that the backup doesn't have, and sources that can't be read."""
+        for name, source in self._sources.items():
+            try:
+                listed = source.accounts()
+            except SourceUnavailable as error:
+                self._report.add("source", f"{name}: {error}")
+                continue
+            for account in listed.names:
+                if account not in known and account not in listed.doubtful:
+                    self._report.add("source", f"{shown(account)}: is not in the backup")
+
+    def compare(self, account: KnownAccount) -> None:
+        """Compares one account."""
+        name = shown(account.name)
+        source = self._sources.get(account.origin)
+        if source is None:
+            what = f"{name}: comes from {account.origin or 'nowhere'}, which is no source any more"
+            self._report.add("source", what)
+            return
+        self._progress.phase("messages", 0)
+        try:
+            with closing(source.mailbox(account.name)) as mailbox:
+                subject = Subject(account.item, account.name, mailbox, account.origin)
+                found = look(self._backup, subject, _Asking(self._progress), deep=True)
+                for problem in found.problems:
+                    self._report.add("source", f"{name}: {problem.where}: {problem.what}")
+                self._tell(name, found.plan)
+                self._contents(name, mailbox, found.plan.rechecks)
+        except (SourceUnavailable, Damaged) as error:
+            self._report.add("source", f"{name}: {error}")
+
+    def _tell(self, name: str, plan: AccountPlan) -> None:
+        """Reports what a scan would record."""
+        for arrival in plan.arrivals:
+            where = "/".join(arrival.source.folder)
+            self._differs(name, f"a message in {shown(where)} is not in the backup")
+        for item in plan.removals:
+            self._differs(name, f"message {item_id(item)} is not at the source")
+        for change in plan.flag_changes:
+            flags = " ".join(change.flags) or "none"
+            self._differs(name, f"message {item_id(change.item)} has other flags there: {flags}")
+        for move in plan.moves:
+            self._differs(name, f"message {item_id(move.item)} is in another place there")
+        for folder in plan.new_folders:
+            path = shown("/".join(folder.path))
+            self._differs(name, f"folder {path} is not in the backup")
+        for renamed in plan.folder_changes:
+            self._differs(name, f"folder {item_id(renamed.item)} is another one there")
+        for item in plan.gone_folders:
+            self._differs(name, f"folder {item_id(item)} is not at the source")
+
+    def _contents(self, name: str, mailbox: Mailbox, rechecks: Sequence[Recheck]) -> None:
+        """Compares the content of messages that both have."""
+        chosen = [one for one in rechecks if self._chance.random() < self._share]
+        self._progress.phase("messages", len(chosen))
+        for one in chosen:
+            self._progress.advance(1)
+            try:
+                hasher = blake3()
+                with mailbox.fetch(one.source) as fetched:
+                    while data := fetched.file.read(_BLOCK):
+                        hasher.update(data)
+            except ItemVanished:
+                continue  # it is gone since it was listed
+            except (ItemUnreadable, OSError) as error:
+                self._differs(name, f"message {item_id(one.item)} can't be read there: {error}")
+                continue
+            self._report.compared += 1
+            with self._backup.reader() as reader:
+                version = reader.version(one.item, MAX_SEQUENCE)
+            if version is not None and version.digest != hasher.digest():
+                digest = hasher.hexdigest()
+                what = f"message {item_id(one.item)} has other content there: {digest}"
+                self._differs(name, what)
+
+    def _differs(self, name: str, what: str) -> None:
+        self._report.add("source", f"{name}: {what}")

@@ -1,0 +1,209 @@
+"""Fetches content again that is lost here and that its source still has.
+
+Only what comes to the very digest is taken. It is stored in another place, and the index leads
+there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing, suppress
+from typing import NamedTuple, Protocol
+
+from blake3 import blake3
+
+from engine.backup import Backup
+from engine.blobs import BlobStore, Flushed, PackWriter, encode_location, wrong_content
+from engine.check.aside import Aside
+from engine.errors import (
+    Conflict,
+    Damaged,
+    ItemUnreadable,
+    ItemVanished,
+    RecordDamaged,
+    SourceUnavailable,
+)
+from engine.journal.keys import MAX_SEQUENCE, time_key
+from engine.journal.reader import Reader
+from engine.journal.records import seal, unpack_version
+from engine.scan.fetching import streamed
+from engine.scan.known import known_folders
+from engine.scan.smart import NamedSource, known_accounts
+from engine.scan.states import Path
+from engine.sources.source import Mailbox, SourceItem
+
+GROUP_BYTES = 32 << 20
+"""Content that is stored by one commit, about."""
+_BLOCK = 1 << 20
+
+
+class Progress(Protocol):
+    """Is told how it goes on; may raise Interrupted."""
+
+    def phase(self, name: str, total: int) -> None: ...
+    def advance(self, count: int) -> None: ...
+
+
+class _Wanted(NamedTuple):
+    """A living message whose content is lost."""
+
+    path: Path
+    identity: bytes
+    digest: bytes
+
+
+def refetch(
+    backup: Backup, lost: set[bytes], sources: Sequence[NamedSource], progress: Progress
+) -> int:
+    """Fetches what it can of these blobs, with the pieces they have; returns how many there are
+    again. What a source can't give now is left as it is. Raises StorageFull, Interrupted."""
+    store = BlobStore(backup.volume, backup.location)  # that remembers nothing
+    lost = {digest for digest in lost if not _readable(backup, store, digest)}
+    before = len(lost)
+    if not lost:
+        return 0
+    named = {source.name: source.source for source in sources}
+    with backup.blob_writer(anew=lost) as writer:
+        fetching = _Fetching(backup, lost, writer, progress)
+        for account in known_accounts(backup):
+            source = named.get(account.origin)
+            if account.deleted or source is None:
+                continue
+            wanted = list(_wanted(backup, account.item, lost))
+            progress.phase("messages", len(wanted))
+            if not wanted:
+                continue
+            try:
+                with closing(source.mailbox(account.name)) as mailbox:
+                    fetching.fetch(mailbox, wanted)
+            except SourceUnavailable:
+                continue  # it may be there at the next repair
+        fetching.commit()
+    return before - sum(not _readable(backup, store, digest) for digest in lost)
+
+
+def _readable(backup: Backup, store: BlobStore, digest: bytes) -> bool:
+    try:
+        return not wrong_content(store, digest, backup.location(digest))
+    except (Damaged, OSError):
+        return False
+
+
+def _wanted(backup: Backup, account: int, lost: set[bytes]) -> Iterator[_Wanted]:
+    """The account's living messages whose content is lost."""
+    with backup.reader() as reader:
+        for folder in known_folders(reader, account):
+            try:
+                for entry in reader.entries(folder.item, MAX_SEQUENCE):
+                    if entry.version.digest in lost:
+                        version = entry.version
+                        yield _Wanted(folder.path, version.identity, version.digest)
+            except Damaged:
+                continue  # the rest of this folder isn't known
+
+
+def forget_unnamed(backup: Backup, lost: set[bytes], aside: Aside) -> int:
+    """Takes blobs out of the index that can't be read and that no version names any more, so that a
+    scan that meets such content stores it; returns how many."""
+    store = BlobStore(backup.volume, backup.location)
+    unnamed = {digest for digest in lost if not _readable(backup, store, digest)}
+    rows: dict[bytes, bytes] = {}
+    with backup.reader() as reader:
+        for key, value in reader.txn.cursor(reader.tables.versions):
+            with suppress(RecordDamaged):
+                version = unpack_version(key, value)
+                if version is not None:
+                    unnamed.discard(version.digest)
+        for digest in unnamed:
+            row = reader.txn.get(digest, db=reader.tables.blobs)
+            if row is not None:
+                rows[digest] = row
+                aside.row("blobs", digest, row)
+    aside.sync()
+    blobs = backup.journal.environment.tables.blobs
+    with backup.journal.environment.write() as txn:
+        for digest, row in rows.items():
+            if txn.get(digest, db=blobs) == row:
+                txn.delete(digest, db=blobs)
+    return len(rows)
+
+
+class _Fetching:
+    def __init__(
+        self, backup: Backup, lost: set[bytes], writer: PackWriter, progress: Progress
+    ) -> None:
+        self._backup = backup
+        self._lost = lost
+        self._writer = writer
+        self._progress = progress
+        self._waiting = 0
+        self._done: set[bytes] = set()
+
+    def fetch(self, mailbox: Mailbox, wanted: list[_Wanted]) -> None:
+        """Stores what the mailbox still has. Raises SourceUnavailable."""
+        present = {folder.path for folder in mailbox.folders().folders if folder.real}
+        for path in dict.fromkeys(one.path for one in wanted):
+            mine = {one.identity: one.digest for one in wanted if one.path == path}
+            if path not in present:
+                continue
+            try:
+                items = mailbox.listing(path).items
+            except (ItemVanished, ItemUnreadable):
+                continue
+            for item in items:
+                digest = mine.get(item.identity)
+                if digest is not None and digest not in self._done:
+                    self._progress.advance(1)
+                    self._take(mailbox, item, digest)
+
+    def _take(self, mailbox: Mailbox, item: SourceItem, digest: bytes) -> None:
+        try:
+            with streamed(mailbox, item) as file:
+                hasher = blake3()
+                size = 0
+                while data := file.read(_BLOCK):
+                    hasher.update(data)
+                    size += len(data)
+                if hasher.digest() != digest:
+                    return  # it isn't what it was: the scan records that
+                file.seek(0)
+                self._writer.add_stream(file)
+        except (ItemVanished, ItemUnreadable):
+            return
+        self._done.add(digest)
+        self._waiting += size
+        if self._waiting >= GROUP_BYTES:
+            self.commit()
+
+    def commit(self) -> None:
+        """Makes what was stored durable, and lets the index lead there."""
+        self._waiting = 0
+        if not self._done:
+            return
+        flushed = self._writer.flush()
+        environment = self._backup.journal.environment
+        tables = environment.tables
+        with environment.write() as txn:
+            reader = Reader(environment, txn)
+            if any(reader.retired(pack) for pack in flushed.lengths):
+                raise Conflict("a purge took what was fetched: run the repair again")
+            for number, length in flushed.lengths.items():
+                if length > (reader.pack_length(number) or 0):
+                    key = time_key(number)
+                    txn.put(key, seal(key, length.to_bytes(8, "big")), db=tables.packs)
+            self._lead(reader, flushed)
+
+    def _lead(self, reader: Reader, flushed: Flushed) -> None:
+        txn, tables = reader.txn, reader.tables
+        for digest, place in flushed.blobs:
+            location = encode_location(place)
+            row = txn.get(digest, db=tables.blobs)
+            if row is None and digest not in self._lost:  # a later purge sees what names it
+                txn.put(digest, seal(digest, b""), db=tables.unneeded)
+            if row is None or digest in self._lost:
+                txn.put(digest, seal(digest, location), db=tables.blobs)
+                unused = row[:8] if row is not None else location[:0]
+            else:
+                unused = location[:8]
+            if len(unused) == 8 and txn.get(unused, db=tables.packs) is not None:
+                txn.put(unused, seal(unused, b""), db=tables.wasted)
