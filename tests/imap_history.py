@@ -62,9 +62,11 @@ class Client:
 
     def look(self) -> None:
         """Writes down what the folders are now."""
-        there, self._open = self._folders()
-        for path in there | self.went.keys():
-            state = self._state(path) if path in there else None
+        self._open, above = self._folders()
+        for path in self._open | above | self.went.keys():
+            state = self._state(path) if path in self._open else None
+            if state is None and path in above:
+                state = frozenset()
             states = self.went.setdefault(path, [] if not self._number else [None])
             if not states or states[-1] != state:
                 states.append(state)
@@ -72,9 +74,10 @@ class Client:
     def contents(self) -> dict[str, dict[int, bytes]]:
         """Digests of all messages, by UID."""
         found: dict[str, dict[int, bytes]] = {}
-        for path in self._folders()[0]:
+        names, above = self._folders()
+        for path in names | above:
             found[path] = {}
-            if not self._selected(path):
+            if path not in names or not self._selected(path):
                 continue
             for row in self._looking.uid("FETCH", "1:*", "(BODY.PEEK[])")[1]:
                 if isinstance(row, tuple):
@@ -131,16 +134,18 @@ class Client:
             return
         made = [name for name in paths if name.rpartition("/")[2].startswith("F")]
         leaves = [name for name in made if not any(p.startswith(f"{name}/") for p in paths)]
+        rng.shuffle(leaves)
         if kind < 14 and len(made) < FOLDERS:
-            self._ok(client.create(_quoted(self._name(made))))
+            client.create(_quoted(self._name(made)))
         elif kind == 14 and leaves:
-            self._ok(client.rename(_quoted(rng.choice(leaves)), _quoted(self._name([]))))
+            client.rename(_quoted(leaves[0]), _quoted(self._name([], but=leaves[0])))
         elif kind == 15 and made:
-            self._ok(client.delete(_quoted(rng.choice(made))))
+            client.delete(_quoted(rng.choice(made)))
 
-    def _name(self, parents: Sequence[str]) -> str:
-        """A name for a folder: a new one, or one that another had."""
+    def _name(self, parents: Sequence[str], but: str = "") -> str:
+        """A name for a folder: a new one, or one that another had, but none below that one."""
         free = [path for path, states in self.went.items() if states[-1] is None]
+        free = [path for path in free if not but or not path.startswith(f"{but}/")]
         if free and self._rng.randrange(3) == 0:
             return self._rng.choice(sorted(free))
         name = f"F {self._number}"
@@ -153,24 +158,24 @@ class Client:
         assert answer[0] == "OK", answer
 
     def _folders(self) -> tuple[set[str], set[str]]:
-        """All folders, with those above them, and of these the ones that can be opened."""
-        rows = self._looking.list()[1]
+        """The folders that can be opened, and the names above them."""
+        rows = self._acting.list()[1]
         matches = [match for row in rows if (match := _LIST.fullmatch(row))]
         assert len(matches) == len(rows), rows
-        unreal = (b"\\NoSelect", b"\\NonExistent", b"\\Noselect")
-        names = {m[2].decode() for m in matches if not any(word in m[1] for word in unreal)}
-        above = {name[: end.start()] for name in names for end in re.finditer("/", name)}
-        return names | above, names
+        listed = {match[2].decode() for match in matches if b"\\Noselect" not in match[1]}
+        # Dovecot goes on to list a folder that was deleted if there are others below it.
+        names = {name for name in listed if self._selected(name) is not None}
+        return names, {name[: end.start()] for name in names for end in re.finditer("/", name)}
 
-    def _selected(self, path: str) -> int:
-        """How many messages there are in a folder, which is open then."""
+    def _selected(self, path: str) -> int | None:
+        """How many messages there are in a folder, which is open then; None if it isn't there."""
         answer, count = self._looking.select(_quoted(path), readonly=True)
-        return int(count[0] or 0) if answer == "OK" else 0
+        return int(count[0] or 0) if answer == "OK" else None
 
     def _state(self, path: str) -> Folder:
         if not self._selected(path):
             return frozenset()
-        validity = int(self._looking.response("UIDVALIDITY")[1][0])
+        validity = int((self._looking.response("UIDVALIDITY")[1][0] or b"").decode())
         rows = self._looking.uid("FETCH", "1:*", "(FLAGS)")[1]
         found = [match for row in rows if row and (match := _ROW.search(row))]
         return frozenset(

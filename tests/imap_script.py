@@ -135,8 +135,13 @@ def serving(script: Script) -> Iterator[Script]:
 def _talk(script: Script, accepted: socket.socket) -> None:
     with suppress(OSError), accepted.makefile("rb") as lines:
         accepted.sendall(script.greeting)
+        idling = b""
         for line in lines:
             tag, _, command = line.rstrip(b"\r\n").partition(b" ")
+            if tag == b"DONE":
+                tag = idling
+            elif command == b"IDLE":
+                idling = tag
             whole, rest = b"", command
             while literal := re.search(rb"\{(\d+)(\+?)\}$", rest):
                 if not literal[2]:

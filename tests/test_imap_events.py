@@ -16,7 +16,7 @@ from engine.sources.imap import events as imap_events
 from engine.sources.source import INBOX
 from tests.commands import until
 from tests.dovecot import Dovecot, dovecot
-from tests.imap_script import HANG_UP, Script, serving
+from tests.imap_script import HANG_UP, SILENCE, Script, serving
 
 ALICE, BOB = "alice@example.com", "bob@example.com"
 LETTER = b"Subject: x\r\n\r\nhi\r\n"
@@ -183,3 +183,47 @@ def test_a_server_that_cant_keep_up_is_looked_at_anew(tmp_path: Path) -> None:
         with told(spec) as heard:
             until(lambda: heard.hints.count(Hint(ALICE)) >= 6, "it begins again each time")
     assert any("more happened" in note for note in heard.notes)
+
+
+def test_who_isnt_told_of_all_folders_listens_to_the_inbox(tmp_path: Path) -> None:
+    password = tmp_path / "password"
+    password.write_text("x\n")
+    script = Script(
+        capability=b"IMAP4rev1 IDLE NOTIFY",
+        answers={
+            b"NOTIFY": [b"%T NO [BADEVENT (MessageNew)] never\r\n"],
+            b"IDLE": [b"+ go on\r\n* 1 EXISTS\r\n" + SILENCE],
+        },
+    )
+    with serving(script):
+        spec = f"imap:127.0.0.1:{script.port}?method=each&login={ALICE}&password_file={password}"
+        with told(spec) as heard:
+            heard.expect(Hint(ALICE), Hint(ALICE, INBOX))
+            assert heard.blind() == 3600
+        assert not heard.notes
+
+
+def test_what_a_server_forgot_to_tell_is_found_now_and_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(imap_events, "IDLE", 0.05)
+    password = tmp_path / "password"
+    password.write_text("x\n")
+    silence = b"+ go on\r\n" + SILENCE
+    script = Script(capability=b"IMAP4rev1 IDLE NOTIFY", answers={b"IDLE": [silence] * 10_000})
+    with serving(script):
+        spec = f"imap:127.0.0.1:{script.port}?method=each&login={ALICE}&password_file={password}"
+        with told(spec) as heard:
+            heard.expect(Hint(ALICE))
+            asked = script.commands.count(b"IDLE")
+            until(lambda: script.commands.count(b"IDLE") > asked + 3, "it is asked again")
+            assert not heard.hints
+            script.next += 1
+            heard.expect(Hint(ALICE))
+
+
+def test_too_many_accounts_to_listen_to_are_told_of(server: Dovecot) -> None:
+    with told(server.spec([ALICE, BOB], listeners=1)) as heard:
+        until(lambda: bool(heard.notes), "it is said")
+        heard.expect(Hint(ALICE))
+    assert "of 2 accounts 1 are listened to" in heard.notes[0]

@@ -236,6 +236,20 @@ def test_a_message_that_is_refused(
         assert not mailbox.has_folder(("New",))
 
 
+def test_a_folder_that_somebody_deletes_is_made_again(server: Dovecot) -> None:
+    raw = b"Subject: x\r\n\r\n"
+    letter = Letter(blake3(raw).digest(), len(raw), DATE, (), b"", [raw])
+    with (
+        server.client("erin") as client,
+        closing(open_target(server.spec(["erin"]), SystemClock()).mailbox("erin")) as mailbox,
+    ):
+        mailbox.make_folder(("Work",))
+        folder = mailbox.open_folder(("Work",), ())
+        client.delete("Work")
+        folder.deliver(letter)
+        assert seen(server, "erin")["Work"]
+
+
 def test_an_account_that_cant_be_opened(server: Dovecot) -> None:
     spec = server.spec(["alice"], password_file=__file__)
     with pytest.raises(SourceUnavailable, match="can't log in"):

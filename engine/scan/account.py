@@ -39,6 +39,8 @@ WHOLE = 4 << 20
 """A message up to this size is read at once; a larger one is streamed."""
 HEAD = 64 << 10
 """Where the header of a message is looked for."""
+LATE = 3
+"""How often an account is planned anew because messages were gone before they were read."""
 ATTEMPTS = 10
 """How often an account is planned anew for a conflict, unless it is that others changed it: they
 come to an end."""
@@ -69,7 +71,7 @@ def scan_account(
     Raises Conflict where another mailbox is there than the one that is known: then only a scan of
     all accounts tells whose it is.
     """
-    futile = 0
+    futile = late = 0
     had: int | None = None
     if subject.item is None:
         folders = None
@@ -81,13 +83,24 @@ def scan_account(
             had = looked.had
             tally.had += had
         recording = _Recording(
-            backup, subject, looked, writer, stop, tally, progress, whole=folders is None
+            backup,
+            subject,
+            looked,
+            writer,
+            stop,
+            tally,
+            progress,
+            whole=folders is None,
+            strict=late < LATE,
         )
         try:
             item = recording.run()
-        except Conflict:
+        except (_Late, Conflict) as error:
             if subject.item is None:
                 subject = replace(subject, item=_made_meanwhile(backup, subject.name))
+            if isinstance(error, _Late):
+                late += 1
+                continue
             futile += _revision(backup, subject) == looked.state.revision
             if futile == ATTEMPTS:
                 raise
@@ -178,6 +191,11 @@ def _metadata(subject: Subject) -> dict[str, Any] | None:
         return None
 
 
+class _Late(Exception):
+    """Messages that are in the plan were gone before they were read: what it would leave in their
+    folders was never there."""
+
+
 class _Recording:
     """The execution of one plan. A Conflict ends it; what it had committed by then stays."""
 
@@ -192,6 +210,7 @@ class _Recording:
         progress: Callable[[int], None],
         *,
         whole: bool,
+        strict: bool,
     ) -> None:
         self._backup = backup
         self._subject = subject
@@ -214,10 +233,14 @@ class _Recording:
         """The names that new and renamed folders shall have, by item."""
         self._told: set[int] = set()
         """Folders that are in the tally."""
+        self._strict = strict
+        """Whether nothing is to be recorded for which it is too late, but to be planned anew."""
+        self._late = False
         self._unread: set[int] = set()
         """Folders in which a message could not be read: they are listed again next time."""
 
     def run(self) -> int:
+        """Records all of it, and returns the account. Raises Conflict and _Late."""
         made = self._plan
         drafts: list[Draft] = []
         size = 0
@@ -236,6 +259,8 @@ class _Recording:
                 with self._commit() as (commit, tally):
                     self._record_arrivals(commit, tally, drafts)
                 drafts, size = [], 0
+        if self._late and self._strict:
+            raise _Late
         contents = [
             (recheck.item, content)
             for recheck in made.rechecks
@@ -284,6 +309,8 @@ class _Recording:
         if error is not None:
             if isinstance(error, ItemUnreadable):
                 self._problems.append(Problem(self._subject.name, "", str(error)))
+            else:
+                self._late = True
             return None
         self._progress(1)
         return Content(digest, size, taken.date, parse_headers(head))

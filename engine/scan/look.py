@@ -16,7 +16,7 @@ from engine.scan.memory import Memory, Remembered
 from engine.scan.plan import AccountPlan, plan
 from engine.scan.report import Problem, Stop
 from engine.scan.states import KnownFolder, KnownItem, Path, SeenFolder
-from engine.scan.survey import Survey
+from engine.scan.survey import ROUNDS, Survey
 from engine.sources.source import FolderPath, Mailbox
 
 NEW = -(2**40)
@@ -74,11 +74,14 @@ def look(
     if folders is not None:
         _refuse_another(subject, state)
     memory = Memory(0) if memory is None else memory
-    survey = Survey(subject.name, subject.mailbox, known, stop, deep=deep, hinted=folders)
-    made, had = _compare(backup, subject, known, survey.settle(), memory, deep=deep)
-    if survey.partial and (made.arrivals or made.removals):
-        survey.widen()
+    for _ in range(ROUNDS):
+        survey = Survey(subject.name, subject.mailbox, known, stop, deep=deep, hinted=folders)
         made, had = _compare(backup, subject, known, survey.settle(), memory, deep=deep)
+        if survey.partial and (made.arrivals or made.removals):
+            survey.widen()
+            made, had = _compare(backup, subject, known, survey.settle(), memory, deep=deep)
+        if not survey.outdated:
+            break
     if made.removals and had + len(made.arrivals) == len(made.removals):
         emptied(subject)
     return Looked(made, state, had, survey.problems)

@@ -55,6 +55,8 @@ class Survey:
             self._relist |= set(identities)
         self._deferred: set[Path] = set()
         """These are not looked at."""
+        self.outdated = False
+        """Whether a folder was gone when it was looked at: others may have been made, too."""
         if hinted is not None:
             same = {path for path, folder in self._known.items() if self._same(folder, identities)}
             self._deferred = (same - set(hinted) - self._relist) & identities.keys()
@@ -122,6 +124,8 @@ class Survey:
         except (ItemUnreadable, ItemVanished) as error:
             if isinstance(error, ItemUnreadable):
                 self._problem("/".join(path), str(error))
+            else:
+                self.outdated = True
             return SeenFolder(path, identities, b"", None if known else {}, folder.meta)
         for fault in listing.errors:
             self._problem(fault.where, fault.what)

@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from scripts.benchmarks import delivery, reading
+from scripts.benchmarks import delivery, imap, reading
 from scripts.benchmarks.contenders import PROJECT
 from scripts.benchmarks.machine import Command, Failed, Watch, drop_caches, rss_anon, run
 from scripts.benchmarks.mounts import Mount, mounted
@@ -272,6 +272,17 @@ MEASURES = (
             Row("memory-scan", "memory of the first scan", "bytes", chart="space"),
         ),
         first_scan,
+    ),
+    Measure(
+        (
+            Row(
+                "imap-first-scan",
+                "first scan over IMAP, beside mbsync",
+                "s",
+                against=(imap.MBSYNC, imap.HASTY),
+            ),
+        ),
+        imap.first_scan,
     ),
     Measure(
         (Row("nothing-new", "scan with nothing new", "s", aim=0.25, chart="scans"),), nothing_new

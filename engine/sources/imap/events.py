@@ -8,6 +8,7 @@ the number of connections that may be used for this. Each listener is a thread.
 from __future__ import annotations
 
 import threading
+import time
 
 from engine.errors import SourceUnavailable
 from engine.sources.events import Give, Hint, Note
@@ -16,6 +17,7 @@ from engine.sources.imap.connection import Lost, Refused, Response
 from engine.sources.imap.folders import arrange
 from engine.sources.imap.login import open_session
 from engine.sources.imap.options import Options
+from engine.sources.imap.overview import Overview
 from engine.sources.imap.session import Session
 from engine.sources.imap.wire import Data, Nonsense
 from engine.sources.source import INBOX, FolderPath, shown
@@ -24,11 +26,15 @@ NOTIFY = (
     b"NOTIFY SET (personal (MessageNew MessageExpunge FlagChange MailboxName SubscriptionChange))"
 )
 IDLE = 120.0
-"""Seconds after which the server is asked whether it is still there."""
+"""Seconds after which the server is asked for an overview, be it silent or not: it may be gone, or
+have forgotten to tell something."""
 
-RETRY = 5.0
+RETRY = 1.0
 """Seconds until a connection is tried again, at first; twice as long each time, up to the time
 between two polls."""
+
+LASTING = 60.0
+"""Seconds that a connection must have lasted for all that was wrong before to be forgotten."""
 
 
 class ImapEvents:
@@ -41,6 +47,7 @@ class ImapEvents:
         self._lock = threading.Lock()
         self._listeners: dict[str, Listener] = {}
         self._accounts: frozenset[str] = frozenset()
+        self._found: dict[str, str] = {}
 
     @property
     def blind(self) -> float:
@@ -55,14 +62,14 @@ class ImapEvents:
         try:
             while not self._closed.is_set():
                 try:
-                    found = logins(self._options)
+                    self._found = logins(self._options)
                 except SourceUnavailable as error:
                     if said != str(error):
                         note(str(error))
                     said = str(error)
                 else:
                     said = ""
-                    self._follow(found, give, note)
+                self._follow(self._found, give, note)
                 self._closed.wait(self._poll)
         finally:
             with self._lock:
@@ -100,6 +107,12 @@ class ImapEvents:
             listener.start()
         if changed:
             give(Hint())
+            if 0 < len(wanted) < len(found):
+                note(
+                    f"{self._options.endpoint}: of {len(found)} accounts {len(wanted)} are "
+                    f"listened to, the others are looked at every {self._poll:g} seconds: "
+                    "imap.listeners allows more"
+                )
         else:
             for name in silent:
                 give(Hint(name))
@@ -126,6 +139,8 @@ class Listener:
         self._paths: dict[bytes, FolderPath] = {}
         self._outdated = False
         """Whether folders were made, renamed or removed since `_paths` was read."""
+        self._began: float | None = None
+        """When it began to hear."""
         self._thread = threading.Thread(target=self._run, name="imap-listener", daemon=True)
 
     def start(self) -> None:
@@ -149,7 +164,7 @@ class Listener:
                 self._listen()
                 return  # there is nothing to listen to: it is polled
             except (SourceUnavailable, Lost, Refused, Nonsense) as error:
-                if self.complete or self._session:
+                if self._began is not None and time.monotonic() - self._began > LASTING:
                     wait, said = RETRY, ""
                 what = f"{self._options.endpoint}, {shown(self._account)}: not followed: {error}"
                 if what != said and not self._closed.is_set():
@@ -167,20 +182,29 @@ class Listener:
             self._session = session
         if self._closed.is_set() or not session.has("IDLE", "IMAP4REV2"):
             return
-        notify = session.has("NOTIFY")
-        if notify:
-            session.connection.run(NOTIFY, take=self._take)
-        else:
+        notify = session.has("NOTIFY") and self._notified(session)
+        if not notify:
             session.examine(b"INBOX")
+        seen: Overview | None = None
         while not self._closed.is_set():
-            self._outdated = False
-            found = arrange(session.overview(), {}, shared=self._options.shared)[1]
+            before, seen = seen, session.overview()
+            found = arrange(seen, {}, shared=self._options.shared)[1]
             self._paths = {folder.name: path for path, folder in found.items() if folder.name}
             self.complete = notify and not self._options.shared
-            # Whatever was told while folders were listed, or before, is found by this look.
-            self._give(Hint(self._account))
-            while not self._outdated and not self._closed.is_set():
-                session.connection.idle(self._take, IDLE, lambda: self._outdated)
+            if self._outdated or seen != before:
+                # Whatever was told while folders were listed, or before, is found by this look.
+                self._give(Hint(self._account))
+            self._outdated = False
+            self._began = self._began or time.monotonic()
+            session.connection.idle(self._take, IDLE, lambda: self._outdated)
+
+    def _notified(self, session: Session) -> bool:
+        """Asks to be told of all folders; False where the server won't."""
+        try:
+            session.connection.run(NOTIFY, take=self._take)
+        except Refused:
+            return False
+        return True
 
     def _take(self, response: Response) -> None:
         """A change: NOTIFY tells of it by STATUS and LIST, IDLE as the open folder has it."""
@@ -200,7 +224,8 @@ class Listener:
             self._give(Hint(self._account))
 
     def _end(self) -> None:
-        self.complete = False
+        self.complete = self._outdated = False
+        self._began = None
         with self._lock:
             session, self._session = self._session, None
         if session:
