@@ -4,12 +4,17 @@ A *step* is a moment between two changes of what is on the disk: a write to a pa
 one, a cut, a sync, a removal, the moments before and after a commit. The command is the real one;
 it can be made to commit after a handful of messages, so that there are many steps.
 
+A *point* is finer: any call at all that changes files below some directories, LMDB's own ones, too.
+`faults.c`, which the process loads, finds them. At a point the process is killed, or it is killed
+with half of the bytes written, or the disk is full from there on.
+
 This file is also the program that does it: a server that forks a process for each command, so that
 none has to load the engine again.
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
@@ -27,12 +32,39 @@ KEPT, CUT, ZEROED = "kept", "cut", "zeroed"
 """What becomes of bytes that were written and not yet synced: all are there, as after SIGKILL; or
 none, or zeros in their place, as after a power failure."""
 
+KILL, HALF, FULL = 1, 2, 3
+"""What happens at a point: SIGKILL before the call; half of the write and then SIGKILL; from there
+on no call that needs space succeeds. As in `faults.c`."""
+
 STREAMS = ("out", "err")
 
 GROUP = 4
 """Messages in a commit."""
 PACK = 40_000
 """Bytes after which a pack takes no more."""
+
+
+class Point(NamedTuple):
+    """A call that changes what is on the disk."""
+
+    call: str
+    needs_space: bool
+    path: str
+    """Below the directory that is watched."""
+
+    @property
+    def writes(self) -> bool:
+        """Whether it can come to an end half way."""
+        return "write" in self.call
+
+
+class Fault(NamedTuple):
+    """What happens at which point, counted from 0, of those below some directories."""
+
+    how: int
+    """KILL, HALF, FULL, or 0: nothing."""
+    number: int
+    below: tuple[Path, ...]
 
 
 class Fate(NamedTuple):
@@ -44,6 +76,8 @@ class Fate(NamedTuple):
     err: str
     steps: list[str]
     """What the steps were up to its end."""
+    points: list[Point] = []  # noqa: RUF012 - never changed
+    """What the points were up to its end, if it was given a Fault."""
 
     @property
     def json(self) -> Any:
@@ -54,13 +88,15 @@ class Fate(NamedTuple):
 class Server:
     """Runs commands, one at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, library: Path | None = None) -> None:
+        """`library` is what `build` has made, where there shall be points."""
+        preload = {"LD_PRELOAD": str(library)} if library else {}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.faults"],
             cwd=PROJECT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, "TZ": "UTC"},
+            env={**os.environ, "TZ": "UTC", **preload},
         )
 
     def __call__(self, *words: object, status: int = 0) -> Fate:
@@ -70,10 +106,16 @@ class Server:
         return fate
 
     def engine(
-        self, *words: object, die: int | None = None, unsynced: str = KEPT, small: bool = False
+        self,
+        *words: object,
+        die: int | None = None,
+        unsynced: str = KEPT,
+        small: bool = False,
+        fault: Fault | None = None,
     ) -> Fate:
-        """Runs `engine`; with `die`, it is killed at that step, counted from 0. `small` is whether
-        commits and packs are small. Nothing may go wrong without a line that says so."""
+        """Runs `engine`; with `die`, it is killed at that step, counted from 0; with `fault`, that
+        happens, and there are no steps. `small` is whether commits and packs are small. Nothing may
+        go wrong without a line that says so."""
         assert self._process.stdin
         assert self._process.stdout
         with tempfile.TemporaryDirectory() as directory:
@@ -83,6 +125,7 @@ class Server:
                 "unsynced": unsynced,
                 "small": small,
                 "directory": directory,
+                "fault": fault and [fault.how, fault.number, "\n".join(map(str, fault.below))],
             }
             self._process.stdin.write(json.dumps(job).encode() + b"\n")
             self._process.stdin.flush()
@@ -91,10 +134,11 @@ class Server:
                 Path(directory, name).read_bytes().decode("utf-8", "replace") for name in STREAMS
             )
             steps = Path(directory, "steps").read_text().splitlines()
+            points = Path(directory, "points").read_text("utf-8", "replace").splitlines()
         assert "Traceback" not in err, err
         assert "(a defect" not in err, err
         assert status in (-signal.SIGKILL, 0, 1, 2, 3, 4, 130), (words, status, err)
-        return Fate(status, out, err, steps)
+        return Fate(status, out, err, steps, [_point(line) for line in points])
 
     def close(self) -> None:
         """Ends it."""
@@ -103,6 +147,20 @@ class Server:
         self._process.stdin.close()
         self._process.wait()
         self._process.stdout.close()
+
+
+def _point(line: str) -> Point:
+    call, needs_space, path = line.split(" ", 2)
+    return Point(call, needs_space == "1", path)
+
+
+def build(directory: Path) -> Path:
+    """Compiles `faults.c` to a library in the directory, and returns it."""
+    library = directory / "faults.so"
+    source = Path(__file__).with_suffix(".c")
+    command = ["cc", "-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o", library, source, "-ldl"]
+    subprocess.run(command, check=True)
+    return library
 
 
 def main() -> None:
@@ -129,8 +187,17 @@ def _perform(job: dict[str, Any]) -> None:
             os.dup2(file, stream)
         if job["small"]:
             _make_small()
-        with Path(job["directory"], "steps").open("w", buffering=1) as steps:
-            _Steps(steps, job["die"], job["unsynced"]).install()
+        with (
+            Path(job["directory"], "steps").open("w", buffering=1) as steps,
+            Path(job["directory"], "points").open("w") as points,
+        ):
+            if job["fault"]:
+                how, number, below = job["fault"]
+                ctypes.CDLL(None).faults_arm(
+                    os.fsencode(below), points.fileno(), how, ctypes.c_long(number)
+                )
+            else:
+                _Steps(steps, job["die"], job["unsynced"]).install()
             status = _engine(job["words"])
     finally:
         os._exit(status)
@@ -147,10 +214,12 @@ def _engine(words: Sequence[str]) -> int:
 
 def _make_small() -> None:
     from engine.blobs import PackWriter
+    from engine.imports import history
     from engine.purge import blobs, items, shrinking
     from engine.scan import account
 
     account.GROUP_MESSAGES = items.BATCH = blobs.BATCH = shrinking.BATCH = GROUP
+    history.PART = GROUP
     shrinking.PACK_SIZE = PACK
     defaults = PackWriter.__init__.__kwdefaults__
     assert defaults

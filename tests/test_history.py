@@ -21,7 +21,7 @@ from tests.maildrop import INBOX, Maildir
 from tests.memory import MEMORY
 from tests.mounting import AT_ONCE, mounted
 from tests.programs import needs
-from tests.remembered import Memory, read_back
+from tests.remembered import Memory
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +53,35 @@ def check_history(victims: Victims, story: list[Step], place: str | None = MEMOR
         told.tell("scan")
 
 
-@settings(SETTINGS, max_examples=150)
+TAKEN = {
+    "days": 5,
+    "purge": 5,
+    "purge cut short": 3,
+    "erase": 5,
+    "hold": 2,
+    "release": 2,
+    "restore": 4,
+    "undelete": 4,
+    "move house": 2,
+    "vanish": 3,
+    "come back": 3,
+    "appear": 2,
+}
+"""Weights of steps: much is taken away, brought back and moved."""
+
+RECORDED = dict.fromkeys(TAKEN, 0) | {"vanish": 1, "come back": 1, "appear": 1, "days": 1}
+"""And of what only adds to history."""
+
+
+@settings(SETTINGS, max_examples=100)
 @given(story=steps())
 def test_every_instant_of_a_random_history(victims: Victims, story: list[Step]) -> None:
+    check_history(victims, story)
+
+
+@settings(SETTINGS, max_examples=40)
+@given(story=steps(**TAKEN))
+def test_every_instant_where_history_is_taken_away(victims: Victims, story: list[Step]) -> None:
     check_history(victims, story)
 
 
@@ -73,6 +99,15 @@ def test_every_instant_of_many_histories(
     victims: Victims, place: str | None, story: list[Step]
 ) -> None:
     check_history(victims, story, place)
+
+
+@pytest.mark.slow
+@settings(SETTINGS, max_examples=2000)
+@given(story=steps(**TAKEN))
+def test_every_instant_of_many_histories_that_are_taken_away(
+    victims: Victims, story: list[Step]
+) -> None:
+    check_history(victims, story)
 
 
 STORIES = {
@@ -239,6 +274,71 @@ STORIES = {
         delete alice m1 INBOX
         scan
         """,
+    "a message of a deleted account is erased, and the account comes back with it": """
+        appear alice
+        deliver alice m1 hello INBOX
+        deliver alice m2 bye INBOX
+        scan
+        vanish alice
+        appear bob
+        scan
+        erase 4
+        come-back alice
+        scan
+        """,
+    "deleted mail is purged, but not what is on hold, and comes back all the same": """
+        appear alice
+        appear bob
+        folder alice Work
+        folder alice Work/Apollo
+        folder bob Work
+        deliver alice m1 hello Work/Apollo
+        deliver bob m2 bye Work
+        scan
+        remove alice Work
+        remove bob Work
+        scan
+        hold bob
+        clock 172800
+        purge 1 1
+        undelete bob 0
+        restore alice 1
+        scan
+        release bob
+        vanish bob
+        scan
+        clock 172800
+        purge 0 1 cut 1 inside
+        purge 0 1 cut 2 after
+        purge 1 1
+        come-back bob
+        scan
+        """,
+    "a backup moves again and again while its history goes on": """
+        appear alice
+        move-house directory
+        folder alice Work
+        deliver alice m1 hello Work FS todo
+        scan
+        delete alice m1 Work
+        scan
+        erase 5
+        deliver alice m2 bye Work
+        scan killed 1 after
+        move-house archive.tar.zst
+        rename alice Work Archive
+        vanish alice
+        appear bob 0123456789abcdef0123456789abcdef
+        scan
+        hold alice
+        move-house itself
+        clock 172800
+        purge 1 1
+        come-back alice
+        scan
+        restore alice 3 Back
+        scan
+        """,
     "a mail volume that is empty all at once": """
         appear alice
         appear bob
@@ -313,7 +413,7 @@ START = ["appear alice", "folder alice Work", "deliver alice m1 hello Work", "sc
 
 @pytest.mark.usefixtures("fuse")
 @settings(SETTINGS, max_examples=3)
-@given(story=steps(**{"busy day": 6}))
+@given(story=steps(**RECORDED, **{"busy day": 6}))
 def test_every_instant_through_a_mount(victims: Victims, story: list[Step]) -> None:
     check_mount(victims, START, story)
 
@@ -321,7 +421,7 @@ def test_every_instant_through_a_mount(victims: Victims, story: list[Step]) -> N
 @pytest.mark.slow
 @pytest.mark.usefixtures("fuse")
 @settings(SETTINGS, max_examples=60)
-@given(story=steps(**{"busy day": 6}))
+@given(story=steps(**RECORDED, **{"busy day": 6}))
 def test_every_instant_of_many_histories_through_a_mount(
     victims: Victims, story: list[Step]
 ) -> None:
@@ -331,8 +431,7 @@ def test_every_instant_of_many_histories_through_a_mount(
 def compare_mount(told: Telling, point: Path) -> None:
     """Compares a mount with what is remembered: every transaction's time and the microsecond
     before it, the end of every scan, and the latest state."""
-    with told.keeper.backup.reader() as reader:
-        memory = read_back(reader)
+    memory = told.keeper.memory
     first, *later = (moment.time for moment in memory.moments[1:])
     assert [path.name for path in (point / instant(first - 1)).iterdir()] == ["README.txt"]
     for time in (first, *later):

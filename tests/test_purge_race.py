@@ -343,9 +343,7 @@ def test_a_repair_brings_nothing_back_for_good(desk: Desk) -> None:
     desk.assert_sound()
 
 
-def test_a_retired_pack_is_taken_up_by_nobody(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_retired_pack_is_taken_up_by_nobody(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its file may be there for a while, if the purge was killed before it removed that."""
     raw = letter(1)
     desk.deleted(raw)

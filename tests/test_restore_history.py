@@ -39,6 +39,12 @@ FEWER = {
     "clock": 0,
     "reopen": 0,
     "scan": 8,
+    "purge": 0,
+    "purge cut short": 0,
+    "erase": 0,  # what is erased doesn't come back
+    "restore": 0,
+    "undelete": 0,
+    "move house": 0,
 }
 
 
@@ -151,7 +157,7 @@ def absorb(told: Telling, account: str) -> None:
         pass
     else:
         mailbox.subscriptions = tuple(subscriptions(listed))
-    told.server._touched(account, *mailbox.folders)
+    told.server.touched(account, *mailbox.folders)
 
 
 def bring_back(told: Telling, chance: random.Random) -> None:

@@ -98,7 +98,7 @@ class Server:
             (maildir.root / "dovecot-uidlist").write_text(f"3 V1 N1 G{guid}\n")
         status = maildir.root.stat()
         self.mailboxes[account] = Mailbox(guid, f"{status.st_dev}:{status.st_ino}")
-        self._touched(account, INBOX)
+        self.touched(account, INBOX)
 
     def vanish(self, account: str) -> None:
         """An account is gone, and can return."""
@@ -128,7 +128,14 @@ class Server:
         mailbox = self.mailboxes[account]
         mailbox.folders[path] = {}
         mailbox.marks[path] = next(_MARKS)
-        self._touched(account, path)
+        self.touched(account, path)
+
+    def found(self, account: str, path: str) -> None:
+        """A folder is there that somebody else has made, if it isn't known."""
+        mailbox = self.mailboxes[account]
+        if path not in mailbox.folders:
+            mailbox.folders[path] = {}
+            mailbox.marks[path] = next(_MARKS)
 
     def rename(self, account: str, path: str, target: str) -> None:
         """A folder is renamed, or moved, with all that is below it."""
@@ -164,7 +171,7 @@ class Server:
         )
         message = Message(content(text), delivered, flag_names(letters or "", keywords))
         self.mailboxes[account].folders[folder][unique] = message
-        self._touched(account, folder)
+        self.touched(account, folder)
 
     def flag(self, account: str, unique: str, folder: str, flags: str, *keywords: str) -> None:
         """A message gets these flags (`-` for none) and keywords, and loses others."""
@@ -172,13 +179,13 @@ class Server:
         self._maildir(account).flag(unique, letters, folder, keywords=keywords)
         messages = self.mailboxes[account].folders[folder]
         messages[unique] = messages[unique]._replace(flags=flag_names(letters, keywords))
-        self._touched(account, folder)
+        self.touched(account, folder)
 
     def move(self, account: str, unique: str, folder: str, target: str) -> None:
         self._maildir(account).move(unique, folder, target)
         folders = self.mailboxes[account].folders
         folders[target][unique] = folders[folder].pop(unique)
-        self._touched(account, folder, target)
+        self.touched(account, folder, target)
 
     def copy(self, account: str, unique: str, folder: str, target: str, new: str = "") -> None:
         """A message is copied, under another unique name if `new` is given."""
@@ -186,17 +193,17 @@ class Server:
         self._maildir(account).copy(unique, folder, target, new_unique=new)
         folders = self.mailboxes[account].folders
         folders[target][new] = folders[folder][unique]
-        self._touched(account, folder, target)
+        self.touched(account, folder, target)
 
     def delete(self, account: str, unique: str, folder: str) -> None:
         self._maildir(account).expunge(unique, folder)
         del self.mailboxes[account].folders[folder][unique]
-        self._touched(account, folder)
+        self.touched(account, folder)
 
     def _maildir(self, account: str) -> Maildir:
         return Maildir(self.mail / account)
 
-    def _touched(self, account: str, *folders: str) -> None:
+    def touched(self, account: str, *folders: str) -> None:
         """Gives the folders' directories times that nobody has seen yet, long ago: so each change
         shows, although a scan may believe that the directory has stood still for long."""
         for folder in folders:

@@ -13,10 +13,14 @@ from typing import TypeVar
 
 from hypothesis import strategies as st
 
+from engine.accounts import Account
+from tests.history.bringing import Bringing
 from tests.history.faulty import AFTER, BEFORE, INSIDE, Victims
 from tests.history.keeper import Keeper
 from tests.history.known import known
-from tests.history.server import Server, below
+from tests.history.moving import WAYS, Moving
+from tests.history.server import Server, below, content
+from tests.history.taking import Taking
 from tests.maildrop import INBOX
 from tests.memory import MEMORY
 
@@ -55,6 +59,11 @@ def steps(**weights: int) -> st.SearchStrategy[list[Step]]:
         "scan cut short": 3,
         "clock": 2,
         "busy day": 3,
+        "days": 2,
+        "purge": 2,
+        "erase": 2,
+        "restore": 2,
+        "undelete": 2,
     }
     verbs = [verb for verb, weight in (usual | weights).items() for _ in range(weight)]
     step = st.tuples(st.sampled_from(["pause", *verbs]), numbers, numbers, numbers)
@@ -68,6 +77,9 @@ class Telling:
         self.root = root
         self.server = Server(root)
         self.keeper = Keeper(root, self.server, victims)
+        self.taking = Taking(self.keeper)
+        self.bringing = Bringing(self.server, self.keeper, self.taking)
+        self.moving = Moving(self.keeper, self.taking)
         self.lines: list[str] = []
         self.texts: dict[str, str] = {}
         """Unique name -> the last text under it."""
@@ -79,7 +91,10 @@ class Telling:
         for _, unique, text in re.findall(r"\bdeliver (\S+) (\S+) (\S+)", line):
             self.texts[unique] = text
         name = verb.replace("-", "_")
-        getattr(self.server if hasattr(self.server, name) else self.keeper, name)(*words)
+        actors = (self.server, self.keeper, self.taking, self.bringing, self.moving)
+        getattr(next(actor for actor in actors if hasattr(actor, name)), name)(*words)
+        for unique, raw in self.bringing.brought.items():
+            self.texts[unique] = next(text for text in TEXTS if content(text) == raw)
 
     def follow(self, step: Step) -> None:
         """Lets happen what a step comes to, if anything."""
@@ -311,6 +326,72 @@ def reopen(told: Telling, a: int, b: int, c: int) -> list[str]:
     return ["reopen"]
 
 
+def days(told: Telling, a: int, b: int, c: int) -> list[str]:
+    return ["clock", str(86_400 * (a % 3 + 1))]
+
+
+def purge(told: Telling, a: int, b: int, c: int) -> list[str]:
+    return ["purge", str([1, 2, 0][a % 3]), str([1, 0, 3][b % 3])]
+
+
+def purge_cut_short(told: Telling, a: int, b: int, c: int) -> list[str]:
+    cut = ["cut", str(c % 9 + 1), [BEFORE, INSIDE, AFTER][c % 3]]
+    return [*purge(told, a, b, c), *cut]
+
+
+def hold(told: Telling, a: int, b: int, c: int) -> list[str]:
+    account = _a_known_account(told, a)
+    return ["hold", account] if account else []
+
+
+def release(told: Telling, a: int, b: int, c: int) -> list[str]:
+    account = _a_known_account(told, a)
+    return ["release", account] if account else []
+
+
+def _a_known_account(told: Telling, number: int) -> str | None:
+    known = [name for name in ACCOUNTS if any(told.taking.named(name))]
+    return pick(known, number)
+
+
+def erase(told: Telling, a: int, b: int, c: int) -> list[str]:
+    """Something that is dead, or in a dead account; now and then anything."""
+    memory = told.keeper.memory
+    living = memory.moments[-1].living
+    items = [
+        item
+        for item in memory.items()
+        if item not in living or memory.path(item, memory.last)[0].item not in living
+    ]
+    item = pick(items if c % 8 else memory.items(), a + 16 * b)
+    return ["erase", str(item)] if item else []
+
+
+def restore(told: Telling, a: int, b: int, c: int) -> list[str]:
+    account = pick(told.bringing.living(), a)
+    if account is None:
+        return []
+    moments = told.keeper.memory.moments
+    sequences = [n for n, moment in enumerate(moments) if account.item in moment.living]
+    return _brought("restore", account, sequences[-1 - b * len(sequences) // 16], c)
+
+
+def undelete(told: Telling, a: int, b: int, c: int) -> list[str]:
+    account = pick(told.bringing.living(), a)
+    if account is None:
+        return []
+    return _brought("undelete", account, told.keeper.memory.last * b // 16, c)
+
+
+def move_house(told: Telling, a: int, b: int, c: int) -> list[str]:
+    return ["move-house", WAYS[a % len(WAYS)]]
+
+
+def _brought(verb: str, account: Account, sequence: int, number: int) -> list[str]:
+    into = [[], ["Back"], ["Back/Ü"]][number % 3]
+    return [verb, account.source_name, str(sequence), *into]
+
+
 VERBS: dict[str, Callable[[Telling, int, int, int], list[str]]] = {
     function.__name__.replace("_", " "): function
     for function in (
@@ -336,5 +417,14 @@ VERBS: dict[str, Callable[[Telling, int, int, int], list[str]]] = {
         race,
         clock,
         reopen,
+        days,
+        purge,
+        purge_cut_short,
+        hold,
+        release,
+        erase,
+        restore,
+        undelete,
+        move_house,
     )
 }
