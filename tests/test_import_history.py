@@ -329,7 +329,7 @@ def spoilt(exported: Path, root: Path, number: int, **changes: object) -> Path:
         (0, {"transaction": 2}, "another time than its commit"),
         (0, {"item": "000009"}, "in an account"),
         (2, {"item": "000003"}, "can't be a create"),
-        (3, {"item": "000001"}, "no item ID"),
+        (3, {"item": "000001"}, "is not an item ID"),
         (1, {"folder": "000009"}, "in no folder of its account"),
         (1, {"folder": "000003"}, "in no folder of its account"),
         (1, {"name": "../../etc"}, "can't be shown"),

@@ -118,9 +118,7 @@ def _shrink(
     return True
 
 
-def _move(
-    backup: Backup, source: OpenPack, end: int, target: _Target, *, damaged: bool
-) -> int:
+def _move(backup: Backup, source: OpenPack, end: int, target: _Target, *, damaged: bool) -> int:
     """Copies what the index leads to, makes the index lead to the copies, and retires the pack.
     Returns the bytes that the copies take."""
 
