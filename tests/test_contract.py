@@ -108,6 +108,6 @@ def test_an_empty_time_is_no_time(server: Server, tmp_path: Path) -> None:
     point.mkdir()
     ran = timefs("mount", "-b", server.backup, "--at", "", point, status=2)
     assert ran.err == (
-        "timefs: '' is no time: use 'latest', or a form like 2024-05-01T10:00 or 2d-ago, or a range "
-        "of these like 2d-ago..1d-ago\n"
+        "timefs: '' is no time: use 'latest', or a form like 2024-05-01T10:00 or 2d-ago, or a "
+        "range of these like 2d-ago..1d-ago\n"
     )

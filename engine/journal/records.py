@@ -126,7 +126,7 @@ class PurgeState(msgspec.Struct, frozen=True, array_like=True):
 
 
 class ImportMark(msgspec.Struct, frozen=True, array_like=True):
-    """`meta/import`: a history is being imported, and the journal isn't whole. Missing elsewhere."""
+    """`meta/import`: a history is being imported, and the journal isn't whole. Else missing."""
 
     source: str
     """What is imported: the ID of an export, or of a backup path."""
