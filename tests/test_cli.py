@@ -213,6 +213,20 @@ def test_a_backup_path_among_the_mail_is_refused(scanned: Server, run: Command) 
     assert "reads mail" in ran.complaint
 
 
+def test_what_other_sources_gave_is_told_where_one_is_missing(
+    scanned: Server, run: Command
+) -> None:
+    missing = f"maildir:{scanned.backup.parent}/missing/{{user}}"
+    run("config", "-b", scanned.backup, "set", "sources", f'["{scanned.spec}", "{missing}"]')
+    scanned.alice.deliver(letter(77))
+    ran = run("scan", "-b", scanned.backup, "--json")
+    assert ran.status == 4
+    assert ran.json["created"] == 1
+    assert ran.json["view"] is None, "no complete scan, which the mount would list"
+    assert "1 created" in ran.err
+    assert ran.err.count("\n") == 1
+
+
 def test_a_backup_of_another_machine_is_only_read_until_it_is_taken_over(
     scanned: Server, run: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

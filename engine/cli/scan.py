@@ -77,18 +77,26 @@ def run(args: argparse.Namespace) -> int:
         accept_empty=args.accept_empty,
     )
     began = time.monotonic()
-    with (
-        failures_told(path, "scan", quiet=options.dry_run),
-        opened(path, write=not options.dry_run) as backup,
-        operating(
-            backup,
-            "scan",
-            accounts=options.accounts,
-            detail="deep" if options.deep else "",
-            recorded=not options.dry_run,
-        ) as work,
-    ):
-        result = _scan(backup, options, work, quiet=args.json)
+    try:
+        with (
+            failures_told(path, "scan", quiet=options.dry_run),
+            opened(path, write=not options.dry_run) as backup,
+            operating(
+                backup,
+                "scan",
+                accounts=options.accounts,
+                detail="deep" if options.deep else "",
+                recorded=not options.dry_run,
+            ) as work,
+        ):
+            result = _scan(backup, options, work, quiet=args.json)
+    except SourcesMissing as error:
+        if args.json:
+            seconds = time.monotonic() - began
+            output.document(_document(error.result, options, seconds) | {"view": None})
+        for problem in error.result.tally.problems:
+            output.complain(str(problem))
+        raise
     seconds = time.monotonic() - began
     if args.json:
         output.document(_document(result, options, seconds))
