@@ -19,7 +19,8 @@ from engine.backup import Backup
 from engine.journal.reader import Reader
 from engine.sources.imap.identity import place
 from tests.commands import until
-from tests.dovecot import PASSWORD, Dovecot
+from tests.dovecot import Dovecot
+from tests.mailserver import PASSWORD, MailServer
 
 Folder: TypeAlias = frozenset[tuple[int, int, tuple[str, ...]]]
 """UIDVALIDITY, UID and flags of each message."""
@@ -30,14 +31,14 @@ FOLDERS = 6
 """How many folders there are at most."""
 FLAGS = ("\\Seen", "\\Answered", "\\Flagged", "\\Draft", "\\Deleted", "todo", "$Forwarded")
 
-_ROW = re.compile(rb"UID (\d+).*?FLAGS \(([^)]*)\)")
+_ROW = re.compile(rb"(?=.*\bUID (\d+))(?=.*\bFLAGS \(([^)]*)\))")
 _LIST = re.compile(rb'\(([^)]*)\) "/" "?([^"]*)"?')
 
 
 class Client:
     """One who uses an account, and writes down what its folders come to."""
 
-    def __init__(self, server: Dovecot, account: str, rng: random.Random) -> None:
+    def __init__(self, server: MailServer, account: str, rng: random.Random) -> None:
         self.account = account
         self.went: Went = {}
         self._open: set[str] = set()
