@@ -13,15 +13,18 @@ import os
 import shutil
 from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from engine import config, place
-from engine.blobs import RETIRED, BlobStore, DirectoryVolume, Location, PackWriter, decode_location
+from engine.blobs import BlobStore, DirectoryVolume, Location, decode_location
 from engine.clock import Clock, SystemClock
 from engine.errors import BackupUnusable, BlobMissing, UsageError
 from engine.journal.environment import FORMAT, Environment
 from engine.journal.journal import Journal, ReaderBlock
 from engine.journal.records import Identity, State, pack, seal
+
+if TYPE_CHECKING:
+    from engine.blobs.writer import PackWriter
 
 DEFAULT_PATH = Path("/var/lib/timefs")
 
@@ -101,6 +104,7 @@ class Backup:
     def blob_writer(self, anew: Container[bytes] = ()) -> PackWriter:
         """A writer of new blobs, with a pack of its own: close it. The digests in `anew` are stored
         even if they are in the index."""
+        from engine.blobs.writer import RETIRED, PackWriter  # readers need not load it
 
         environment = self.journal.environment
 

@@ -17,7 +17,8 @@ from blake3 import blake3
 
 from engine.accounts import named
 from engine.backup import Backup
-from engine.blobs import BlobStore, Form, PackWriter
+from engine.blobs import BlobStore, Form
+from engine.blobs.writer import PackWriter
 from engine.check import Report, Scope, check, index, sorting
 from engine.errors import Damaged, Interrupted
 from engine.journal import timeline

@@ -21,18 +21,12 @@ from blake3 import blake3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.blobs import (
-    BlobStore,
-    DirectoryVolume,
-    Flushed,
-    Location,
-    PackWriter,
-    splitting,
-    verify,
-)
+from engine.blobs import BlobStore, DirectoryVolume, Location, splitting
 from engine.blobs import pack as packs
 from engine.blobs.codec import Codec
 from engine.blobs.pack import Form, Header, Kind
+from engine.blobs.verification import verify
+from engine.blobs.writer import Flushed, PackWriter
 from engine.errors import BackupUnusable, ItemUnreadable, StorageFull
 
 BACKUP = bytes(range(16))

@@ -10,7 +10,7 @@ import pytest
 
 from engine.accounts import accounts
 from engine.backup import Backup
-from engine.blobs import PackWriter
+from engine.blobs.writer import PackWriter
 from engine.check import check
 from engine.errors import BlobMissing, Interrupted
 from engine.journal import timeline

@@ -13,8 +13,9 @@ import pytest
 from blake3 import blake3
 
 from engine.backup import Backup
-from engine.blobs import BlobStore, Flushed, PackWriter, encode_location
+from engine.blobs import BlobStore, encode_location
 from engine.blobs.volume import OpenPack
+from engine.blobs.writer import Flushed, PackWriter
 from engine.check import check
 from engine.errors import BlobMissing, Conflict, EngineError, StorageFull
 from engine.journal.keys import split_pair

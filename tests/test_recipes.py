@@ -18,16 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import engine
-from engine.blobs import (
-    BlobStore,
-    DirectoryVolume,
-    Form,
-    Location,
-    PackWriter,
-    splitting,
-    verify,
-    wrong_content,
-)
+from engine.blobs import BlobStore, DirectoryVolume, Form, Location, splitting
 from engine.blobs import draft as drafts
 from engine.blobs import pack as packs
 from engine.blobs.lines import Layout, encode_lines, size_of_lines
@@ -40,6 +31,8 @@ from engine.blobs.recipe import (
     recipe_size,
 )
 from engine.blobs.splitting import Lines, Text, split, split_stream
+from engine.blobs.verification import verify, wrong_content
+from engine.blobs.writer import PackWriter
 from engine.check import check
 from engine.errors import BlobDamaged, BlobMissing, ItemUnreadable
 from tests.backups import SmallBackup

@@ -15,20 +15,13 @@ from blake3 import blake3
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.blobs import (
-    BlobStore,
-    DirectoryVolume,
-    Location,
-    PackWriter,
-    StoredPack,
-    Verdict,
-    stored_blobs,
-    verify,
-)
+from engine.blobs import BlobStore, DirectoryVolume, Location, StoredPack
 from engine.blobs import pack as packs
 from engine.blobs.codec import Codec
 from engine.blobs.pack import Entry, Header, Kind, PartPlace
+from engine.blobs.verification import Verdict, stored_blobs, verify
 from engine.blobs.volume import Volume
+from engine.blobs.writer import PackWriter
 from engine.errors import BackupUnusable, BlobDamaged
 
 BACKUP = bytes(range(16))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from engine.backup import Backup
-from engine.blobs import verify
+from engine.blobs.verification import verify
 from engine.check import check
 from engine.journal.keys import MAX_SEQUENCE
 from engine.journal.reader import Reader

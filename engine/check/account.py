@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from engine.backup import Backup
-from engine.blobs import BlobStore, wrong_content
+from engine.blobs import BlobStore
+from engine.blobs.verification import wrong_content
 from engine.check.records import CHUNK, Damage, Versions, check_timelines
 from engine.check.report import Report
 from engine.errors import BlobDamaged, RecordDamaged

@@ -11,7 +11,8 @@ from itertools import groupby
 from typing import NamedTuple
 
 from engine.backup import Backup
-from engine.blobs import encode_location, verify
+from engine.blobs import encode_location
+from engine.blobs.verification import verify
 from engine.check.aside import Aside
 from engine.check.sorting import SortedRows
 from engine.journal.keys import time_key

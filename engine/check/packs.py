@@ -10,16 +10,8 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from engine.backup import Backup
-from engine.blobs import (
-    BlobStore,
-    Recipe,
-    Verdict,
-    decode_location,
-    encode_location,
-    pack_name,
-    verify,
-    wrong_content,
-)
+from engine.blobs import BlobStore, Recipe, decode_location, encode_location, pack_name
+from engine.blobs.verification import Verdict, verify, wrong_content
 from engine.check.report import Report
 from engine.errors import BlobDamaged, RecordDamaged
 from engine.journal.reader import Reader

@@ -13,7 +13,9 @@ from typing import NamedTuple, Protocol
 from blake3 import blake3
 
 from engine.backup import Backup
-from engine.blobs import BlobStore, Flushed, PackWriter, encode_location, wrong_content
+from engine.blobs import BlobStore, encode_location
+from engine.blobs.verification import wrong_content
+from engine.blobs.writer import Flushed, PackWriter
 from engine.check.aside import Aside
 from engine.errors import (
     Conflict,

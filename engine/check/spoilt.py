@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from engine.backup import Backup
-from engine.blobs import encode_location, verify
+from engine.blobs import encode_location
+from engine.blobs.verification import verify
 from engine.check.aside import Aside
 from engine.errors import BlobDamaged, RecordDamaged
 from engine.journal.keys import time_key

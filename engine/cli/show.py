@@ -9,7 +9,7 @@ from datetime import tzinfo
 from pathlib import Path
 
 from engine.backup import Backup
-from engine.blobs import wrong_content
+from engine.blobs.verification import wrong_content
 from engine.cli import output
 from engine.cli.arguments import backup_path, opened, time, when, zone
 from engine.cli.parser import CommandParser

@@ -16,7 +16,8 @@ from typing import BinaryIO, NamedTuple, Protocol
 from blake3 import blake3
 
 from engine.backup import Backup
-from engine.blobs import PackWriter, encode_location
+from engine.blobs import encode_location
+from engine.blobs.writer import PackWriter
 from engine.errors import Damaged, EngineError, ImportRefused, NotAnExport, UsageError
 from engine.export import form
 from engine.export.choice import Choice, chosen

@@ -14,7 +14,8 @@ from types import TracebackType
 from typing import Self
 
 from engine.backup import Backup
-from engine.blobs import Location, Moved, copy_needed, encode_location, pack_name
+from engine.blobs import Location, encode_location, pack_name
+from engine.blobs.compaction import Moved, copy_needed
 from engine.blobs.pack import Header, encode_header
 from engine.blobs.volume import OpenPack
 from engine.blobs.writer import PACK_SIZE

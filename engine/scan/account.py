@@ -16,7 +16,8 @@ from typing import Any
 import msgspec
 
 from engine.backup import Backup
-from engine.blobs import PackWriter, encode_location
+from engine.blobs import encode_location
+from engine.blobs.writer import PackWriter
 from engine.errors import Conflict, ItemUnreadable, ItemVanished
 from engine.journal.keys import MAX_SEQUENCE
 from engine.journal.records import AccountState, FolderCursor

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from engine.backup import Backup
-from engine.blobs import PackWriter
+from engine.blobs.writer import PackWriter
 from engine.errors import (
     EngineError,
     SourceEmpty,

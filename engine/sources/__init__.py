@@ -11,15 +11,27 @@ from pathlib import Path
 from engine.clock import Clock
 from engine.errors import SourceUnavailable, UsageError
 from engine.settings import Settings
-from engine.sources.imap import ImapSource
-from engine.sources.maildir import MaildirSource
 from engine.sources.source import Source
 
+
+def _maildir(location: str, clock: Clock, settings: Settings) -> Source:
+    from engine.sources.maildir import MaildirSource
+
+    return MaildirSource(location, clock)
+
+
+def _imap(kind: str, location: str, clock: Clock, settings: Settings) -> Source:
+    from engine.sources.imap import ImapSource
+
+    return ImapSource(kind, location, clock, settings)
+
+
 KINDS: dict[str, Callable[[str, Clock, Settings], Source]] = {
-    "maildir": lambda location, clock, settings: MaildirSource(location, clock),
-    "imap": partial(ImapSource, "imap"),
-    "imaps": partial(ImapSource, "imaps"),
+    "maildir": _maildir,
+    "imap": partial(_imap, "imap"),
+    "imaps": partial(_imap, "imaps"),
 }
+"""What opens a location of each kind. It is loaded when it is called for."""
 
 
 def open_source(spec: str, clock: Clock, settings: Settings | None = None) -> Source:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from engine.backup import Backup
-from engine.blobs import PackWriter
+from engine.blobs.writer import PackWriter
 from engine.errors import (
     BackupUnusable,
     Conflict,

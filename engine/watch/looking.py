@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 
 from engine.backup import Backup
-from engine.blobs import PackWriter
+from engine.blobs.writer import PackWriter
 from engine.errors import Conflict, SourceEmpty
 from engine.journal.keys import MAX_SEQUENCE
 from engine.journal.reader import Reader

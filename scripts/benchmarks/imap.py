@@ -18,7 +18,8 @@ from scripts.benchmarks.contenders import Timefs
 from scripts.benchmarks.machine import Command, Failed, run
 from scripts.benchmarks.mailbox import ACCOUNT
 from scripts.benchmarks.workshop import Workshop
-from tests.dovecot import PASSWORD, Dovecot, dovecot
+from tests.dovecot import Dovecot, dovecot
+from tests.mailserver import PASSWORD
 
 MBSYNC = "mbsync"
 HASTY = "mbsync-hasty"
