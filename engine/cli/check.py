@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,6 +50,10 @@ EXAMPLES = """\
     engine check --account alice@example.com --source
     engine check --json | jq -r '.problems[].what'
     engine check --repair"""
+
+
+TOLD = 100
+"""Problems of a kind that are told one by one: a pack that is missing has one for each blob."""
 
 
 def add_arguments(parser: CommandParser) -> None:
@@ -171,8 +176,14 @@ def verified_document(verified: Dates) -> dict[str, object]:
 def _print(report: Report, verified: Dates | None) -> None:
     for done in report.repaired:
         output.line(f"repaired: {done}")
+    told = Counter[str]()
     for kind, what in report.problems:
-        output.complain(f"{kind}: {what}")
+        told[kind] += 1
+        if told[kind] <= TOLD:
+            output.complain(f"{kind}: {what}")
+    for kind, count in told.items():
+        if count > TOLD:
+            output.complain(f"{kind}: and {count - TOLD:,} more (--json has them)")
     problems = len(report.problems) + report.omitted
     found = output.counted(problems, "problem") if problems else "no problems"
     if report.omitted:
