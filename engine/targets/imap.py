@@ -37,16 +37,15 @@ from engine.sources.imap.options import options
 from engine.sources.imap.overview import Overview
 from engine.sources.imap.pool import Pool
 from engine.sources.imap.session import Session, argument, refusal
-from engine.sources.source import FolderPath, SourceItem, shown
+from engine.sources.source import FolderPath, shown
 from engine.targets.crlf import with_crlf
 from engine.targets.imap_names import date_time, flag_list, folder_name, lost
 from engine.targets.maildir_files import is_compressed
-from engine.targets.target import Letter, Wanted
+from engine.targets.target import Letter, Wanted, content_digest
 
 SPOOL = 4 << 20
 """Bytes of a message from which on it goes to a temporary file before it is sent."""
 
-_CHUNK = 1 << 18
 _FULL = ("OVERQUOTA", "LIMIT")
 
 
@@ -123,7 +122,7 @@ class ImapTargetMailbox:
         sizes = {each.size for each in meant}
         held: Counter[bytes] = Counter()
         for item in items:
-            held[known(item.identity) or self._digest(item, sizes)] += 1
+            held[known(item.identity) or content_digest(self._reading, item, sizes)] += 1
         found: Counter[bytes] = Counter()
         for form, digest in meant.items():
             # The same content may be wanted in two forms, and is there in one.
@@ -143,20 +142,6 @@ class ImapTargetMailbox:
             if form is not None:
                 forms.setdefault(form, each.digest)
         return forms
-
-    def _digest(self, item: SourceItem, sizes: Collection[int]) -> bytes:
-        """What is in a message if it is of one of these sizes; else, or if it can't be read,
-        nothing."""
-        try:
-            with self._reading.fetch(item) as fetched:
-                if fetched.size not in sizes:
-                    return b""
-                hasher = blake3()
-                while chunk := fetched.file.read(_CHUNK):
-                    hasher.update(chunk)
-                return hasher.digest()
-        except (ItemUnreadable, ItemVanished, OSError):
-            return b""
 
     def make_folder(self, path: FolderPath) -> None:
         name = self._name(path)

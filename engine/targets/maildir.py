@@ -12,8 +12,6 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from functools import partial
 
-from blake3 import blake3
-
 from engine.clock import Clock
 from engine.errors import (
     DeliveryFailed,
@@ -26,7 +24,7 @@ from engine.sources.beneath import Tree, open_tree
 from engine.sources.maildir_folders import Place, find_folders
 from engine.sources.maildir_location import Location
 from engine.sources.maildir_mailbox import MaildirMailbox
-from engine.sources.source import FolderPath, SourceItem, reason, shown
+from engine.sources.source import FolderPath, reason, shown
 from engine.targets import maildir_subscriptions
 from engine.targets.maildir_files import directories, is_nested
 from engine.targets.maildir_folder import MaildirFolder, failure
@@ -39,11 +37,10 @@ from engine.targets.owned import (
     owner_of,
     sync_directory,
 )
-from engine.targets.target import TargetMailbox, Wanted
+from engine.targets.target import TargetMailbox, Wanted, content_digest
 from engine.targets.unmade import UnmadeMailbox
 
 _STEP = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
-_CHUNK = 1 << 20
 
 
 class MaildirTarget:
@@ -139,24 +136,10 @@ class MaildirTargetMailbox:
         except (ItemUnreadable, ItemVanished):
             return found
         for item in items:
-            digest = known(item.identity) or self._digest(item, sizes)
+            digest = known(item.identity) or content_digest(self._reading, item, sizes)
             if digest in digests:
                 found[digest] += 1
         return found
-
-    def _digest(self, item: SourceItem, sizes: Collection[int]) -> bytes:
-        """What is in a message if it is of one of these sizes; else, or if it can't be read,
-        nothing."""
-        try:
-            with self._reading.fetch(item) as fetched:
-                if fetched.size not in sizes:
-                    return b""
-                hasher = blake3()
-                while chunk := fetched.file.read(_CHUNK):
-                    hasher.update(chunk)
-                return hasher.digest()
-        except (ItemUnreadable, ItemVanished, OSError):
-            return b""
 
     def make_folder(self, path: FolderPath) -> None:
         seen = self._seen(path)

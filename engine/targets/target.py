@@ -11,7 +11,12 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from typing import NamedTuple, Protocol
 
-from engine.sources.source import FolderPath
+from blake3 import blake3
+
+from engine.errors import ItemUnreadable, ItemVanished
+from engine.sources.source import FolderPath, Mailbox, SourceItem
+
+_CHUNK = 1 << 20
 
 
 class Letter(NamedTuple):
@@ -123,3 +128,18 @@ class Target(Protocol):
         Raises SourceUnavailable if it can't be opened, and UsageError if there is no place for an
         account of this name."""
         ...
+
+
+def content_digest(mailbox: Mailbox, item: SourceItem, sizes: Collection[int]) -> bytes:
+    """What is in a message if it is of one of these sizes; else, or if it can't be read,
+    nothing."""
+    try:
+        with mailbox.fetch(item) as fetched:
+            if fetched.size not in sizes:
+                return b""
+            hasher = blake3()
+            while chunk := fetched.file.read(_CHUNK):
+                hasher.update(chunk)
+            return hasher.digest()
+    except (ItemUnreadable, ItemVanished, OSError):
+        return b""
