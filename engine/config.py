@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, get_type_hints
 
 from engine import tomltext
 from engine.allowed import Texts, Value
+from engine.durable import sync_directory
 from engine.errors import BackupUnusable, UsageError
 from engine.settings import Setting, Settings
 
@@ -146,11 +147,7 @@ def write(path: Path, text: str) -> None:
         except BaseException:
             os.unlink(temporary)
             raise
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        sync_directory(path.parent)
     except OSError as error:
         raise BackupUnusable(f"can't write {path}: {error.strerror}") from error
 

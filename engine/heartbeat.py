@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from engine.durable import sync_directory
 from engine.errors import BackupUnusable, EngineError
 
 _DIRECTORY = "daemon"
@@ -88,11 +89,7 @@ class Heartbeat:
                 os.fsync(file.fileno())
         os.replace(temporary, self._path / "state.json")
         if durable:
-            directory = os.open(self._path, os.O_RDONLY)
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
+            sync_directory(self._path)
 
     def close(self) -> None:
         """Lets go of the lock."""

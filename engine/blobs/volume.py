@@ -16,6 +16,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from engine.durable import sync_directory
 from engine.errors import BackupUnusable, BlobDamaged
 
 _NAME = re.compile(r"([0-7][0-9a-f]{15})\.pack", re.ASCII)
@@ -245,7 +246,7 @@ class OpenPack:
         """Removes the file, durably, and gives up the lock. Who has it open can read on. Raises
         OSError."""
         self._path.unlink()
-        _sync_directory(self._path.parent)
+        sync_directory(self._path.parent)
         self.kept = None
         self.close()
 
@@ -260,8 +261,8 @@ class OpenPack:
         if self._durable != self.length:
             os.fdatasync(self._descriptor)
             if self._durable < 0:
-                _sync_directory(self._path.parent)
-                _sync_directory(self._path.parent.parent)
+                sync_directory(self._path.parent)
+                sync_directory(self._path.parent.parent)
             self._durable = self.length
         self.kept = self.length
 
@@ -309,11 +310,3 @@ def _explained(error: OSError) -> Exception:
     if error.errno == errno.EIO:
         return BlobDamaged("the disk can't read the pack")
     return error
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from engine.blobs import pack_name
+from engine.durable import sync_directory
 
 
 class Aside:
@@ -59,7 +60,7 @@ class Aside:
         if self._file:
             self._file.flush()
             os.fsync(self._file.fileno())
-            _sync_directory(self.path)
+            sync_directory(self.path)
 
     def pack(self, path: Path, number: int) -> None:
         """Keeps a pack, durably, which stays where it is, too. Raises OSError."""
@@ -78,7 +79,7 @@ class Aside:
             with open(partial, "rb") as file:
                 os.fsync(file.fileno())
             os.rename(partial, target)
-        _sync_directory(directory)
+        sync_directory(directory)
         self.packs += 1
 
     def _make(self, directory: Path) -> None:
@@ -89,12 +90,4 @@ class Aside:
             directory = directory.parent
         for path in reversed(missing):
             path.mkdir(mode=0o750, exist_ok=True)
-            _sync_directory(path.parent)
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+            sync_directory(path.parent)

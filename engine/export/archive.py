@@ -20,6 +20,7 @@ from typing import BinaryIO
 import zstandard
 from blake3 import blake3
 
+from engine.durable import sync_directory
 from engine.errors import BlobDamaged, TargetFull, UsageError
 from engine.export import form
 from engine.export.form import Head, Tail
@@ -139,11 +140,7 @@ def output_file(path: Path) -> Iterator[BinaryIO]:
         except BaseException:
             os.unlink(part)
             raise
-        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        sync_directory(path.parent)
 
 
 def _refuse_existing(path: Path) -> None:

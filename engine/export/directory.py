@@ -12,6 +12,7 @@ from pathlib import Path
 
 from blake3 import blake3
 
+from engine.durable import sync_directory
 from engine.errors import BlobDamaged, NotAnExport, TargetFull, UsageError
 from engine.export import form
 from engine.export.form import Head, Tail
@@ -85,7 +86,7 @@ class ExportDirectory:
             os.sync()  # one by one would take a disk a millisecond and more for each
             self._whole(form.TAIL, form.document(tail))
             (self.path / form.UNFINISHED).unlink()
-            _sync(self.path)
+            sync_directory(self.path)
 
     def _whole(self, name: str, content: bytes) -> None:
         """Writes a file durably, as a whole or not at all."""
@@ -96,7 +97,7 @@ class ExportDirectory:
             file.flush()
             os.fsync(file.fileno())
         os.rename(part, self.path / name)
-        _sync(self.path)
+        sync_directory(self.path)
 
 
 @contextmanager
@@ -159,11 +160,3 @@ def _explained(path: Path) -> Iterator[None]:
         raise TargetFull(
             f"{path}: no space left: make some and run the same command again, which goes on"
         ) from error
-
-
-def _sync(directory: Path) -> None:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
