@@ -10,7 +10,7 @@ from engine.export.choice import Choice
 from engine.export.export import Exported, Silent, Wanted, to_archive, to_directory
 from engine.imports.history import Imported, begin_import, begun, import_history
 from engine.imports.opening import opened_past
-from engine.scan.report import Stop
+from engine.stop import Stop
 
 EVERYTHING = Choice()
 SAME = ("versions", "transactions", "times", "commits", "timeline", "names", "deleted", "gone")

@@ -13,9 +13,10 @@ from engine import config
 from engine.backup import Backup, create
 from engine.journal.keys import MAX_SEQUENCE
 from engine.journal.reader import Reader
-from engine.scan.report import Stop, Tally
+from engine.scan.report import Tally
 from engine.scan.smart import NamedSource
 from engine.sources import open_source
+from engine.stop import Stop
 from engine.watch.follower import Follower
 from engine.watch.roster import Scan
 from tests.commands import until

@@ -20,10 +20,10 @@ from engine.backup import Backup
 from engine.clock import SystemClock
 from engine.journal.keys import MAX_SEQUENCE
 from engine.model import Kind
-from engine.scan.report import Stop
 from engine.scan.smart import NamedSource, Options, scan
 from engine.sources import open_source
 from engine.sources.source import INBOX, SourceItem
+from engine.stop import Stop
 from scripts.benchmarks import __main__ as bench
 from scripts.benchmarks import corpus, delivery, growth, history, report
 from scripts.benchmarks.chart import Bar, Group, chart

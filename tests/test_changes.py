@@ -24,8 +24,9 @@ from engine.model import Action, Kind
 from engine.scan.account import scan_account
 from engine.scan.look import Subject, look
 from engine.scan.memory import Memory
-from engine.scan.report import Stop, Tally
+from engine.scan.report import Tally
 from engine.sources.source import INBOX, FolderPath
+from engine.stop import Stop
 from tests.desk import SECOND, Desk
 from tests.guids import Box, GuidMailbox
 from tests.memory import MEMORY

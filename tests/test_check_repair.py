@@ -27,9 +27,9 @@ from engine.journal.keys import MAX_SEQUENCE
 from engine.journal.records import Hold, pack, seal
 from engine.journal.verified import Dates, dates, verifications
 from engine.model import Kind, Version
-from engine.scan.report import Stop
 from engine.scan.smart import NamedSource, Options, scan
 from engine.sources import open_sources
+from engine.stop import Stop
 from tests.backups import SmallBackup, letter
 from tests.faults import Server
 from tests.maildrop import Maildir

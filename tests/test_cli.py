@@ -26,8 +26,8 @@ from engine.journal.keys import pair_key
 from engine.journal.writer import Content
 from engine.model import item_id
 from engine.mounts import MountedItem
-from engine.scan.report import Stop
 from engine.status import status
+from engine.stop import Stop
 from tests.backups import MINUTE, START, SmallBackup, letter
 from tests.maildrop import Maildir
 from tests.programs import needs

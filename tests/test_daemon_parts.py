@@ -19,7 +19,8 @@ from engine.daemon.notify import Systemd
 from engine.daemon.parts import Part, Pulse
 from engine.errors import EngineError, Interrupted
 from engine.scan.loss import Turnover
-from engine.scan.report import Problem, Stop, Tally
+from engine.scan.report import Problem, Tally
+from engine.stop import Stop
 from tests.commands import DEADLINE, until
 
 

@@ -15,7 +15,7 @@ from engine.journal.erasures import erased_account, erased_content
 from engine.journal.reader import Reader
 from engine.model import item_id
 from engine.purge import erase, erasing, items, purge
-from engine.scan.report import Stop
+from engine.stop import Stop
 from tests.backups import SmallBackup, letter
 from tests.commands import engine
 from tests.pasts import DAY, grow, without

@@ -24,7 +24,7 @@ from engine.export.form import Head, Row, Tail
 from engine.imports.unpacking import unpack
 from engine.journal.removal import Removal
 from engine.model import item_id
-from engine.scan.report import Stop
+from engine.stop import Stop
 from tests.backups import MINUTE, SmallBackup, letter
 from tests.commands import SCRIPTS, engine, environment, run
 from tests.exports import empty, export, take_in

@@ -11,9 +11,9 @@ from engine.errors import SourceUnavailable, UsageError
 from engine.journal.keys import MAX_SEQUENCE
 from engine.model import Action
 from engine.scan.loss import Turnover
-from engine.scan.report import Stop
 from engine.scan.smart import NamedSource, Options, Result, SourcesMissing, scan
 from engine.sources.source import INBOX
+from engine.stop import Stop
 from tests.desk import SECOND, Desk
 from tests.guids import Box, GuidSource
 

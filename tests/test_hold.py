@@ -9,7 +9,7 @@ import pytest
 
 from engine.errors import EngineError, UsageError
 from engine.purge import erase, find_due, hold, holds, purge, release
-from engine.scan.report import Stop
+from engine.stop import Stop
 from tests.backups import SmallBackup, letter
 from tests.commands import engine
 from tests.pasts import DAY

@@ -25,11 +25,11 @@ from engine.errors import (
     UsageError,
 )
 from engine.scan.fetching import SMALL, take, take_ahead
-from engine.scan.report import Stop
 from engine.sources import open_source
 from engine.sources.imap import mailbox as imap_mailbox
 from engine.sources.imap.mailbox import ImapMailbox
 from engine.sources.source import INBOX, Source, guid
+from engine.stop import Stop
 from tests.imap_script import HANG_UP, SILENCE, Message, Script, serving
 
 ALICE = "alice@example.com"

@@ -20,7 +20,7 @@ import pytest
 from engine.backup import Backup, create
 from engine.clock import ManualClock
 from engine.errors import SourceUnavailable
-from engine.scan.report import Stop, Tally
+from engine.scan.report import Tally
 from engine.scan.smart import NamedSource, Options, scan
 from engine.sources import open_source
 from engine.sources.events import Hint
@@ -29,6 +29,7 @@ from engine.sources.imap.connection import Connection
 from engine.sources.imap.identity import place
 from engine.sources.imap.mailbox import ImapMailbox
 from engine.sources.source import INBOX, FolderPath, SourceItem, guid
+from engine.stop import Stop
 from tests.commands import until
 from tests.cyrus import Cyrus, cyrus
 from tests.imap_history import Client, Recorded, letter

@@ -19,12 +19,12 @@ import pytest
 
 from engine import config
 from engine.backup import Backup, create
-from engine.scan.report import Stop
 from engine.scan.smart import NamedSource
 from engine.sources import open_source
 from engine.sources.imap import ImapSource
 from engine.sources.imap import events as imap_events
 from engine.sources.imap.events import ImapEvents
+from engine.stop import Stop
 from engine.watch import agenda, roster
 from engine.watch import follower as follower_module
 from engine.watch.follower import Follower

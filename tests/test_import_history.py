@@ -22,7 +22,7 @@ from engine.journal import erasures
 from engine.journal.records import Erasure
 from engine.model import Kind, item_id, parse_item_id
 from engine.purge import hold, purge
-from engine.scan.report import Stop
+from engine.stop import Stop
 from tests.backups import SmallBackup, letter
 from tests.exports import assert_same, empty, export, rows, take_in
 from tests.pasts import DAY, RandomPast, grow

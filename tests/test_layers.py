@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 FLOORS = (
-    ("engine", "engine.errors", "engine.clock", "engine.durable", "engine.model"),
+    ("engine", "engine.errors", "engine.clock", "engine.durable", "engine.stop", "engine.model"),
     (
         "engine.timestamps",
         "engine.naming",

@@ -23,7 +23,7 @@ from engine.operations import CheckProgress, Count, Outcome, Record, ScanProgres
 from engine.operations.directory import Directory
 from engine.operations.meter import Meter
 from engine.operations.record import day, decode, encode, is_id, operation_id
-from engine.scan.report import Stop
+from engine.stop import Stop
 from tests.backups import START, SmallBackup
 from tests.commands import until
 from tests.working import Worker

@@ -30,7 +30,7 @@ from engine.purge import (
     purge,
     shrinking,
 )
-from engine.scan.report import Stop
+from engine.stop import Stop
 from tests.backups import SmallBackup, letter
 from tests.commands import engine
 from tests.pasts import DAY, RandomPast, due, grow, without

@@ -25,7 +25,7 @@ from engine.model import Kind, item_id
 from engine.purge import Due, find_due, purge
 from engine.purge.alone import alone
 from engine.purge.blobs import _Sifting
-from engine.scan.report import Stop
+from engine.stop import Stop
 from tests.backups import SmallBackup, letter
 from tests.pasts import DAY
 

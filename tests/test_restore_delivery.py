@@ -13,8 +13,8 @@ from engine.errors import DeliveryFailed, EngineError, SourceUnavailable, Target
 from engine.restore.delivery import Delivered, deliver
 from engine.restore.plan import Plan, plan
 from engine.restore.selection import Message, deleted
-from engine.scan.report import Stop
 from engine.sources.source import FolderPath
+from engine.stop import Stop
 from engine.targets.target import Letter
 from tests.backups import SmallBackup, letter
 

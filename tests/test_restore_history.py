@@ -21,9 +21,9 @@ from engine.restore.delivery import Delivered, deliver
 from engine.restore.destination import Destination, open_destination
 from engine.restore.presence import compare
 from engine.restore.selection import Selection, deleted, subtree
-from engine.scan.report import Stop
 from engine.sources import open_source
 from engine.sources.maildir_names import flags_of, subscriptions
+from engine.stop import Stop
 from engine.targets import open_target
 from tests.history.faulty import Victims
 from tests.history.server import _MARKS, AccountShown, Message, content

@@ -18,8 +18,8 @@ from engine.restore.plan import kept_flags, placed, plan
 from engine.restore.presence import compare
 from engine.restore.selection import Message, Selection, deleted, subtree
 from engine.restore.throttle import Throttle
-from engine.scan.report import Stop
 from engine.sources.source import FolderPath
+from engine.stop import Stop
 from engine.targets import open_target
 from tests.backups import SmallBackup, letter
 

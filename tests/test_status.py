@@ -11,8 +11,8 @@ import pytest
 from engine.heartbeat import Seen, State
 from engine.operations import Record
 from engine.purge import purge
-from engine.scan.report import Stop
 from engine.status import USUAL, Status, status, upkeep
+from engine.stop import Stop
 from tests.backups import SmallBackup, letter
 
 DAY = 86_400_000_000

@@ -17,11 +17,11 @@ from engine.backup import Backup
 from engine.errors import StorageFull
 from engine.journal.keys import MAX_SEQUENCE
 from engine.model import Action
-from engine.scan.report import Stop
 from engine.scan.smart import NamedSource, Options, Result, known_accounts, scan
 from engine.sources import open_source
 from engine.sources.maildir import MaildirSource
 from engine.sources.maildir_events import MaildirEvents
+from engine.stop import Stop
 from engine.watch import agenda, roster
 from engine.watch import follower as follower_module
 from tests.commands import engine, until

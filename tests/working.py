@@ -16,7 +16,7 @@ from pathlib import Path
 from engine import operations
 from engine.backup import Backup
 from engine.errors import Interrupted
-from engine.scan.report import Stop
+from engine.stop import Stop
 
 stop = Stop()
 with Backup(Path(sys.argv[1]), write=True) as backup:

@@ -20,10 +20,10 @@ from engine.journal.keys import MAX_SEQUENCE
 from engine.model import item_id
 from engine.scan.look import Subject, look
 from engine.scan.plan import AccountPlan, Recheck
-from engine.scan.report import Stop
 from engine.scan.roster import KnownAccount
 from engine.scan.smart import NamedSource, known_accounts
 from engine.sources.source import Mailbox, shown
+from engine.stop import Stop
 
 _BLOCK = 1 << 20
 

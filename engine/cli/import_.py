@@ -28,8 +28,8 @@ from engine.journal import erasures
 from engine.model import item_id
 from engine.operations import Operation, Outcome
 from engine.restore.selection import Message
-from engine.scan.report import Stop
 from engine.settings import Settings
+from engine.stop import Stop
 from engine.targets import open_target
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from engine.cli import output
 from engine.clock import SystemClock
 from engine.errors import EngineError, Interrupted, UsageError
 from engine.notifications import Notifier, telling
-from engine.scan.report import Stop
+from engine.stop import Stop
 
 
 class Work(NamedTuple):

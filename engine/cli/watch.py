@@ -22,9 +22,10 @@ from engine.errors import EngineError, Interrupted
 from engine.heartbeat import Heartbeat, State
 from engine.history import log
 from engine.operations import Outcome
-from engine.scan.report import Stop, Tally
+from engine.scan.report import Tally
 from engine.scan.smart import NamedSource
 from engine.sources import open_sources
+from engine.stop import Stop
 from engine.watch.follower import Follower
 
 DESCRIPTION = """\

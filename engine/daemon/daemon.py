@@ -33,10 +33,10 @@ from engine.logs import Log
 from engine.notifications import Event, telling
 from engine.notifications import Level as Weight
 from engine.operations import under_way
-from engine.scan.report import Stop
 from engine.settings import Settings
 from engine.sources import open_sources
 from engine.space import Level
+from engine.stop import Stop
 from engine.timestamps import local_zone
 
 if TYPE_CHECKING:  # see engine.daemon.metrics

@@ -24,10 +24,10 @@ from engine.notifications import telling
 from engine.operations import Operation, Outcome, ScanProgress, running
 from engine.purge import nothing_to_do, purge
 from engine.scan.loss import Turnover
-from engine.scan.report import Stop
 from engine.scan.smart import NamedSource, Options, Result, SourcesMissing, scan
 from engine.settings import Settings
 from engine.sources import open_sources
+from engine.stop import Stop
 
 _log = Log("jobs")
 

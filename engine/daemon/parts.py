@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from engine.errors import Interrupted
-from engine.scan.report import Stop
+from engine.stop import Stop
 
 FIRST_WAIT = 1.0
 LONGEST_WAIT = 300.0

@@ -11,10 +11,11 @@ from engine.logs import Log
 from engine.notifications import Event, Level, Notifier, telling
 from engine.operations import running
 from engine.scan.loss import Turnover
-from engine.scan.report import Stop, Tally
+from engine.scan.report import Tally
 from engine.scan.smart import NamedSource, Options, Result
 from engine.settings import Settings
 from engine.sources import open_sources
+from engine.stop import Stop
 from engine.watch.follower import Follower
 from engine.watch.listener import Following
 

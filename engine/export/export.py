@@ -23,6 +23,7 @@ from engine.export.plan import Plan, make_plan
 from engine.export.records import Content, Records
 from engine.journal.reader import Reader
 from engine.model import item_id
+from engine.stop import Stop
 
 _ATTEMPTS = 5
 """How often an export begins anew because a purge took what it had planned to write."""
@@ -39,13 +40,6 @@ class Progress(Protocol):
 
     def content(self, size: int) -> None:
         """One of them is, of so many bytes."""
-
-
-class Stoppable(Protocol):
-    """What stops the work, such as `engine.scan.report.Stop`."""
-
-    def check(self) -> None:
-        """Raises Interrupted once that has been asked for."""
 
 
 class Silent:
@@ -82,7 +76,7 @@ class _Purged(Exception):
 
 
 def to_directory(
-    backup: Backup, wanted: Wanted, path: Path, stop: Stoppable, progress: Progress
+    backup: Backup, wanted: Wanted, path: Path, stop: Stop, progress: Progress
 ) -> Exported:
     """Exports to a directory, which is made if it isn't there. One in which the same export was
     begun is gone on with, for the same instant.
@@ -113,7 +107,7 @@ def to_directory(
 
 
 def to_archive(
-    backup: Backup, wanted: Wanted, path: Path, stop: Stoppable, progress: Progress
+    backup: Backup, wanted: Wanted, path: Path, stop: Stop, progress: Progress
 ) -> Exported:
     """Exports to a new file. Raises as `to_directory`."""
     for _ in range(_ATTEMPTS):
@@ -126,7 +120,7 @@ def to_archive(
 
 
 def to_stream(
-    backup: Backup, wanted: Wanted, output: BinaryIO, stop: Stoppable, progress: Progress
+    backup: Backup, wanted: Wanted, output: BinaryIO, stop: Stop, progress: Progress
 ) -> Exported:
     """Exports to a pipe. Raises as `to_directory`, and EngineError where a purge gets in between,
     for what was written can't be taken back."""
@@ -144,7 +138,7 @@ def _archive(
     wanted: Wanted,
     output: BinaryIO,
     where: str,
-    stop: Stoppable,
+    stop: Stop,
     progress: Progress,
 ) -> Exported:
     with tempfile.TemporaryDirectory(prefix="timefs-export-") as work:
@@ -220,7 +214,7 @@ def _put(
     backup: Backup,
     plan: Plan,
     put: Callable[[Content, Iterator[bytes]], None],
-    stop: Stoppable,
+    stop: Stop,
     progress: Progress,
 ) -> Exported:
     """Writes the contents. Raises _Purged where one is missing because it was purged."""
@@ -244,7 +238,7 @@ def _put(
     return exported
 
 
-def _told(stop: Stoppable, progress: Progress) -> Callable[[], None]:
+def _told(stop: Stop, progress: Progress) -> Callable[[], None]:
     """What is called for each record."""
     count = 0
 

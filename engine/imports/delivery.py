@@ -22,9 +22,9 @@ from engine.model import ROOT, Kind, Version, parse_item_id
 from engine.restore.delivery import Delivered, deliver
 from engine.restore.plan import Plan, plan
 from engine.restore.selection import Message, Selection, source_name, subscribed
-from engine.scan.report import Stop
 from engine.settings import Settings
 from engine.sources.source import FolderPath
+from engine.stop import Stop
 from engine.targets.target import Target, TargetMailbox, Wanted
 
 _CHUNK = 1 << 20

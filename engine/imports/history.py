@@ -39,6 +39,7 @@ from engine.journal.replay import Replay, begin, forget, mark
 from engine.journal.writer import MAX_AHEAD
 from engine.messages import parse_headers
 from engine.model import MAX_ITEM, ROOT, Action, Headers, Kind, Version, parse_item_id
+from engine.stop import Stop
 
 PART = 1000
 """Transactions in a part."""
@@ -49,13 +50,6 @@ _HEAD = 64 << 10
 """Bytes of a message in which its header is looked for."""
 _SMALL = 4 << 20
 _NEW_CONTENT = frozenset(("create", "content", "return"))
-
-
-class Stoppable(Protocol):
-    """What stops the work, such as `engine.scan.report.Stop`."""
-
-    def check(self) -> None:
-        """Raises Interrupted once that has been asked for."""
 
 
 class Progress(Protocol):
@@ -146,7 +140,7 @@ def begin_import(backup: Backup, past: Past, choice: Choice) -> None:
 
 
 def import_history(
-    backup: Backup, past: Past, choice: Choice, stop: Stoppable, progress: Progress
+    backup: Backup, past: Past, choice: Choice, stop: Stop, progress: Progress
 ) -> Imported:
     """Imports the accounts that are chosen, after `begin_import`. Blocks.
 
@@ -163,7 +157,7 @@ def import_history(
 
 class _Import:
     def __init__(
-        self, backup: Backup, past: Past, choice: Choice, stop: Stoppable, progress: Progress
+        self, backup: Backup, past: Past, choice: Choice, stop: Stop, progress: Progress
     ) -> None:
         self._backup = backup
         self._environment = backup.journal.environment

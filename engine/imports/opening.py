@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
 
 from engine.backup import Backup
 from engine.errors import NotAnExport
@@ -16,21 +15,15 @@ from engine.imports.elsewhere import BackupPast
 from engine.imports.exported import ExportedPast
 from engine.imports.past import Past
 from engine.imports.unpacking import unpack
+from engine.stop import Stop
 
 UNPACKED = "unpacked-import"
 """Where archives are unpacked in a backup path that they are imported into."""
 
 
-class Stoppable(Protocol):
-    """What stops the work, such as `engine.scan.report.Stop`."""
-
-    def check(self) -> None:
-        """Raises Interrupted once that has been asked for."""
-
-
 @contextmanager
 def opened_past(
-    path: Path, choice: Choice, stop: Stoppable, *, work: Path | None, instant: int | None = None
+    path: Path, choice: Choice, stop: Stop, *, work: Path | None, instant: int | None = None
 ) -> Iterator[Past]:
     """What is to be imported, for as long as the block lasts. `choice` and `instant` (microseconds)
     say what is wanted of a backup path. Archives are unpacked in the directory `work`, or where

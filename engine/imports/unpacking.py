@@ -11,13 +11,14 @@ import os
 import shutil
 import tarfile
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO
 
 import zstandard
 
 from engine.errors import EngineError, NotAnExport
 from engine.export import form
 from engine.export.form import Head
+from engine.stop import Stop
 
 _CHUNK = 1 << 20
 _SMALL = 1 << 20
@@ -29,14 +30,7 @@ _DEEP = 12
 """Components of a path."""
 
 
-class Stoppable(Protocol):
-    """What stops the work, such as `engine.scan.report.Stop`."""
-
-    def check(self) -> None:
-        """Raises Interrupted once that has been asked for."""
-
-
-def unpack(archive: Path, directory: Path, stop: Stoppable) -> None:
+def unpack(archive: Path, directory: Path, stop: Stop) -> None:
     """Unpacks an archive into an empty directory. Blocks.
 
     Raises NotAnExport where it is something else, is cut short, or holds what no export does;
@@ -54,9 +48,7 @@ def unpack(archive: Path, directory: Path, stop: Stoppable) -> None:
 
 
 class _Unpacking:
-    def __init__(
-        self, archive: Path, directory: Path, stop: Stoppable, tar: tarfile.TarFile
-    ) -> None:
+    def __init__(self, archive: Path, directory: Path, stop: Stop, tar: tarfile.TarFile) -> None:
         self._archive = archive
         self._directory = directory
         self._stop = stop

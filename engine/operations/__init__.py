@@ -11,7 +11,7 @@ has better to do. FORMAT.md, "Operations", has the files.
 """
 
 from engine.operations.listing import ended, find, stop, under_way
-from engine.operations.operation import Operation, Stoppable, running
+from engine.operations.operation import Operation, running
 from engine.operations.progress import CheckProgress, ScanProgress
 from engine.operations.record import Count, Outcome, Record
 
@@ -22,7 +22,6 @@ __all__ = [
     "Outcome",
     "Record",
     "ScanProgress",
-    "Stoppable",
     "ended",
     "find",
     "running",

@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Protocol
 
 from msgspec.structs import replace
 
@@ -21,19 +20,13 @@ from engine.errors import BackupUnusable, EngineError, Interrupted
 from engine.operations.directory import Directory, Place
 from engine.operations.meter import Meter
 from engine.operations.record import MAX_TEXT, Outcome, Record
+from engine.stop import Stop
 
 _LOOK = 0.2
 """Seconds between two looks for a request to stop."""
 _WRITE = 1.0
 """Seconds between two writes of the progress."""
 _DAY = 86_400_000_000
-
-
-class Stoppable(Protocol):
-    """What stops the work, such as `engine.scan.report.Stop`."""
-
-    def set(self) -> None:
-        """Asks for it. May be called again, and from any thread."""
 
 
 class Operation:
@@ -105,7 +98,7 @@ def running(
     *,
     accounts: Sequence[str] = (),
     detail: str = "",
-    stop: Stoppable | None = None,
+    stop: Stop | None = None,
     recorded: bool = True,
 ) -> Iterator[Operation]:
     """An operation for as long as the block lasts.
@@ -196,7 +189,7 @@ def _begin(backup: Backup, directory: Directory, operation: Operation) -> Place 
 class _Ticker:
     """The thread beside the work."""
 
-    def __init__(self, operation: Operation, found: Place, stop: Stoppable | None) -> None:
+    def __init__(self, operation: Operation, found: Place, stop: Stop | None) -> None:
         self._operation = operation
         self._place = found
         self._stop = stop

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from engine.operations.operation import Operation
+from engine.stop import Stop
 
 
 class _Scan(Protocol):
@@ -43,15 +44,10 @@ class ScanProgress:
             self._also.messages_read(count)
 
 
-class _Stop(Protocol):
-    def check(self) -> None:
-        """Raises Interrupted once that has been asked for."""
-
-
 class CheckProgress:
     """Counts what each phase of a check counts, and ends the check where it is to stop."""
 
-    def __init__(self, operation: Operation, stop: _Stop, also: _Check | None = None) -> None:
+    def __init__(self, operation: Operation, stop: Stop, also: _Check | None = None) -> None:
         self._operation = operation
         self._stop = stop
         self._also = also

@@ -23,7 +23,7 @@ from engine.errors import BlobDamaged
 from engine.journal.environment import Environment, Table, Txn
 from engine.journal.keys import time_key
 from engine.journal.records import seal, unpack, unseal
-from engine.purge.items import Stoppable
+from engine.stop import Stop
 
 CANDIDATES = 500_000
 """So many are looked at in one pass over the versions, about 300 bytes each."""
@@ -45,7 +45,7 @@ class _Named(msgspec.Struct, array_like=True, gc=False):
     digest: bytes
 
 
-def remove_unneeded(backup: Backup, stop: Stoppable, problems: list[str]) -> int:
+def remove_unneeded(backup: Backup, stop: Stop, problems: list[str]) -> int:
     """Takes what nothing names out of the index; returns how many blobs that were. Their packs are
     `wasted` from then on. What is damaged, so that something had to stay, is added to `problems`.
 
@@ -68,7 +68,7 @@ def remove_unneeded(backup: Backup, stop: Stoppable, problems: list[str]) -> int
 class _Sifting:
     """One pass: of some blobs, which are needed and which are not."""
 
-    def __init__(self, backup: Backup, digests: Iterable[bytes], stop: Stoppable) -> None:
+    def __init__(self, backup: Backup, digests: Iterable[bytes], stop: Stop) -> None:
         self._backup = backup
         self._environment = backup.journal.environment
         self._stop = stop

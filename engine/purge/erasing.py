@@ -18,8 +18,9 @@ from engine.journal.records import Erasure
 from engine.journal.removal import Removal, Removed
 from engine.model import Kind, Version, item_id
 from engine.purge.alone import alone
-from engine.purge.items import Stoppable, remove_account, restore_keyframes
+from engine.purge.items import remove_account, restore_keyframes
 from engine.purge.outcome import Outcome, give_back
+from engine.stop import Stop
 
 
 @dataclass(slots=True)
@@ -31,7 +32,7 @@ class Erased:
     """So many contents stay, for other items have the same."""
 
 
-def erase(backup: Backup, item: int, stop: Stoppable) -> Erased:
+def erase(backup: Backup, item: int, stop: Stop) -> Erased:
     """Erases a deleted message, or a deleted account with all it ever held. Blocks.
 
     Raises UsageError for an item that the backup doesn't know or that can't be erased by itself,
@@ -95,7 +96,7 @@ def unfinished(backup: Backup) -> list[int]:
         ]
 
 
-def finish(backup: Backup, account: int, stop: Stoppable) -> Removed:
+def finish(backup: Backup, account: int, stop: Stop) -> Removed:
     """Removes what is left of an account whose erasure is in the ledger."""
 
     def when(reader: Reader) -> int:
@@ -126,7 +127,7 @@ def _erase_message(backup: Backup, item: int, erased: Erased) -> set[bytes]:
 
 
 def _erase_account(
-    backup: Backup, item: int, version: Version, erased: Erased, stop: Stoppable
+    backup: Backup, item: int, version: Version, erased: Erased, stop: Stop
 ) -> set[bytes]:
     environment = backup.journal.environment
     with environment.write() as txn:

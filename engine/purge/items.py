@@ -10,7 +10,6 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import Protocol
 
 from engine.backup import Backup
 from engine.errors import RecordDamaged
@@ -21,6 +20,7 @@ from engine.journal.records import FolderStats, unpack
 from engine.journal.removal import Removal, Removed, ever_in, write_missing_keyframes
 from engine.model import item_id
 from engine.purge.due import Due, empty, still_due
+from engine.stop import Stop
 
 BATCH = 400
 """Items that one write transaction removes, at most."""
@@ -28,18 +28,11 @@ _SLICE = 50_000
 """Events that are read in one moment of the journal."""
 
 
-class Stoppable(Protocol):
-    """How a purge is asked to stop."""
-
-    def check(self) -> None:
-        """Raises Interrupted once that has been asked for."""
-
-
 Advance = Callable[[int], None]
 """Is told of how many items a transaction has looked at."""
 
 
-def remove_items(backup: Backup, due: Due, stop: Stoppable, advance: Advance) -> Removed:
+def remove_items(backup: Backup, due: Due, stop: Stop, advance: Advance) -> Removed:
     """Removes the messages and folders that are due, but for folders in which something was that
     stays. Raises what the journal raises, and Interrupted."""
 
@@ -60,7 +53,7 @@ def remove_account(
     backup: Backup,
     account: int,
     when: Callable[[Reader], int],
-    stop: Stoppable,
+    stop: Stop,
     advance: Advance = lambda items: None,
 ) -> Removed:
     """Removes a deleted account with all that it ever held. `when` gives the sequence of its
@@ -82,7 +75,7 @@ def remove_account(
     return removed
 
 
-def restore_keyframes(backup: Backup, stop: Stoppable) -> int:
+def restore_keyframes(backup: Backup, stop: Stop) -> int:
     """Makes the keyframes anew that removals have dropped, be it in a purge that was killed;
     returns how many. Without them folders take longer to list, and nothing else is wrong."""
     environment = backup.journal.environment
@@ -124,7 +117,7 @@ def _remove_containers(
     backup: Backup,
     containers: list[int],
     when: Callable[[Reader, int], int],
-    stop: Stoppable,
+    stop: Stop,
     advance: Advance,
 ) -> Removed:
     """Removes those in which nothing is that stays, or ever was: the inner ones first."""

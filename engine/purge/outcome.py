@@ -8,8 +8,8 @@ from engine.backup import Backup
 from engine.errors import RecordDamaged
 from engine.journal.removal import Removed
 from engine.purge.blobs import remove_unneeded
-from engine.purge.items import Stoppable
 from engine.purge.shrinking import Shrunk, shrink
+from engine.stop import Stop
 
 
 @dataclass(slots=True)
@@ -29,7 +29,7 @@ class Outcome:
     """What is damaged and stays until that is mended."""
 
 
-def give_back(backup: Backup, outcome: Outcome, stop: Stoppable) -> None:
+def give_back(backup: Backup, outcome: Outcome, stop: Stop) -> None:
     """Removes the content that nothing names any more. To be called `alone`."""
     problems: list[str] = []
     try:

@@ -12,8 +12,9 @@ from engine.model import item_id
 from engine.purge.alone import alone
 from engine.purge.due import Due, find_due, still_due
 from engine.purge.erasing import finish, unfinished
-from engine.purge.items import Stoppable, remove_account, remove_items, restore_keyframes
+from engine.purge.items import remove_account, remove_items, restore_keyframes
 from engine.purge.outcome import Outcome, give_back
+from engine.stop import Stop
 
 
 class Progress(Protocol):
@@ -33,7 +34,7 @@ class Silent:
     def advance(self, count: int) -> None: ...
 
 
-def purge(backup: Backup, stop: Stoppable, progress: Progress | None = None) -> Outcome:
+def purge(backup: Backup, stop: Stop, progress: Progress | None = None) -> Outcome:
     """Removes what is past its retention. Blocks; scans and mounts go on meanwhile.
 
     Also goes on with whatever a purge has left that was killed. Raises EngineError where another
@@ -76,7 +77,7 @@ def nothing_to_do(backup: Backup) -> bool:
     return not unfinished(backup)
 
 
-def _remove_account(backup: Backup, account: int, due: Due, stop: Stoppable) -> Removed:
+def _remove_account(backup: Backup, account: int, due: Due, stop: Stop) -> Removed:
     def when(reader: Reader) -> int:
         return still_due(reader, account, due.accounts_until)
 

@@ -25,7 +25,7 @@ from engine.journal.keys import time_key
 from engine.journal.reader import Reader
 from engine.journal.records import seal
 from engine.journal.removal import count_removal
-from engine.purge.items import Stoppable
+from engine.stop import Stop
 
 BATCH = 1_000
 """Blobs whose places one write transaction changes."""
@@ -54,7 +54,7 @@ class Shrunk:
     problems: list[str] = field(default_factory=list)
 
 
-def shrink(backup: Backup, stop: Stoppable) -> Shrunk:
+def shrink(backup: Backup, stop: Stop) -> Shrunk:
     """Writes all `wasted` packs anew. Raises StorageFull, OSError, Interrupted."""
     shrunk = Shrunk()
     _remove_retired(backup)

@@ -21,9 +21,9 @@ from engine.errors import (
 from engine.restore.plan import Plan, Skipped, kept_flags
 from engine.restore.selection import Message
 from engine.restore.throttle import Throttle
-from engine.scan.report import Stop
 from engine.settings import Settings
 from engine.sources.source import FolderPath
+from engine.stop import Stop
 from engine.targets.target import Letter, TargetFolder, TargetMailbox
 
 

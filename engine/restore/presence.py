@@ -18,8 +18,8 @@ from engine.journal.reader import Reader
 from engine.restore.destination import Destination
 from engine.restore.plan import Plan, placed, plan
 from engine.restore.selection import Selection, source_name
-from engine.scan.report import Stop
 from engine.sources.source import FolderPath
+from engine.stop import Stop
 from engine.targets.target import Wanted
 
 

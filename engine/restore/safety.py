@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from engine.accounts import Account
 from engine.backup import Backup
-from engine.scan.report import Stop
 from engine.scan.smart import NamedSource, Options, Result, scan
 from engine.sources import open_sources
+from engine.stop import Stop
 
 
 def scan_first(backup: Backup, account: Account, stop: Stop) -> Result:

@@ -30,8 +30,9 @@ from engine.scan.look import NEW, Looked, Subject, look
 from engine.scan.memory import Memory
 from engine.scan.pairing import Arrival
 from engine.scan.plan import AccountPlan, FolderChange, NewFolder
-from engine.scan.report import Problem, Stop, Tally
+from engine.scan.report import Problem, Tally
 from engine.sources.source import FolderPath
+from engine.stop import Stop
 
 GROUP_MESSAGES = 1000
 """Arrivals recorded by one commit, at most."""

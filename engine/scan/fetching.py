@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from typing import BinaryIO, NamedTuple, cast
 
 from engine.errors import ItemUnreadable, ItemVanished
-from engine.scan.report import Stop
 from engine.sources.source import Mailbox, SourceItem, reason
+from engine.stop import Stop
 
 THREADS = 2
 BATCH = 32

@@ -14,10 +14,11 @@ from engine.journal.records import AccountState
 from engine.scan.known import concerned, count_messages, known_folders
 from engine.scan.memory import Memory, Remembered
 from engine.scan.plan import AccountPlan, plan
-from engine.scan.report import Problem, Stop
+from engine.scan.report import Problem
 from engine.scan.states import KnownFolder, KnownItem, Path, SeenFolder
 from engine.scan.survey import ROUNDS, Survey
 from engine.sources.source import FolderPath, Mailbox
+from engine.stop import Stop
 
 NEW = -(2**40)
 """Stands for an account that has no item yet."""

@@ -30,9 +30,10 @@ from engine.scan.known import count_messages, known_folders, messages
 from engine.scan.look import Subject, look
 from engine.scan.loss import Turnover
 from engine.scan.mailboxes import identities, identity_of, shows_messages
-from engine.scan.report import Problem, Stop, Tally
+from engine.scan.report import Problem, Tally
 from engine.scan.roster import Assignment, KnownAccount
 from engine.sources.source import AccountList, Source, guid
+from engine.stop import Stop
 
 
 class Progress(Protocol):

@@ -11,9 +11,10 @@ from collections.abc import Collection, Sequence
 
 from engine.errors import ItemUnreadable, ItemVanished
 from engine.scan.matching import suspects
-from engine.scan.report import Problem, Stop
+from engine.scan.report import Problem
 from engine.scan.states import KnownFolder, Path, SeenFolder
 from engine.sources.source import FolderChanges, FolderPath, Mailbox, SourceFolder
+from engine.stop import Stop
 
 ROUNDS = 3
 """How often folders that change while the scan lists the others are listed again, at most."""

@@ -27,9 +27,10 @@ from engine.errors import (
     SourceUnavailable,
 )
 from engine.scan.memory import Memory
-from engine.scan.report import Stop, Tally
+from engine.scan.report import Tally
 from engine.scan.smart import NamedSource, Options, Result, scan
 from engine.sources.events import Events, Followable, Hint, Polling
+from engine.stop import Stop
 from engine.watch.agenda import Job, Look
 from engine.watch.listener import Following, Ledger, Listener, Silent
 from engine.watch.looking import look_at

@@ -21,9 +21,10 @@ from engine.scan.known import count_messages, known_folders
 from engine.scan.look import Subject
 from engine.scan.mailboxes import shows_messages
 from engine.scan.memory import Memory
-from engine.scan.report import Stop, Tally
+from engine.scan.report import Tally
 from engine.scan.smart import NamedSource
 from engine.sources.source import Mailbox
+from engine.stop import Stop
 from engine.watch.agenda import Look
 
 

@@ -14,8 +14,8 @@ from contextlib import closing, suppress
 
 from engine.backup import Backup
 from engine.errors import BackupUnusable, EngineError, Interrupted, SourceUnavailable, UsageError
-from engine.scan.report import Stop
 from engine.scan.smart import NamedSource, Options, Result, known_accounts
+from engine.stop import Stop
 from engine.watch.agenda import FIRST_PAUSE, LONGEST_PAUSE
 from engine.watch.listener import Listener
 

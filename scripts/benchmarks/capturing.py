@@ -15,9 +15,9 @@ import time
 from pathlib import Path
 
 from engine.backup import Backup
-from engine.scan.report import Stop
 from engine.scan.smart import NamedSource, Options, scan
 from engine.sources import open_source
+from engine.stop import Stop
 from scripts.benchmarks.mailbox import ACCOUNT, Mailbox
 
 

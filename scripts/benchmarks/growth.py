@@ -20,9 +20,9 @@ from engine.backup import Backup
 from engine.journal.keys import MAX_SEQUENCE
 from engine.journal.reader import Reader
 from engine.model import Kind
-from engine.scan.report import Stop
 from engine.scan.smart import NamedSource, Options, scan
 from engine.sources.source import INBOX, SourceItem
+from engine.stop import Stop
 from scripts.benchmarks import history
 from scripts.benchmarks.chart import Bar, Group, chart
 from scripts.benchmarks.contenders import Timefs, instant

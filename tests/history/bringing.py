@@ -18,8 +18,8 @@ from engine.restore.delivery import deliver
 from engine.restore.destination import open_destination
 from engine.restore.presence import compare
 from engine.restore.selection import Selection, deleted, subtree
-from engine.scan.report import Stop
 from engine.sources.maildir_names import flags_of, subscriptions
+from engine.stop import Stop
 from tests.history.keeper import Keeper
 from tests.history.server import Message, Server
 from tests.history.taking import Taking

@@ -23,9 +23,9 @@ from engine.clock import ManualClock
 from engine.errors import EngineError
 from engine.journal.journal import Journal
 from engine.journal.writer import Commit
-from engine.scan.report import Stop
 from engine.scan.smart import NamedSource, Options, Result, scan
 from engine.sources import open_source
+from engine.stop import Stop
 from tests.history.watched import Announce, WatchedSource
 
 PROJECT = Path(__file__).resolve().parent.parent.parent

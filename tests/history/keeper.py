@@ -29,8 +29,8 @@ from engine.journal.keys import MAX_SEQUENCE
 from engine.journal.reader import Logged
 from engine.journal.writer import MAX_AHEAD
 from engine.model import Action
-from engine.scan.report import Stop
 from engine.scan.smart import Result
+from engine.stop import Stop
 from tests.history.checks import check_accounts, check_cut_short, check_deleted, check_result
 from tests.history.fates import Fates, fates, looks_unmounted
 from tests.history.faulty import FaultyJournal, Job, Victims, run

@@ -17,7 +17,7 @@ from engine.journal.environment import Environment, Txn
 from engine.journal.keys import MAX_SEQUENCE
 from engine.model import Kind
 from engine.purge import erase, hold, holds, purge, release
-from engine.scan.report import Stop
+from engine.stop import Stop
 from tests.history.faulty import AFTER, BEFORE, INSIDE
 from tests.history.keeper import Keeper
 from tests.pasts import DAY, due
