@@ -11,7 +11,7 @@ from engine.cli.arguments import backup_path, brief, opened, when, zone
 from engine.cli.operating import failures_told, operating
 from engine.cli.parser import CommandParser
 from engine.model import item_id
-from engine.operations import Operation, Outcome
+from engine.operations import Outcome, PurgeProgress
 from engine.purge import Due, find_due, nothing_to_do, purge
 from engine.purge import Outcome as Purged
 
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
             outcome = Purged()
         else:
             with operating(backup, "purge") as work:
-                outcome = purge(backup, work.stop, _Counting(work.operation))
+                outcome = purge(backup, work.stop, PurgeProgress(work.operation))
                 if outcome.problems:
                     count = output.counted(len(outcome.problems), "problem")
                     work.operation.ends(Outcome.PROBLEMS, count)
@@ -73,19 +73,6 @@ def run(args: argparse.Namespace) -> int:
     else:
         _print(outcome, since, seconds, forever=forever)
     return 1 if outcome.problems else 0
-
-
-class _Counting:
-    """Progress of a purge, as that of an operation."""
-
-    def __init__(self, operation: Operation) -> None:
-        self._operation = operation
-
-    def items(self, total: int) -> None:
-        self._operation.progress("items", 0, total)
-
-    def advance(self, count: int) -> None:
-        self._operation.advance("items", count)
 
 
 def _foretell(backup: Backup, *, as_json: bool) -> None:

@@ -21,7 +21,7 @@ from engine.daemon.telling import Teller
 from engine.errors import Interrupted
 from engine.logs import Log
 from engine.notifications import telling
-from engine.operations import Operation, Outcome, ScanProgress, running
+from engine.operations import Outcome, PurgeProgress, ScanProgress, running
 from engine.purge import nothing_to_do, purge
 from engine.scan.loss import Turnover
 from engine.scan.smart import NamedSource, Options, Result, SourcesMissing, scan
@@ -170,19 +170,6 @@ def _smart_scan(context: Context, pulse: Pulse, stop: Stop) -> None:
     Scanning(context, named, pulse, detail="scheduled").scan(Options(), stop)
 
 
-class _Counting:
-    """Progress of a purge, as that of an operation."""
-
-    def __init__(self, operation: Operation) -> None:
-        self._operation = operation
-
-    def items(self, total: int) -> None:
-        self._operation.progress("items", 0, total)
-
-    def advance(self, count: int) -> None:
-        self._operation.advance("items", count)
-
-
 def _purge(context: Context, pulse: Pulse, stop: Stop) -> None:
     backup = context.backup
     if nothing_to_do(backup):
@@ -191,7 +178,7 @@ def _purge(context: Context, pulse: Pulse, stop: Stop) -> None:
     with running(backup, "purge", detail="scheduled", stop=stop) as operation:
         died = operation.died
         context.teller.ask(lambda notifier: telling.died(notifier, died))
-        outcome = purge(backup, Alive(stop, pulse), _Counting(operation))
+        outcome = purge(backup, Alive(stop, pulse), PurgeProgress(operation))
         if outcome.problems:
             operation.ends(Outcome.PROBLEMS, f"{len(outcome.problems)} problems")
     for problem in outcome.problems:

@@ -1,6 +1,6 @@
-"""Progress of a scan or a check as the progress of an operation: what those call, see `Progress` in
-`engine.scan.smart` and in `engine.check.check`. What else wants to know, such as a bar on a
-terminal, is told the same."""
+"""Progress of a scan, a check or a purge as the progress of an operation: what those call, see
+`Progress` in `engine.scan.smart`, in `engine.check.check` and in `engine.purge.purging`. What else
+wants to know, such as a bar on a terminal, is told the same."""
 
 from __future__ import annotations
 
@@ -68,3 +68,16 @@ class CheckProgress:
         self._operation.advance(self._unit, count)
         if self._also:
             self._also.advance(count)
+
+
+class PurgeProgress:
+    """Counts items."""
+
+    def __init__(self, operation: Operation) -> None:
+        self._operation = operation
+
+    def items(self, total: int) -> None:
+        self._operation.progress("items", 0, total)
+
+    def advance(self, count: int) -> None:
+        self._operation.advance("items", count)
