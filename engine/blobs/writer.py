@@ -454,6 +454,30 @@ class PackWriter:
                 closing.callback(pack.close)
 
 
+class DeferredWriter:
+    """A thread's pack writer, which `make` opens when it is first called for. Once it is closed, it
+    is opened anew when it is called for again."""
+
+    def __init__(self, make: Callable[[], PackWriter]) -> None:
+        self._make = make
+        self._writer: PackWriter | None = None
+
+    def __call__(self) -> PackWriter:
+        if self._writer is None:
+            self._writer = self._make()
+        return self._writer
+
+    @property
+    def is_open(self) -> bool:
+        return self._writer is not None
+
+    def close(self) -> None:
+        """Closes the writer if it is open."""
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.close()
+
+
 class _OpenFrame:
     """A record that is being filled."""
 

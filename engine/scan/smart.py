@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from engine.backup import Backup
-from engine.blobs.writer import PackWriter
+from engine.blobs.writer import DeferredWriter, PackWriter
 from engine.errors import (
     EngineError,
     SourceEmpty,
@@ -323,31 +323,21 @@ class _Scan:
 
     def _worker(self) -> None:
         """Scans accounts until none is left. Runs in a thread, with a blob writer of its own."""
-        writer: PackWriter | None = None
-
-        def open_writer() -> PackWriter:
-            nonlocal writer
-            if writer is None:
-                writer = self._backup.blob_writer()
-            return writer
-
-        try:
-            while True:
-                try:
-                    assignment, source = self._todo.get_nowait()
-                except queue.Empty:
-                    return
-                self._scan_one(assignment, source, open_writer)
-                self._progress.account_done()
-        except EngineError as error:
-            self._failures.append(error)
-            self._stop.set()
-        except BaseException:
-            self._stop.set()
-            raise
-        finally:
-            if writer is not None:
-                writer.close()
+        with closing(DeferredWriter(self._backup.blob_writer)) as writer:
+            try:
+                while True:
+                    try:
+                        assignment, source = self._todo.get_nowait()
+                    except queue.Empty:
+                        return
+                    self._scan_one(assignment, source, writer)
+                    self._progress.account_done()
+            except EngineError as error:
+                self._failures.append(error)
+                self._stop.set()
+            except BaseException:
+                self._stop.set()
+                raise
 
     def _scan_one(
         self, assignment: Assignment, source: NamedSource, writer: Callable[[], PackWriter]

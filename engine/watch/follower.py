@@ -13,10 +13,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from functools import partial
 
 from engine.backup import Backup
-from engine.blobs.writer import PackWriter
+from engine.blobs.writer import DeferredWriter, PackWriter
 from engine.errors import (
     BackupUnusable,
     Conflict,
@@ -164,25 +165,13 @@ class Follower:
 
     def _worker(self) -> None:
         """Looks at accounts until the end, with a blob writer that stays open while it is busy."""
-        writer: PackWriter | None = None
-
-        def open_writer() -> PackWriter:
-            nonlocal writer
-            if writer is None:
-                writer = self._backup.blob_writer()
-            return writer
-
-        try:
+        with closing(DeferredWriter(self._backup.blob_writer)) as writer:
             while not self._queue.closed:
-                look = self._queue.take(IDLE if writer else 3600.0)
+                look = self._queue.take(IDLE if writer.is_open else 3600.0)
                 if look is not None:
-                    self._look(look, open_writer)
-                elif writer is not None:
+                    self._look(look, writer)
+                else:
                     writer.close()
-                    writer = None
-        finally:
-            if writer is not None:
-                writer.close()
 
     def _look(self, look: Look, writer: Callable[[], PackWriter]) -> None:
         """One look at one account. What concerns it alone ends nothing but this look."""
