@@ -21,7 +21,7 @@ from engine.imports.past import Past
 from engine.model import ROOT, Kind, Version, parse_item_id
 from engine.restore.delivery import Delivered, deliver
 from engine.restore.plan import Plan, plan
-from engine.restore.selection import Message, Selection, source_name, subscribed
+from engine.restore.selection import Message, Selection, message_of, source_name, subscribed
 from engine.settings import Settings
 from engine.sources.source import FolderPath
 from engine.stop import Stop
@@ -162,18 +162,7 @@ def _read(
                 account.erased += 1
                 continue
             account.rows.setdefault(version.digest, row)
-            account.selection.messages.append(
-                Message(
-                    item=item,
-                    folder=above,
-                    name=version.name,
-                    digest=version.digest,
-                    size=version.size,
-                    date=version.date,
-                    flags=version.flags,
-                    identity=version.identity,
-                )
-            )
+            account.selection.messages.append(message_of(item, above, version))
     if account is not None:
         folders = account.selection.folders
         account.selection.subscriptions = subscribed(meta, folders)

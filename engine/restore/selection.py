@@ -83,7 +83,7 @@ def deleted(
         if version.container:
             folders.add(own)
         elif version.digest:
-            selection.messages.append(_message(item, own, version))
+            selection.messages.append(message_of(item, own, version))
     selection.folders = sorted(folders)
     return selection
 
@@ -102,7 +102,7 @@ def subtree(reader: Reader, account: Account, item: int, sequence: int) -> Selec
     above = tuple(source_name(entry.version) for entry in path[1:-1])
     if not last.container:
         selection = Selection(account, len(above))
-        selection.messages.append(_message(item, above, last))
+        selection.messages.append(message_of(item, above, last))
         return selection
     own = (*above, source_name(last)) if len(path) > 1 else ()
     selection = Selection(account, len(above))
@@ -117,7 +117,7 @@ def subtree(reader: Reader, account: Account, item: int, sequence: int) -> Selec
                 if entry.version.container:
                     below.append((entry.item, (*place, source_name(entry.version))))
                 elif entry.version.digest:
-                    selection.messages.append(_message(entry.item, place, entry.version))
+                    selection.messages.append(message_of(entry.item, place, entry.version))
         except RecordDamaged as error:
             selection.unreadable.append(Unreadable(place, str(error)))
         waiting += sorted(below, key=lambda found: found[1], reverse=True)
@@ -126,7 +126,8 @@ def subtree(reader: Reader, account: Account, item: int, sequence: int) -> Selec
     return selection
 
 
-def _message(item: int, folder: FolderPath, version: Version) -> Message:
+def message_of(item: int, folder: FolderPath, version: Version) -> Message:
+    """A message as this version has it, in a folder of these names."""
     return Message(
         item=item,
         folder=folder,
