@@ -425,6 +425,59 @@ def test_subscriptions_are_added_once(tmp_path: Path) -> None:
     assert (box / "subscriptions").read_bytes() == b"V\t2\n\nINBOX\nSent\n"
 
 
+# Large files
+
+MOST = 16 << 20
+
+
+def keyword_in(box: Path) -> None:
+    put(box, INBOX, letter(RAW, "todo"))
+
+
+def subscription_in(box: Path) -> None:
+    with opened(box) as mailbox:
+        assert mailbox.subscribe([("Sent",)]) == 1
+
+
+LARGE = [
+    pytest.param("dovecot-keywords", b"0 first\n99 %07d\n", b"1 todo\n", keyword_in, id="keywords"),
+    pytest.param(
+        "subscriptions", b"V\t2\n\nINBOX\n%07d\n", b"Sent\n", subscription_in, id="subscriptions"
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "form", "line", "change"), LARGE)
+def test_a_large_file_of_the_servers_keeps_all_that_it_has(
+    tmp_path: Path, name: str, form: bytes, line: bytes, change: Callable[[Path], None]
+) -> None:
+    box = Maildir(tmp_path / "box").root
+    head, _, each = form.removesuffix(b"\n").rpartition(b"\n")
+    before = head + b"\n" + b"".join(each % n + b"\n" for n in range(300_000))
+    assert 2 << 20 < len(before) < MOST
+    (box / name).write_bytes(before)
+    change(box)
+    assert (box / name).read_bytes() == before + line
+
+
+@pytest.mark.parametrize(("name", "form", "line", "change"), LARGE)
+def test_a_file_that_is_too_large_to_be_the_servers_is_left_alone(
+    tmp_path: Path, name: str, form: bytes, line: bytes, change: Callable[[Path], None]
+) -> None:
+    box = Maildir(tmp_path / "box").root
+    before = form % 1 + b"x" * (MOST - len(form % 1) - 1) + b"\n"
+    (box / name).write_bytes(before)
+    change(box)
+    assert (box / name).read_bytes() == before + line
+    (box / name).write_bytes(before + b"\n")
+    inode = (box / name).stat().st_ino
+    with pytest.raises(DeliveryFailed, match=f"{name} has more than 16 MiB"):
+        change(box)
+    assert (box / name).stat().st_ino == inode
+    assert (box / name).read_bytes() == before + b"\n"
+    assert not list(box.glob("*.lock"))
+
+
 # Faults
 
 

@@ -7,6 +7,7 @@ older than two minutes. We do the same: so a server that runs meanwhile waits fo
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import socket
@@ -22,7 +23,11 @@ PATIENCE = 10.0
 STALE = 120.0
 """Seconds after which a lock is nobody's, as for Dovecot."""
 
+LARGEST = 16 << 20
+"""Bytes of a file that is changed, at most. One with more is none of a mail server's."""
+
 _PAUSE = 0.02
+_PIECE = 1 << 16
 
 
 @contextmanager
@@ -44,6 +49,24 @@ def locked(directory: int, name: str, owner: Owner) -> Iterator[None]:
     finally:
         with suppress(FileNotFoundError):
             os.unlink(lock, dir_fd=directory)
+
+
+def content(directory: int, name: str) -> bytes | None:
+    """All of the file, for what is replaced must have been read to its end; None if there is none.
+    Raises OSError, with EFBIG where it is too large. A link isn't followed."""
+    try:
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)
+    except FileNotFoundError:
+        return None
+    found = bytearray()
+    try:
+        while piece := os.read(fd, _PIECE):
+            found += piece
+            if len(found) > LARGEST:
+                raise OSError(errno.EFBIG, f"{name} has more than {LARGEST >> 20} MiB")
+    finally:
+        os.close(fd)
+    return bytes(found)
 
 
 def replace(directory: int, name: str, content: bytes, owner: Owner) -> None:

@@ -24,7 +24,6 @@ from engine.targets.owned import Owner
 
 _FILE = "dovecot-keywords"
 _LOCK = "dovecot-uidlist"
-_SIZE = 1 << 20
 
 
 class Letters(NamedTuple):
@@ -64,14 +63,14 @@ def prepare(folder: int, current: int, flags: Collection[str], owner: Owner) -> 
     know what the letters mean, and give none.
     """
     wanted = keywords_among(flags)
-    raw = _read(folder)
+    raw = dotlock.content(folder, _FILE)
     letters = assigned(parse_keywords(raw or b""), wanted)
     if not wanted or letters.keywords == parse_keywords(raw or b""):
         return letters
     if raw is None and _lettered(current):
         return Letters((), frozenset(wanted))
     with dotlock.locked(folder, _LOCK, owner):
-        raw = _read(folder) or b""
+        raw = dotlock.content(folder, _FILE) or b""
         before = parse_keywords(raw)
         letters = assigned(before, wanted)
         if raw and not raw.endswith(b"\n"):
@@ -81,17 +80,6 @@ def prepare(folder: int, current: int, flags: Collection[str], owner: Owner) -> 
                 raw += f"{number} {keyword}\n".encode()
         dotlock.replace(folder, _FILE, raw, owner)
     return letters
-
-
-def _read(folder: int) -> bytes | None:
-    try:
-        fd = os.open(_FILE, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
-    except FileNotFoundError:
-        return None
-    try:
-        return os.read(fd, _SIZE)
-    finally:
-        os.close(fd)
 
 
 def _lettered(current: int) -> bool:

@@ -14,7 +14,6 @@ from engine.targets import dotlock
 from engine.targets.owned import Owner
 
 _FILE = "subscriptions"
-_SIZE = 1 << 20
 _VERSION_2 = b"V\t2\n\n"
 _ESCAPES = {b"\x01": b"\x011", b"\0": b"\x010", b"\t": b"\x01t", b"\n": b"\x01n", b"\r": b"\x01r"}
 
@@ -40,25 +39,14 @@ def added(raw: bytes | None, paths: Collection[FolderPath]) -> tuple[bytes, int]
 def add(root: int, paths: Collection[FolderPath], owner: Owner, *, begin: bool) -> int:
     """Adds folders to the list of the mailbox whose root is open at this descriptor, and returns
     how many were new. Where there is no list, one is made only to `begin` with. Raises OSError."""
-    raw = _read(root)
+    raw = dotlock.content(root, _FILE)
     if (raw is None and not begin) or not added(raw, paths)[1]:
         return 0
     with dotlock.locked(root, _FILE, owner):
-        content, count = added(_read(root), paths)
+        content, count = added(dotlock.content(root, _FILE), paths)
         if count:
             dotlock.replace(root, _FILE, content, owner)
     return count
-
-
-def _read(root: int) -> bytes | None:
-    try:
-        fd = os.open(_FILE, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=root)
-    except FileNotFoundError:
-        return None
-    try:
-        return os.read(fd, _SIZE)
-    finally:
-        os.close(fd)
 
 
 def _encoded(part: str) -> bytes:
