@@ -23,6 +23,7 @@ from engine.errors import BlobDamaged
 from engine.journal.environment import Environment, Table, Txn
 from engine.journal.keys import time_key
 from engine.journal.records import seal, unpack, unseal
+from engine.purge.batches import batches
 from engine.stop import Stop
 
 CANDIDATES = 500_000
@@ -90,10 +91,10 @@ class _Sifting:
             ((place.size, digest) for digest, place in self._places.items() if place), reverse=True
         )
         removed = 0
-        for batch in _batches((digest for _, digest in unneeded), BATCH):
+        for batch in batches((digest for _, digest in unneeded), BATCH):
             self._stop.check()
             removed += self._remove(batch)
-        for batch in _batches(self._needed, BATCH):
+        for batch in batches(self._needed, BATCH):
             with self._environment.write() as txn:
                 for digest in batch:
                     txn.delete(digest, db=self._environment.tables.unneeded)
@@ -127,7 +128,7 @@ class _Sifting:
                     continue
                 found.update(dict.fromkeys(self._pieces[digest]))
             digests = [piece for piece in found if piece not in self._places]
-            for batch in _batches(digests, BATCH):
+            for batch in batches(digests, BATCH):
                 with self._environment.write() as txn:
                     for digest in batch:
                         row = seal(digest, b"")
@@ -220,9 +221,3 @@ def _current(txn: Txn, table: Table, digest: bytes, known: Location) -> Location
     """Where the index says the blob is, in this transaction."""
     value = txn.get(digest, db=table)
     return known if value is None else decode_location(unseal("blobs", digest, value))
-
-
-def _batches(digests: Iterable[bytes], size: int) -> Iterator[list[bytes]]:
-    iterator = iter(digests)
-    while batch := list(islice(iterator, size)):
-        yield batch

@@ -8,7 +8,7 @@ finds the others.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from itertools import islice
 
 from engine.backup import Backup
@@ -19,6 +19,7 @@ from engine.journal.reader import Reader
 from engine.journal.records import FolderStats, unpack
 from engine.journal.removal import Removal, Removed, ever_in, write_missing_keyframes
 from engine.model import item_id
+from engine.purge.batches import batches
 from engine.purge.due import Due, empty, still_due
 from engine.stop import Stop
 
@@ -41,7 +42,7 @@ def remove_items(backup: Backup, due: Due, stop: Stop, advance: Advance) -> Remo
 
     removed = Removed()
     for items in due.messages.values():
-        for batch in _batches(items):
+        for batch in batches(items, BATCH):
             stop.check()
             removed.add(_remove(backup, batch, when))
             advance(len(batch))
@@ -67,7 +68,7 @@ def remove_account(
     for container in containers:  # which grows meanwhile
         messages, inner = _content(backup, container)
         containers += [item for item in inner if item not in containers]
-        for batch in _batches(messages):
+        for batch in batches(messages, BATCH):
             stop.check()
             removed.add(_remove(backup, batch, of_item))
             advance(len(batch))
@@ -130,7 +131,7 @@ def _remove_containers(
     count = -1
     while removed.items != count:
         count = removed.items
-        for batch in _batches(left):
+        for batch in batches(left, BATCH):
             stop.check()
             removed.add(_remove(backup, batch, of_empty))
         with backup.reader() as reader:
@@ -158,9 +159,3 @@ def _content(backup: Backup, container: int) -> tuple[array[int], list[int]]:
                     messages.add(item)
         if len(events) < _SLICE:
             return array("Q", sorted(messages)), containers
-
-
-def _batches(items: Iterable[int]) -> Iterator[list[int]]:
-    iterator = iter(items)
-    while batch := list(islice(iterator, BATCH)):
-        yield batch

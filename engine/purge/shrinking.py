@@ -25,6 +25,7 @@ from engine.journal.keys import time_key
 from engine.journal.reader import Reader
 from engine.journal.records import seal
 from engine.journal.removal import count_removal
+from engine.purge.batches import batches
 from engine.stop import Stop
 
 BATCH = 1_000
@@ -149,9 +150,9 @@ def _move(backup: Backup, source: OpenPack, end: int, target: _Target, *, damage
                 ) from error
             raise
         kept = pack.length - start
-    for begin in range(0, len(moved), BATCH):
+    for batch in batches(moved, BATCH):
         with backup.journal.environment.write() as txn:
-            _lead(backup, txn, moved[begin : begin + BATCH], target.pack())
+            _lead(backup, txn, batch, target.pack())
     with backup.journal.environment.write() as txn:
         tables = backup.journal.environment.tables
         key = time_key(source.id)
