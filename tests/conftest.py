@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import zstandard
 from hypothesis import settings
 
+from tests.backups import SmallBackup
+from tests.desk import Desk
 from tests.faults import Server
+from tests.working import Worker
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -46,3 +49,33 @@ def quick() -> Iterator[Server]:
     server = Server()
     yield server
     server.close()
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[SmallBackup]:
+    """A backup that is empty yet."""
+    made = SmallBackup(tmp_path / "backup")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def worker(small: SmallBackup) -> Iterator[Callable[[], Worker]]:
+    """Starts operations of other processes in this backup."""
+    made: list[Worker] = []
+
+    def start() -> Worker:
+        made.append(Worker(small.path))
+        return made[-1]
+
+    yield start
+    for each in made:
+        each.close()
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    """A journal that is empty yet."""
+    made = Desk(tmp_path / "backup")
+    yield made
+    made.backup.close()

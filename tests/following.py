@@ -6,7 +6,7 @@ import os
 import random
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from engine import config
@@ -48,6 +48,34 @@ class Heard:
         self.notes.append(what)
 
 
+@contextmanager
+def at_work(
+    backup: Backup, spec: str, heard: Heard, scan_all: Scan | None = None
+) -> Iterator[Follower]:
+    """A source is followed for as long as the block lasts. Everything is caught up with at its
+    start."""
+    source = NamedSource(spec, open_source(spec, backup.clock))
+    follower = Follower(backup, [source], listener=heard, scan_all=scan_all)
+    failures: list[BaseException] = []
+    stop = Stop()
+
+    def run() -> None:
+        try:
+            follower.run(stop)
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        until(lambda: follower.state().ready or failures, "the first scan")
+        yield follower
+    finally:
+        stop.set()
+        thread.join()
+    assert not failures, failures
+
+
 class Post:
     """A mail server's directory, and a backup of it that is followed."""
 
@@ -67,29 +95,9 @@ class Post:
     def maildir(self, account: str) -> Maildir:
         return Maildir(self.vmail / account)
 
-    @contextmanager
-    def followed(self, scan_all: Scan | None = None) -> Iterator[Follower]:
+    def followed(self, scan_all: Scan | None = None) -> AbstractContextManager[Follower]:
         """Follows for as long as the block lasts. Everything is caught up with at its start."""
-        source = NamedSource(self.spec, open_source(self.spec, self.backup.clock))
-        follower = Follower(self.backup, [source], listener=self.heard, scan_all=scan_all)
-        failures: list[BaseException] = []
-        stop = Stop()
-
-        def run() -> None:
-            try:
-                follower.run(stop)
-            except BaseException as error:
-                failures.append(error)
-
-        thread = threading.Thread(target=run)
-        thread.start()
-        try:
-            until(lambda: follower.state().ready or failures, "the first scan")
-            yield follower
-        finally:
-            stop.set()
-            thread.join()
-        assert not failures, failures
+        return at_work(self.backup, self.spec, self.heard, scan_all)
 
     def recorded(self) -> State:
         """What the journal says now."""

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 from datetime import UTC
-from pathlib import Path
 
 import pytest
 import trio
@@ -18,13 +16,6 @@ from timefs.contents import HELD_SECONDS, Contents
 from timefs.inodes import Tag, constant_inode
 from timefs.tree import Blob, Tree
 from timefs.workers import THREADS, Workers
-
-
-@pytest.fixture
-def small(tmp_path: Path) -> Iterator[SmallBackup]:
-    backup = SmallBackup(tmp_path / "backup")
-    yield backup
-    backup.close()
 
 
 def blobs(small: SmallBackup, *contents: bytes) -> list[Blob]:

@@ -2,22 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
-
 from engine.journal.deleted import deleted_listing
 from engine.journal.keys import MAX_SEQUENCE
 from engine.model import ROOT, item_id
 from tests.backups import SmallBackup, letter
-
-
-@pytest.fixture
-def small(tmp_path: Path) -> Iterator[SmallBackup]:
-    backup = SmallBackup(tmp_path / "backup")
-    yield backup
-    backup.close()
 
 
 def shown(

@@ -41,13 +41,6 @@ def extension(request: pytest.FixtureRequest) -> bool:
     return bool(request.param)
 
 
-@pytest.fixture
-def small(tmp_path: Path) -> Iterator[SmallBackup]:
-    backup = SmallBackup(tmp_path / "backup")
-    yield backup
-    backup.close()
-
-
 def see(path: Path, found: dict[str, Seen], name: str = "") -> dict[str, Seen]:
     """All that is at and below a path, with what isn't listed."""
     if path.is_dir():

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from engine.errors import SourceUnavailable, UsageError
@@ -46,10 +43,8 @@ class Servers:
 
 
 @pytest.fixture
-def servers(tmp_path: Path) -> Iterator[Servers]:
-    desk = Desk(tmp_path / "backup")
-    yield Servers(desk)
-    desk.backup.close()
+def servers(desk: Desk) -> Servers:
+    return Servers(desk)
 
 
 def test_the_servers_that_answer_are_scanned(servers: Servers) -> None:

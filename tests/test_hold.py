@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from engine.errors import EngineError, UsageError
@@ -13,13 +10,6 @@ from engine.stop import Stop
 from tests.backups import SmallBackup, letter
 from tests.commands import engine
 from tests.pasts import DAY
-
-
-@pytest.fixture
-def small(tmp_path: Path) -> Iterator[SmallBackup]:
-    small = SmallBackup(tmp_path / "backup")
-    yield small
-    small.close()
 
 
 def account_with_deleted(small: SmallBackup, name: str) -> tuple[int, int]:

@@ -19,18 +19,14 @@ import pytest
 
 from engine import config
 from engine.backup import Backup, create
-from engine.scan.smart import NamedSource
-from engine.sources import open_source
 from engine.sources.imap import ImapSource
 from engine.sources.imap import events as imap_events
 from engine.sources.imap.events import ImapEvents
-from engine.stop import Stop
 from engine.watch import agenda, roster
 from engine.watch import follower as follower_module
-from engine.watch.follower import Follower
-from tests.commands import DEADLINE, SCRIPTS, engine, environment, until
+from tests.commands import DEADLINE, SCRIPTS, engine, environment
 from tests.dovecot import Dovecot, dovecot
-from tests.following import Heard, is_subsequence
+from tests.following import Heard, at_work, is_subsequence
 from tests.imap_history import Client, Recorded, caught_up, fill, letter
 
 ACCOUNTS = [f"{name}@example.com" for name in ("alice", "bob", "carla")]
@@ -84,28 +80,9 @@ def backup_of(server: Dovecot, path: Path) -> Iterator[Backup]:
 @contextmanager
 def followed(server: Dovecot, backup: Backup) -> Iterator[Heard]:
     """Follows for a block, once everything is caught up with."""
-    spec = server.spec(ACCOUNTS)
     heard = Heard()
-    source = NamedSource(spec, open_source(spec, backup.clock))
-    follower = Follower(backup, [source], listener=heard)
-    failures: list[BaseException] = []
-    stop = Stop()
-
-    def run() -> None:
-        try:
-            follower.run(stop)
-        except BaseException as error:
-            failures.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        until(lambda: follower.state().ready or failures, "the first scan")
+    with at_work(backup, server.spec(ACCOUNTS), heard):
         yield heard
-    finally:
-        stop.set()
-        thread.join()
-    assert not failures, failures
 
 
 def assert_recorded(recorded: Recorded, clients: Sequence[Client], *, whole: bool = False) -> None:

@@ -6,7 +6,7 @@ passes for an answer in `tests.test_journal_damage`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -46,14 +46,6 @@ from tests.desk import (
 )
 from tests.memory import MEMORY
 from tests.remembered import compare, read_back
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    desk = Desk(tmp_path / "backup")
-    yield desk
-    desk.backup.close()
-
 
 # Time
 

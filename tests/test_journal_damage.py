@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,14 +16,6 @@ from engine.journal.reader import Reader
 from engine.journal.records import Erasure, Hold, Verified, pack, seal
 from engine.journal.removal import count_removal
 from tests.desk import SECOND, START, Desk, appear, message_draft, scan_record
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    desk = Desk(tmp_path / "backup")
-    yield desk
-    desk.backup.close()
-
 
 Question = Callable[[Reader], Any]
 

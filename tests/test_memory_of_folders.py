@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from engine.journal.reader import Reader
@@ -12,13 +9,6 @@ from engine.scan.known import messages
 from engine.scan.memory import Memory
 from engine.scan.states import KnownItem
 from tests.desk import Desk
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    desk = Desk(tmp_path / "backup")
-    yield desk
-    desk.backup.close()
 
 
 def recall(desk: Desk, memory: Memory, folder: int) -> dict[bytes, KnownItem]:

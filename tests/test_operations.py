@@ -7,7 +7,7 @@ import fcntl
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,26 +29,6 @@ from tests.commands import until
 from tests.working import Worker
 
 DAY = 86_400_000_000
-
-
-@pytest.fixture
-def small(tmp_path: Path) -> Iterator[SmallBackup]:
-    made = SmallBackup(tmp_path / "backup")
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def worker(small: SmallBackup) -> Iterator[Callable[[], Worker]]:
-    made: list[Worker] = []
-
-    def start() -> Worker:
-        made.append(Worker(small.path))
-        return made[-1]
-
-    yield start
-    for each in made:
-        each.close()
 
 
 def record(**given: Any) -> Record:

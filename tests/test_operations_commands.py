@@ -7,7 +7,7 @@ import json
 import os
 import random
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -54,26 +54,6 @@ class Desk:
 @pytest.fixture
 def desk(tmp_path: Path, quick: Server) -> Desk:
     return Desk(tmp_path, quick)
-
-
-@pytest.fixture
-def small(tmp_path: Path) -> Iterator[SmallBackup]:
-    made = SmallBackup(tmp_path / "backup")
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def worker(small: SmallBackup) -> Iterator[Callable[[], Worker]]:
-    made: list[Worker] = []
-
-    def start() -> Worker:
-        made.append(Worker(small.path))
-        return made[-1]
-
-    yield start
-    for each in made:
-        each.close()
 
 
 # Scans and checks

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -164,13 +163,6 @@ def test_a_purge_leaves_what_the_rules_leave(tmp_path: Path, seed: int) -> None:
         again = purge(backup, Stop())
         assert (again.removed.items, again.blobs, again.shrunk.packs) == (0, 0, 0)
         memory = left
-    small.close()
-
-
-@pytest.fixture
-def small(tmp_path: Path) -> Iterator[SmallBackup]:
-    small = SmallBackup(tmp_path / "backup")
-    yield small
     small.close()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import tarfile
-from collections.abc import Iterator
 from datetime import UTC
 from pathlib import Path
 
@@ -24,13 +23,6 @@ from timefs.tree import ROOT_INODE, Tree
 
 ALICE = "alice@example.com"
 DAY = "2024-05-01"
-
-
-@pytest.fixture
-def small(tmp_path: Path) -> Iterator[SmallBackup]:
-    backup = SmallBackup(tmp_path / "backup")
-    yield backup
-    backup.close()
 
 
 def looker(small: SmallBackup, at: str | None = None) -> Looker:

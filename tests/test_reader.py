@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from engine.journal.keys import MAX_SEQUENCE
 from engine.model import ROOT
 from tests.backups import SmallBackup, letter
-
-
-@pytest.fixture
-def small(tmp_path: Path) -> Iterator[SmallBackup]:
-    backup = SmallBackup(tmp_path / "backup")
-    yield backup
-    backup.close()
 
 
 def test_containers_are_the_entries_that_hold_others(small: SmallBackup) -> None:

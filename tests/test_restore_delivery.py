@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
-from pathlib import Path
+from collections.abc import Callable, Collection
 
 import pytest
 
@@ -64,13 +63,6 @@ class Obedient:
             raise self.sync_error
 
     def close(self) -> None: ...
-
-
-@pytest.fixture
-def small(tmp_path: Path) -> Iterator[SmallBackup]:
-    backup = SmallBackup(tmp_path / "backup")
-    yield backup
-    backup.close()
 
 
 def planned(small: SmallBackup, folder: str = "INBOX") -> Plan:

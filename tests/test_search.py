@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,13 +17,6 @@ from engine.model import ROOT, item_id
 from engine.search import Hit, Query, search
 from engine.timestamps import listed_second
 from tests.backups import SmallBackup, letter
-
-
-@pytest.fixture
-def small(tmp_path: Path) -> Iterator[SmallBackup]:
-    small = SmallBackup(tmp_path / "backup")
-    yield small
-    small.close()
 
 
 def written(subject: str, *, sender: str = "Bob <bob@example.com>", to: str = "alice") -> bytes:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -16,13 +14,6 @@ from engine.stop import Stop
 from tests.backups import SmallBackup, letter
 
 DAY = 86_400_000_000
-
-
-@pytest.fixture
-def small(tmp_path: Path) -> Iterator[SmallBackup]:
-    made = SmallBackup(tmp_path / "backup")
-    yield made
-    made.close()
 
 
 def test_history_is_complete_since_the_first_scan_until_a_purge_takes_of_it(

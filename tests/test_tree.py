@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, tzinfo
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -22,13 +20,6 @@ from timefs.places import QUICK, Gone, Slow
 from timefs.tree import ROOT_INODE, Blob, Tree
 
 ALICE = "alice@example.com"
-
-
-@pytest.fixture
-def small(tmp_path: Path) -> Iterator[SmallBackup]:
-    backup = SmallBackup(tmp_path / "backup")
-    yield backup
-    backup.close()
 
 
 def looker(small: SmallBackup, at: str | None = None, zone: tzinfo = UTC) -> Looker:
