@@ -158,6 +158,20 @@ def test_init_makes_a_backup_path_and_says_what_comes_next(server: Server, run: 
     assert run("config", "get", "sources", "-b", server.backup).out == f"{server.spec}\n"
 
 
+def test_init_says_that_settings_come_next_where_some_are_missing(
+    server: Server, run: Command
+) -> None:
+    imap = "imaps:mail.example.com"
+    ran = run("init", "-b", server.backup, "--source", server.spec, "--source", imap)
+    assert ran.status == 0
+    assert ran.err.startswith(f"engine: warning: {imap}: imap.login is missing")
+    option = f"-b {server.backup}"
+    assert ran.out.splitlines()[-1] == (
+        f"Next: engine config set {option} KEY VALUE, for each setting that is missing; "
+        f"then engine scan {option}"
+    )
+
+
 def test_init_tells_what_it_made_as_json(server: Server, run: Command) -> None:
     ran = run("init", "--json", "-b", server.backup, "--source", server.spec)
     assert ran.err == ""

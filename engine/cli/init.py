@@ -6,6 +6,7 @@ import argparse
 import os
 import shlex
 from pathlib import Path
+from typing import NamedTuple
 
 from engine import backup
 from engine.backup import DEFAULT_PATH
@@ -80,19 +81,25 @@ def run(args: argparse.Namespace) -> int:
                 "backup": os.path.abspath(path),
                 "id": _id(path),
                 "sources": [
-                    {"source": spec, "accounts": count, "problem": problem}
-                    for spec, (count, problem) in zip(args.source, found, strict=True)
+                    {"source": spec, "accounts": source.accounts, "problem": source.problem}
+                    for spec, source in zip(args.source, found, strict=True)
                 ],
             }
         )
         return 0
     output.line(f"{path} is made, for the mail in")
-    for spec, (count, problem) in zip(args.source, found, strict=True):
+    for spec, source in zip(args.source, found, strict=True):
+        count = source.accounts
         accounts = "" if count is None else f"  ({output.counted(count, 'account')} now)"
         output.line(f"    {spec}{accounts}")
-        if problem:
-            output.complain(f"warning: {problem}")
-    output.line(f"Next: engine scan{_option(path)}")
+        if source.problem:
+            output.complain(f"warning: {source.problem}")
+    first = ""
+    if any(source.lacking for source in found):
+        first = (
+            f"engine config set{_option(path)} KEY VALUE, for each setting that is missing; then "
+        )
+    output.line(f"Next: {first}engine scan{_option(path)}")
     return 0
 
 
@@ -107,14 +114,22 @@ def _take_over(path: Path, *, as_json: bool) -> int:
     return 0
 
 
-def _look(spec: str, path: Path, clock: Clock) -> tuple[int | None, str]:
-    """How many accounts the source shows now, and what is wrong with it, or missing yet: there is
-    no place for settings before there is a backup path."""
+class _Found(NamedTuple):
+    """What a source is now."""
+
+    accounts: int | None
+    """How many it shows; None where there is a problem."""
+    problem: str = ""
+    lacking: bool = False
+    """Whether the problem is that settings are missing, for which there was no place before."""
+
+
+def _look(spec: str, path: Path, clock: Clock) -> _Found:
     try:
         (source,) = open_sources([spec], path, clock)
-        return len(source.accounts().names), ""
+        return _Found(len(source.accounts().names))
     except (SourceUnavailable, SettingMissing) as error:
-        return None, str(error)
+        return _Found(None, str(error), isinstance(error, SettingMissing))
 
 
 def _id(path: Path) -> str:
