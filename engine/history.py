@@ -55,6 +55,8 @@ class Happening(NamedTuple):
     former_folder: str
     """Both differ from the above in a move only."""
     former_name: str
+    digest: bytes
+    """Of the content after the transaction; of what was deleted, before it."""
 
 
 def spells(backup: Backup, item: int) -> list[Spell]:
@@ -151,6 +153,7 @@ def _happening(reader: Reader, row: Logged) -> Happening:
         name=version.name,
         former_folder=former_folder,
         former_name=former_name,
+        digest=version.digest,
     )
 
 

@@ -19,6 +19,7 @@ import engine.cli.scan
 import engine.cli.search
 import engine.cli.show
 import engine.cli.status
+import engine.damage
 from engine import place
 from engine.backup import Backup
 from engine.cli import VERBS, main
@@ -714,6 +715,7 @@ def test_search_tells_all_of_what_it_finds(past: Past, history: dict[str, int]) 
         "date": "2024-05-01T00:07:00.000000Z",
         "deleted": None,
         "size": len(letter(2)),
+        "damaged": False,
         "message_id": "<2@example.com>",
         "flags": ["\\Flagged"],
         "paths": [f"latest/alice@example.com/INBOX/{name}"],
@@ -759,6 +761,36 @@ def test_search_names_what_is_damaged(past: Past, history: dict[str, int]) -> No
     assert ran.status == 1
     assert [row["subject"] for row in ran.json] == ["Letter 2"]
     assert re.fullmatch(r"engine: journal: versions record \w+ is damaged.*\n", ran.err)
+
+
+def test_what_a_check_found_damaged_is_marked_until_it_is_mended(
+    past: Past, history: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (pack,) = past.path.joinpath("packs").rglob("*.pack")
+    sound = pack.read_bytes()
+    past.message(history["alice"], history["inbox"], letter(2))
+
+    def marked() -> tuple[list[bool], list[bool]]:
+        found, rows = past.run("search", "--json").json, past.run("log", "--json").json
+        assert ("damaged" in past.run("search").out) == any(row["damaged"] for row in found)
+        lines = past.run("log").out.splitlines()
+        assert [line.endswith("(damaged)") for line in lines] == [row["damaged"] for row in rows]
+        return [row["damaged"] for row in found], [row["damaged"] for row in rows]
+
+    written = pack.read_bytes()
+    pack.write_bytes(sound[:-20] + bytes([sound[-20] ^ 1]) + written[len(sound) - 19 :])
+    with monkeypatch.context() as patch:
+        patch.setattr(engine.damage, "is_damaged", None)  # nothing is looked at
+        assert marked() == ([False, False], [False] * 8)
+    assert past.run("check").status == 1
+    assert marked() == ([False, True], [False] * 3 + [True] * 4 + [False])
+    lines = past.run("search", "--deleted").out.splitlines()
+    assert lines[2] == "        damaged: its content can't be read"
+    pack.write_bytes(written)
+    assert marked() == ([False, False], [False] * 8)
+    assert (past.path / "damaged").exists()
+    assert past.run("check", "--deep").status == 0
+    assert not (past.path / "damaged").exists()
 
 
 def test_paths_lead_to_what_was_found(scanned: Server, run: Command) -> None:

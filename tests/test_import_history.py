@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 
 from engine.backup import Backup
 from engine.check import check
+from engine.damage import KnownDamage
 from engine.errors import BackupUnusable, ImportRefused, Interrupted, NotAnExport, UsageError
 from engine.export import form
 from engine.export.choice import Choice
 from engine.export.form import Row
+from engine.history import log
 from engine.imports import history
 from engine.journal import erasures
 from engine.journal.records import Erasure
@@ -285,6 +287,9 @@ def test_a_content_that_is_lost_is_named_and_shown_as_damaged(
     assert {lost.item for lost in done.lost} == set(items[:3])
     assert_same(tmp_path / "old", new)
     with Backup(new) as backup:
+        known = KnownDamage(backup)
+        damaged = {row.item for row in log(backup) if row.digest in known}
+        assert damaged == set(items[:3])
         kinds = {problem.kind for problem in check(backup).problems}
     assert kinds == {"blob-missing"}
 

@@ -26,7 +26,7 @@ FLOORS = (
     ),
     ("engine.journal", "engine.blobs", "engine.sources", "engine.targets"),
     ("engine.backup", "engine.mounts", "engine.maildirs"),
-    ("engine.accounts", "engine.operations", "engine.notifications"),
+    ("engine.accounts", "engine.damage", "engine.operations", "engine.notifications"),
     (
         "engine.scan",
         "engine.check",

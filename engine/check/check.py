@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
+from engine import damage
 from engine.backup import Backup
 from engine.check.account import check_account
 from engine.check.choice import in_order, share_of, waiting
@@ -77,12 +78,11 @@ def check(
     scope = scope or Scope(deep=deep)
     watcher = progress or Silent()
     report = _check(backup, scope, sources, watcher)
-    if not repair or report.ok:
-        _end(backup, scope)
-        return report
-    done = mend(backup, report, sources, watcher)
-    report = _check(backup, scope, sources, watcher)
-    report.repaired = done
+    if repair and not report.ok:
+        done = mend(backup, report, sources, watcher)
+        report = _check(backup, scope, sources, watcher)
+        report.repaired = done
+    damage.note(backup.path, report.lost, whole=_remembers(scope))
     _end(backup, scope)
     return report
 

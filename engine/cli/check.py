@@ -41,7 +41,9 @@ with --sample that share of its messages; what has changed there since the last 
 the index of content, and fetches content that is lost here and still is at the source. It deletes
 nothing: what is bad and was replaced is kept in the directory 'aside' of the backup path. What
 can't be mended stays, and is damaged; all else can be read. What is reported then, and the exit
-status, is of a second check."""
+status, is of a second check.
+
+What can't be read is remembered: 'engine search' and 'engine log' mark it."""
 
 EXAMPLES = """\
     engine check

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Container
 from datetime import tzinfo
 
 from engine.cli import output
 from engine.cli.arguments import backup_path, opened, time, when, zone
 from engine.cli.parser import CommandParser
+from engine.damage import KnownDamage
 from engine.history import Happening, log
 from engine.model import item_id
 
@@ -21,6 +23,8 @@ time at which it was recorded, which is never before it happened. What a transac
     move      another folder or another name; shown with both
     delete    gone from the source
     return    a deleted item is there again
+
+Where a check found that the item's content can't be read, and it still can't, that is marked.
 
 Both --since and --until include the time that is given."""
 
@@ -47,17 +51,18 @@ def run(args: argparse.Namespace) -> int:
     since, until = time("--since", args.since), time("--until", args.until)
     where = zone()
     with opened(backup_path(args)) as backup:
+        lost = KnownDamage(backup)
         rows = log(backup, accounts=args.account or (), since=since, until=until)
         if args.json:
-            output.array(document_of(row, where) for row in rows)
+            output.array(document_of(row, where, lost) for row in rows)
         else:
             for row in rows:
-                show(row, where)
+                show(row, where, lost)
     return 0
 
 
-def document_of(row: Happening, where: tzinfo) -> dict[str, object]:
-    """A transaction as JSON has it."""
+def document_of(row: Happening, where: tzinfo, lost: Container[bytes]) -> dict[str, object]:
+    """A transaction as JSON has it. `lost`: the digests of damaged contents."""
     return {
         "transaction": row.sequence,
         "time": when(row.time, where),
@@ -69,10 +74,11 @@ def document_of(row: Happening, where: tzinfo) -> dict[str, object]:
         "name": row.name,
         "former_folder": row.former_folder,
         "former_name": row.former_name,
+        "damaged": row.digest in lost,
     }
 
 
-def show(row: Happening, where: tzinfo) -> None:
+def show(row: Happening, where: tzinfo, lost: Container[bytes]) -> None:
     """Prints a transaction in a line."""
     place = _place(row.folder, row.name)
     former = _place(row.former_folder, row.former_name)
@@ -80,7 +86,7 @@ def show(row: Happening, where: tzinfo) -> None:
     account = "" if row.kind == "account" else f"{row.account}: "
     output.line(
         f"{row.sequence:8}  {when(row.time, where)}  {row.action:7}  {item_id(row.item)}  "
-        f"{account}{moved}{place}"
+        f"{account}{moved}{place}{' (damaged)' if row.digest in lost else ''}"
     )
 
 

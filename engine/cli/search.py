@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Container
 from datetime import tzinfo
 
 from engine.cli import output
 from engine.cli.arguments import backup_path, brief, opened, time, when, zone
 from engine.cli.parser import CommandParser
+from engine.damage import KnownDamage
 from engine.errors import RecordDamaged
 from engine.history import word
 from engine.model import Kind, item_id
@@ -23,7 +25,8 @@ fit; upper and lower case are the same.
 
 Each item is shown with the paths under the mount that show it, ready for 'cp': while the backup is
 mounted, from the root, else below any mount point. Of a deleted one the first is in a view of a
-time at which it was still there, another one, in .deleted, is where it stays visible.
+time at which it was still there, another one, in .deleted, is where it stays visible. Where a check
+found that the content can't be read, and it still can't, that is said.
 
 An item is judged by what it is now, or was last. --since and --until are about the item's own
 date: its delivery. What happened when is for 'engine log'."""
@@ -75,16 +78,17 @@ def run(args: argparse.Namespace) -> int:
 
     with opened(path) as backup:
         root = mount_of(path) or ""
+        lost = KnownDamage(backup)
         hits = search(backup, query, damaged)
         if args.json:
-            output.array(_row(hit, root, where) for hit in hits)
+            output.array(_row(hit, root, where, lost) for hit in hits)
         else:
             for hit in hits:
-                _print(hit, root, where)
+                _print(hit, root, where, lost)
     return 1 if failures else 0
 
 
-def _row(hit: Hit, root: str, where: tzinfo) -> dict[str, object]:
+def _row(hit: Hit, root: str, where: tzinfo, lost: Container[bytes]) -> dict[str, object]:
     version, headers = hit.version, hit.headers
     return {
         "item": item_id(hit.item),
@@ -98,19 +102,22 @@ def _row(hit: Hit, root: str, where: tzinfo) -> dict[str, object]:
         "date": when(version.date, where),
         "deleted": when(hit.deleted, where),
         "size": version.size,
+        "damaged": version.digest in lost,
         "message_id": headers.message_id,
         "flags": list(version.flags),
         "paths": [_path(place, root, where) for place in hit.places],
     }
 
 
-def _print(hit: Hit, root: str, where: tzinfo) -> None:
+def _print(hit: Hit, root: str, where: tzinfo, lost: Container[bytes]) -> None:
     headers = hit.headers
     date = brief(hit.version.date, where)
     about = ": ".join(filter(None, (headers.sender, headers.subject)))
     output.line(f"{item_id(hit.item)}  {date}  {about or hit.version.name}")
     if hit.deleted is not None:
         output.line(f"        deleted {brief(hit.deleted, where)}")
+    if hit.version.digest in lost:
+        output.line("        damaged: its content can't be read")
     for place in hit.places:
         output.line(f"        {_path(place, root, where)}")
 

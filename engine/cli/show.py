@@ -9,11 +9,11 @@ from datetime import tzinfo
 from pathlib import Path
 
 from engine.backup import Backup
-from engine.blobs.verification import wrong_content
 from engine.cli import output
 from engine.cli.arguments import backup_path, opened, time, when, zone
 from engine.cli.parser import CommandParser
-from engine.errors import Damaged, EngineError, UsageError
+from engine.damage import is_damaged
+from engine.errors import EngineError, UsageError
 from engine.history import Spell, spells, word
 from engine.model import Kind, item_id, parse_item_id
 from engine.mounts import item_at
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     path, item = _resolve(args)
     with opened(path) as backup:
         versions = spells(backup, item)
-        lost = {s.version.digest for s in versions if _damaged(backup, s.version.digest)}
+        lost = {d for s in versions if (d := s.version.digest) and is_damaged(backup, d)}
         if at is not None:
             versions = [s for s in versions if s.start <= at and (s.end is None or at < s.end)]
             if not versions:
@@ -86,16 +86,6 @@ def _write_content(backup: Backup, versions: list[Spell]) -> None:
         what = word(Kind, versions[-1].version.kind)
         raise EngineError(f"{item_id(versions[-1].item)} has no content: it is of kind {what}")
     output.content(backup.store.chunks(last.digest, backup.location(last.digest)))
-
-
-def _damaged(backup: Backup, digest: bytes) -> bool:
-    """Whether a content can't be read as it was."""
-    if not digest:
-        return False
-    try:
-        return bool(wrong_content(backup.store, digest, backup.location(digest)))
-    except Damaged:
-        return True
 
 
 def _row(spell: Spell, where: tzinfo, lost: Collection[bytes]) -> dict[str, object]:

@@ -18,6 +18,7 @@ from engine.cli.arguments import backup_path, opened, zone
 from engine.cli.log import document_of, show
 from engine.cli.operating import failures_told, operating
 from engine.cli.parser import CommandParser
+from engine.damage import KnownDamage
 from engine.errors import EngineError, Interrupted
 from engine.heartbeat import Heartbeat, State
 from engine.history import log
@@ -116,6 +117,7 @@ class _Told:
         self._json: bool = args.json
         self._wanted: bool = args.json or args.verbose or sys.stdout.isatty()
         self._zone: tzinfo = zone()
+        self._lost = KnownDamage(backup)
         self._lock = threading.Lock()
         with backup.reader() as reader:
             last = reader.last_sequence()
@@ -138,9 +140,9 @@ class _Told:
     def _print(self) -> None:
         for row in log(self._backup, since=self._since):
             if self._json:
-                output.json_line(document_of(row, self._zone))
+                output.json_line(document_of(row, self._zone, self._lost))
             else:
-                show(row, self._zone)
+                show(row, self._zone, self._lost)
             self._since = row.time + 1
         output.flush()
 

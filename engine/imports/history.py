@@ -15,6 +15,7 @@ from typing import BinaryIO, NamedTuple, Protocol
 
 from blake3 import blake3
 
+from engine import damage
 from engine.backup import Backup
 from engine.blobs import encode_location
 from engine.blobs.writer import PackWriter
@@ -192,6 +193,7 @@ class _Import:
                 f"{self._past.where}: a purge came in between: run the same command again"
             )
         self._end(picked)
+        damage.note(self._backup.path, {lost.digest for lost in self._done.lost}, whole=False)
         return self._done
 
     # What comes before the transactions

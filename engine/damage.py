@@ -1,0 +1,91 @@
+"""Which contents can't be read, as far as checks have found: to mark what has them.
+
+    BACKUP/damaged      the digests of these contents, a line each
+
+No part of the backup: reading never relies on it, for whoever reads a content learns what is wrong
+with it. What was found once may have been mended since, so it is looked at again before anything is
+said of it; where nothing was found, nothing is looked at.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from engine.backup import Backup
+from engine.blobs.verification import wrong_content
+from engine.errors import Damaged
+
+_FILE = "damaged"
+
+
+class KnownDamage:
+    """The contents of a backup that were found to be damaged and still are, for `digest in`. Each
+    of them is read once, whole."""
+
+    def __init__(self, backup: Backup) -> None:
+        self._backup = backup
+        self._found = _found(backup.path)
+        self._judged: dict[bytes, bool] = {}
+
+    def __contains__(self, digest: object) -> bool:
+        if not isinstance(digest, bytes) or digest not in self._found:
+            return False
+        if digest not in self._judged:
+            try:
+                self._judged[digest] = is_damaged(self._backup, digest)
+            except OSError:  # the disk can't read it
+                self._judged[digest] = True
+        return self._judged[digest]
+
+
+def is_damaged(backup: Backup, digest: bytes) -> bool:
+    """Whether a content can't be read as it was. Reads it whole. Raises OSError if packs can't be
+    asked."""
+    try:
+        return bool(wrong_content(backup.store, digest, backup.location(digest)))
+    except Damaged:
+        return True
+
+
+def note(backup: Path, digests: Collection[bytes], *, whole: bool) -> None:
+    """Notes that these contents were found to be damaged; `whole`: and that no others are. Where
+    the backup path can't be written, nothing is noted."""
+    if not digests and not (whole and (backup / _FILE).exists()):
+        return
+    with suppress(OSError), _locked(backup):
+        found = set(digests) if whole else _found(backup) | set(digests)
+        if not found:
+            (backup / _FILE).unlink()
+            return
+        temporary = backup / f"{_FILE}.new"
+        with open(temporary, "w", encoding="ascii", opener=_opener) as file:
+            file.writelines(f"{digest.hex()}\n" for digest in sorted(found))
+        os.replace(temporary, backup / _FILE)
+
+
+def _found(backup: Path) -> set[bytes]:
+    """What was noted. Lines that are no digest are passed over."""
+    with suppress(OSError):
+        text = (backup / _FILE).read_text(encoding="ascii", errors="replace")
+        return {bytes.fromhex(line) for line in re.findall(r"^[0-9a-f]{64}$", text, re.MULTILINE)}
+    return set()
+
+
+@contextmanager
+def _locked(backup: Path) -> Iterator[None]:
+    """For as long as the block lasts, other processes wait with their notes. Raises OSError."""
+    descriptor = os.open(backup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _opener(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o640)
