@@ -18,7 +18,6 @@ from engine.journal.headers import unpack_block
 from engine.journal.keys import (
     cursor_key,
     item_key,
-    pair_key,
     sequence_key,
     split_pair,
 )
@@ -428,10 +427,7 @@ def check_timelines(
 def _owned(reader: Reader, folder: int) -> Iterator[tuple[bytes, bytes]]:
     """A folder's rows of `timeline`."""
     cursor = reader.txn.cursor(reader.tables.timeline)
-    found = cursor.set_range(pair_key(folder, 0))
-    while found and split_pair(cursor.key())[0] == folder:
-        yield cursor.item()
-        found = cursor.next()
+    return ((key, value) for _, key, value in timeline.owned(cursor, folder))
 
 
 def rows_to_read(reader: Reader) -> int:

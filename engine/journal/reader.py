@@ -209,14 +209,8 @@ class Reader:
     def history(self, item: int) -> Iterator[Recorded]:
         """All that was recorded of the item, in order."""
         cursor = self.txn.cursor(self.tables.versions)
-        found = cursor.set_range(pair_key(item, 0))
-        while found:
-            key, value = cursor.item()
-            owner, sequence = split_pair(key)
-            if owner != item:
-                return
+        for sequence, key, value in timeline.owned(cursor, item):
             yield Recorded(item, sequence, unpack_version(key, value))
-            found = cursor.next()
 
     def headers(self, item: int, edition: int) -> Headers | None:
         """The header of a content of the item; None where it has none. Cheap in order of items."""
@@ -242,16 +236,11 @@ class Reader:
     def touched(self, folder: int, after: int) -> set[int]:
         """The items that came to the folder, left it or changed in it after a sequence. Costs as
         much as happened there since."""
-        items = set()
         cursor = self._cursor(self.tables.timeline)
-        found = cursor.set_range(pair_key(folder, after + 1))
-        while found:
-            key, value = cursor.item()
-            if split_pair(key)[0] != folder:
-                break
-            items.add(unpack_event(unseal("timeline", key, value)).item)
-            found = cursor.next()
-        return items
+        return {
+            unpack_event(unseal("timeline", key, value)).item
+            for _, key, value in timeline.owned(cursor, folder, after + 1)
+        }
 
     def listing(self, folder: int, sequence: int) -> list[Entry]:
         """The folder's living entries at `sequence`, by item number.

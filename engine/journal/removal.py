@@ -261,18 +261,12 @@ def _missing(environment: Environment, txn: Txn, folder: int) -> Iterator[tuple[
     entries = timeline.replay(environment, txn, folder, last)
     events = 0
     with txn.cursor(environment.tables.timeline) as cursor:
-        found = cursor.set_range(pair_key(folder, last + 1))
-        while found:
-            key, value = cursor.item()
-            owner, sequence = split_pair(key)
-            if owner != folder:
-                return
+        for sequence, key, value in timeline.owned(cursor, folder, last + 1):
             timeline.apply(entries, sequence, *unpack_event(unseal("timeline", key, value)))
             events += 1
             if timeline.keyframe_due(FolderStats(entries=len(entries), events=events)):
                 yield key, pack_keyframe(entries)
                 events = 0
-            found = cursor.next()
 
 
 def _count_events(environment: Environment, txn: Txn, folder: int) -> None:
@@ -294,13 +288,7 @@ def ever_in(reader: Reader, folder: int, after: int = 0) -> Iterator[tuple[int, 
     """The items that ever came into a folder (or an account), with the sequences at which they
     did, from the one after `after` on. One that came twice is there twice."""
     cursor = reader.txn.cursor(reader.tables.timeline)
-    found = cursor.set_range(pair_key(folder, after + 1))
-    while found:
-        key, value = cursor.item()
-        owner, sequence = split_pair(key)
-        if owner != folder:
-            return
+    for sequence, key, value in timeline.owned(cursor, folder, after + 1):
         event = unpack_event(unseal("timeline", key, value))
         if event.operation == ENTER:
             yield event.item, sequence
-        found = cursor.next()

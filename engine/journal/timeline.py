@@ -9,6 +9,7 @@ pays for O(1) entries in keyframes.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from zlib import crc32
 
 import lmdb
@@ -39,6 +40,21 @@ Entries = dict[int, int]
 def seek_before(cursor: lmdb.Cursor[bytes], limit: bytes) -> bool:
     """Moves to the last key below `limit`; False where there is none."""
     return cursor.prev() if cursor.set_range(limit) else cursor.last()
+
+
+def owned(
+    cursor: lmdb.Cursor[bytes], owner: int, first: int = 0
+) -> Iterator[tuple[int, bytes, bytes]]:
+    """The rows of an item or a folder, in a table with `pair_key`, from sequence `first` on: their
+    sequences, keys and values."""
+    found = cursor.set_range(pair_key(owner, first))
+    while found:
+        key, value = cursor.item()
+        number, sequence = split_pair(key)
+        if number != owner:
+            return
+        yield sequence, key, value
+        found = cursor.next()
 
 
 def last_event(cursor: lmdb.Cursor[bytes], folder: int, sequence: int) -> int:
@@ -114,18 +130,12 @@ def rebuild(environment: Environment, txn: Txn, folder: int) -> None:
     events = 0
     frames: list[tuple[bytes, bytes]] = []
     with txn.cursor(tables.timeline) as cursor:
-        found = cursor.set_range(pair_key(folder, 0))
-        while found:
-            key, value = cursor.item()
-            owner, sequence = split_pair(key)
-            if owner != folder:
-                break
+        for sequence, key, value in owned(cursor, folder):
             apply(entries, sequence, *unpack_event(unseal("timeline", key, value)))
             events += 1
             if keyframe_due(FolderStats(entries=len(entries), events=events)):
                 frames.append((key, seal(key, pack_keyframe(entries))))
                 events = 0
-            found = cursor.next()
     for key, value in frames:
         txn.put(key, value, db=tables.keyframes)
     key = item_key(folder)
