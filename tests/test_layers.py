@@ -10,7 +10,15 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 FLOORS = (
-    ("engine", "engine.errors", "engine.clock", "engine.durable", "engine.stop", "engine.model"),
+    (
+        "engine",
+        "engine.errors",
+        "engine.clock",
+        "engine.durable",
+        "engine.stop",
+        "engine.batches",
+        "engine.model",
+    ),
     (
         "engine.timestamps",
         "engine.naming",
@@ -45,6 +53,7 @@ PURE = (
     "engine.model",
     "engine.errors",
     "engine.clock",
+    "engine.batches",
     "engine.naming",
     "engine.messages",
     "engine.timestamps",

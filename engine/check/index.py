@@ -11,6 +11,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 from engine.backup import Backup
+from engine.batches import batches
 from engine.blobs import encode_location
 from engine.blobs.verification import verify
 from engine.check.aside import Aside
@@ -49,7 +50,7 @@ def rebuild_index(backup: Backup, aside: Aside) -> int:
         index = _Index(backup)
         index.read_packs(found)
         changed = 0
-        for changes in _batches(index.compare(found, wasted)):
+        for changes in batches(index.compare(found, wasted), BATCH):
             changed += _write(backup, changes, aside)
         return changed + index.settle(wasted)
 
@@ -141,17 +142,6 @@ def _join(
     while row is not None:
         yield row[0], row[1], []
         row = next(rows, None)
-
-
-def _batches(changes: Iterator[_Change]) -> Iterator[list[_Change]]:
-    batch: list[_Change] = []
-    for change in changes:
-        batch.append(change)
-        if len(batch) == BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
 
 
 def _write(backup: Backup, changes: list[_Change], aside: Aside) -> int:

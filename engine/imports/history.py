@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import BinaryIO, NamedTuple, Protocol
 
 from blake3 import blake3
 
 from engine import damage
 from engine.backup import Backup
+from engine.batches import batches
 from engine.blobs import encode_location
 from engine.blobs.writer import PackWriter
 from engine.errors import Damaged, EngineError, ImportRefused, NotAnExport, UsageError
@@ -225,7 +225,7 @@ class _Import:
             for commit in self._past.commits()
             if commit.transaction >= next_sequence
         )
-        while part := list(islice(spans, _SPANS)):
+        for part in batches(spans, _SPANS):
             self._stop.check()
             with self._environment.write() as txn:
                 replay = Replay(self._environment, txn, self._known.owners, self._known.lacking)

@@ -18,12 +18,12 @@ from itertools import islice
 import msgspec
 
 from engine.backup import Backup
+from engine.batches import batches
 from engine.blobs import Form, Location, decode_location
 from engine.errors import BlobDamaged
 from engine.journal.environment import Environment, Table, Txn
 from engine.journal.keys import time_key
 from engine.journal.records import seal, unpack, unseal
-from engine.purge.batches import batches
 from engine.stop import Stop
 
 CANDIDATES = 500_000

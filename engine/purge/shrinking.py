@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from engine.backup import Backup
+from engine.batches import batches
 from engine.blobs import Location, encode_location, pack_name
 from engine.blobs.compaction import Moved, copy_needed
 from engine.blobs.pack import Header, encode_header
@@ -25,7 +26,6 @@ from engine.journal.keys import time_key
 from engine.journal.reader import Reader
 from engine.journal.records import seal
 from engine.journal.removal import count_removal
-from engine.purge.batches import batches
 from engine.stop import Stop
 
 BATCH = 1_000
