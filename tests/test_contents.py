@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import random
 import threading
 import time
 from datetime import UTC
@@ -12,7 +14,7 @@ import trio.testing
 
 from engine.errors import BlobDamaged
 from tests.backups import SmallBackup, letter
-from timefs.contents import HELD_SECONDS, Contents
+from timefs.contents import CHUNK, CHUNKS, HELD_SECONDS, Contents
 from timefs.inodes import Tag, constant_inode
 from timefs.tree import Blob, Tree
 from timefs.workers import THREADS, Workers
@@ -84,6 +86,79 @@ def test_failures_come_out_of_threads(small: SmallBackup) -> None:
         with pytest.raises(BlobDamaged):
             await contents.hold(8, Blob(bytes(32), blob.location._replace(pack=1)))
         assert contents.held(8) is None
+
+    trio.run(main)
+
+
+def test_parts_of_a_large_file_are_its_bytes_wherever_they_begin(small: SmallBackup) -> None:
+    raw = letter(1) + random.Random(1).randbytes(2 * CHUNK + 1000)
+    (blob,) = blobs(small, raw)
+    edges = [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK, len(raw) - 1, len(raw), len(raw) + 9]
+
+    async def main() -> None:
+        contents = Contents(small.backup, Workers())
+        opened = await contents.hold(7, blob)
+        for offset in edges:
+            for size in (0, 1, 4096, CHUNK, CHUNK + 1, len(raw)):
+                assert await contents.part(opened, offset, size) == raw[offset : offset + size]
+
+    trio.run(main)
+
+
+def test_a_chunk_is_read_once_for_all_who_ask_for_it(
+    small: SmallBackup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = letter(1) + random.Random(2).randbytes(CHUNK)
+    (blob,) = blobs(small, raw)
+    reads: list[int] = []
+
+    async def main() -> None:
+        contents = Contents(small.backup, Workers())
+        opened = await contents.hold(7, blob)
+        read = opened.read
+
+        def counted(offset: int, size: int) -> bytes:
+            reads.append(offset)
+            return read(offset, size)
+
+        monkeypatch.setattr(opened, "read", counted)
+        got: dict[int, bytes] = {}
+
+        async def ask(offset: int) -> None:
+            got[offset] = await contents.part(opened, offset, 1000)
+
+        async with trio.open_nursery() as nursery:
+            for offset in range(0, CHUNK, 50_000):
+                nursery.start_soon(ask, offset)
+        assert got == {offset: raw[offset : offset + 1000] for offset in got}
+        assert reads == [0]
+        for number in range(1, CHUNKS + 1):  # others push it out
+            contents._chunks[bytes(32), number] = b""
+        await ask(CHUNK)
+        await ask(0)
+        assert reads == [0, CHUNK, 0]
+
+    trio.run(main)
+
+
+def test_a_chunk_that_cannot_be_read_is_read_again(
+    small: SmallBackup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = letter(1) + random.Random(3).randbytes(CHUNK)
+    (blob,) = blobs(small, raw)
+
+    async def main() -> None:
+        contents = Contents(small.backup, Workers())
+        opened = await contents.hold(7, blob)
+
+        def failing(offset: int, size: int) -> bytes:
+            raise OSError(errno.EIO, "the disk")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(opened, "read", failing)
+            with pytest.raises(OSError, match="the disk"):
+                await contents.part(opened, 0, 10)
+        assert await contents.part(opened, 0, 10) == raw[:10]
 
     trio.run(main)
 

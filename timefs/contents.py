@@ -3,7 +3,8 @@
 Reading a blob may wait for a disk, and a large one takes long to decompress: that is for threads.
 But a hop to a thread and back costs more than a small message that is at hand, and whoever reads a
 folder in order wants the next one out of the same record of a pack. So what lies in a record that
-was read lately is read at once.
+was read lately is read at once. A large file is read a chunk at a time, and the kernel asks for a
+chunk in pieces.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from collections import OrderedDict
 from functools import partial
 from typing import NamedTuple
 
+import trio
+
 from engine.backup import Backup
 from engine.blobs import OpenBlob
 from engine.blobs.store import CACHE_SIZE
@@ -21,6 +24,13 @@ from timefs.workers import Workers
 
 HELD = 64
 """Large files whose packs are held open after they were read."""
+
+CHUNK = 256 << 10
+"""Bytes of a large file that are read at once. Larger ones would be allocated by themselves, and
+cost a page fault each 4 KiB (`timefs.memory`)."""
+
+CHUNKS = 16
+"""Chunks that are kept."""
 
 HELD_SECONDS = 600.0
 """For so long after the last reading at most: a pack that was purged takes space until then."""
@@ -35,6 +45,10 @@ class Contents:
         self._warm: OrderedDict[tuple[int, int], None] = OrderedDict()
         self._held: OrderedDict[int, _Held] = OrderedDict()
         """By inode, the one that was read last at the end."""
+        self._chunks: OrderedDict[tuple[bytes, int], bytes] = OrderedDict()
+        """By digest and number, the one that was asked for last at the end."""
+        self._reading: dict[tuple[bytes, int], trio.Event] = {}
+        """The chunks that a thread is at."""
         # Some less than the cache holds. If a record is gone nevertheless, a request waits for the
         # disk, and nothing else is wrong.
         self._most = CACHE_SIZE * 3 // 4 // (backup.settings.frame_kib << 10)
@@ -85,9 +99,34 @@ class Contents:
             self._held.popitem(last=False)
 
     async def part(self, content: OpenBlob, offset: int, size: int) -> bytes:
-        """`size` bytes of a large file from `offset` on, fewer where it ends. Raises BlobDamaged,
-        OSError."""
-        return await self._workers.run(partial(content.read, offset, size))
+        """`size` bytes of a large file from `offset` on, fewer where it ends. Doesn't pause where
+        they are at hand. Raises BlobDamaged, OSError."""
+        end = min(offset + size, content.size)
+        pieces = []
+        for number in range(offset // CHUNK, -(-end // CHUNK)):
+            start = number * CHUNK
+            chunk = await self._chunk(content, number)
+            pieces.append(chunk[max(offset - start, 0) : end - start])
+        return b"".join(pieces)
+
+    async def _chunk(self, content: OpenBlob, number: int) -> bytes:
+        key = (content.digest, number)
+        while key in self._reading:
+            await self._reading[key].wait()
+        chunk = self._chunks.get(key)
+        if chunk is not None:
+            self._chunks.move_to_end(key)
+            return chunk
+        done = self._reading[key] = trio.Event()
+        try:
+            chunk = await self._workers.run(partial(content.read, number * CHUNK, CHUNK))
+        finally:
+            del self._reading[key]
+            done.set()
+        self._chunks[key] = chunk
+        if len(self._chunks) > CHUNKS:
+            self._chunks.popitem(last=False)
+        return chunk
 
 
 class _Held(NamedTuple):

@@ -205,8 +205,8 @@ class OpenBlob:
     """A blob whose packs are held open, with those of its pieces. Any thread may read it."""
 
     def __init__(self, store: BlobStore, digest: bytes, location: Location) -> None:
+        self.digest = digest
         self._store = store
-        self._digest = digest
         self._location = location
 
     @property
@@ -216,7 +216,7 @@ class OpenBlob:
 
     def read(self, offset: int = 0, size: int | None = None) -> bytes:
         """As `BlobStore.read`."""
-        return self._store.read(self._digest, self._location, offset, size)
+        return self._store.read(self.digest, self._location, offset, size)
 
 
 def _named(digest: bytes, location: Location, error: BlobDamaged) -> BlobDamaged:
