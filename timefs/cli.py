@@ -16,6 +16,7 @@ from engine import __version__
 from engine.backup import DEFAULT_PATH
 from engine.errors import EngineError, UsageError
 from engine.journal import fatal
+from engine.leaving import leave
 from engine.timestamps import is_time_name, local_zone
 from timefs import background, handleless, mountpoint
 from timefs.options import parse_options
@@ -69,6 +70,11 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message} (see '{self.prog} --help')")
+
+
+def command() -> NoReturn:
+    """The process of the command `timefs`."""
+    leave(main())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

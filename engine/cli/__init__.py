@@ -15,12 +15,14 @@ import sys
 import traceback
 from collections.abc import Sequence
 from types import ModuleType
+from typing import NoReturn
 
 from engine import __version__
 from engine.cli import output
 from engine.cli.parser import STATUS, CommandParser, common_options
 from engine.errors import EngineError, UsageError
 from engine.journal import fatal
+from engine.leaving import leave
 
 VERBS = {
     "init": "make a backup path, once",
@@ -77,6 +79,11 @@ Examples:
     engine search --account alice@example.com --deleted 'quarterly numbers'
     timefs mount /mnt/backup-at
 """
+
+
+def command() -> NoReturn:
+    """The process of the command `engine`."""
+    leave(main())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
