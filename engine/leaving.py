@@ -6,7 +6,6 @@ much of what a command does, and is good for nothing: what must last is synced b
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import sys
@@ -14,9 +13,13 @@ from typing import NoReturn
 
 
 def leave(status: int) -> NoReturn:
-    """Ends the process with this exit status. Threads that still run end with it."""
+    """Ends the process with this exit status, or 1 instead of 0 where output can't be written.
+    Threads that still run end with it."""
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or there is none
-            stream.flush()
+        try:
+            if stream is not None:  # closed when the process began
+                stream.flush()
+        except (OSError, ValueError):
+            status = status or 1
     os._exit(status)

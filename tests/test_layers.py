@@ -16,6 +16,7 @@ FLOORS = (
         "engine.clock",
         "engine.durable",
         "engine.stop",
+        "engine.leaving",
         "engine.batches",
         "engine.model",
     ),
