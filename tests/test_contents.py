@@ -11,6 +11,7 @@ from datetime import UTC
 import pytest
 import trio
 import trio.testing
+from msgspec.structs import replace
 
 from engine.errors import BlobDamaged
 from tests.backups import SmallBackup, letter
@@ -84,7 +85,7 @@ def test_failures_come_out_of_threads(small: SmallBackup) -> None:
         with pytest.raises(BlobDamaged):
             await contents.part(opened, 0, 10)
         with pytest.raises(BlobDamaged):
-            await contents.hold(8, Blob(bytes(32), blob.location._replace(pack=1)))
+            await contents.hold(8, Blob(bytes(32), replace(blob.location, pack=1)))
         assert contents.held(8) is None
 
     trio.run(main)

@@ -303,6 +303,13 @@ def test_location_round_trip(pack: int, record: int, start: int, size: int) -> N
     assert location.in_parts == (size > packs.PART_SIZE)
 
 
+def test_locations_sort_as_they_are_in_packs() -> None:
+    places = [(2, 128, 0, 9), (1, 900, 0, 1), (1, 128, 7, 5), (1, 128, 0, 6)]
+    assert sorted(Location(*place) for place in places) == [
+        Location(*place) for place in sorted(places)
+    ]
+
+
 def test_a_location_of_another_length_is_refused() -> None:
     with pytest.raises(RecordDamaged, match="23 bytes"):
         packs.decode_location(bytes(23))

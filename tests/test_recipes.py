@@ -16,6 +16,7 @@ import pytest
 from blake3 import blake3
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 import engine
 from engine.blobs import BlobStore, DirectoryVolume, Form, Location, splitting
@@ -447,12 +448,12 @@ def test_a_piece_that_is_not_there_or_another(desk: Desk) -> None:
     with pytest.raises(BlobDamaged, match="no index"):
         BlobStore(desk.volume).read(digest(mail), desk.rows[digest(mail)])
     for wrong in (
-        right._replace(size=9001),
-        right._replace(record=right.record + 1),
-        right._replace(form=Form.WHOLE),
-        right._replace(form=Form.RECIPE),
+        replace(right, size=9001),
+        replace(right, record=right.record + 1),
+        replace(right, form=Form.WHOLE),
+        replace(right, form=Form.RECIPE),
         desk.rows[digest(mail)],
-        desk.rows[digest(mail)]._replace(size=9000),
+        replace(desk.rows[digest(mail)], size=9000),
     ):
         desk.rows[piece] = wrong
         with pytest.raises(BlobDamaged, match="piece"):
@@ -460,7 +461,7 @@ def test_a_piece_that_is_not_there_or_another(desk: Desk) -> None:
     desk.rows[piece] = right
     assert desk.read(mail) == mail
     for form in (Form.WHOLE, Form.PIECE):
-        desk.rows[digest(mail)] = desk.rows[digest(mail)]._replace(form=form)
+        desk.rows[digest(mail)] = replace(desk.rows[digest(mail)], form=form)
         with pytest.raises(BlobDamaged, match="doesn't hold it"):
             desk.read(mail)
 

@@ -14,6 +14,7 @@ import pytest
 from blake3 import blake3
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from engine.blobs import BlobStore, DirectoryVolume, Location, StoredPack
 from engine.blobs import pack as packs
@@ -326,14 +327,14 @@ def test_what_a_writer_is_adding_is_not_damage(small: Stored) -> None:
 @pytest.mark.parametrize(
     "location",
     [
-        lambda right: right._replace(record=right.record + 1),
-        lambda right: right._replace(record=0),
-        lambda right: right._replace(record=10**12),
-        lambda right: right._replace(start=right.start + 1),
-        lambda right: right._replace(size=right.size - 1),
-        lambda right: right._replace(size=right.size + 1),
-        lambda right: right._replace(size=2**39),
-        lambda right: right._replace(pack=right.pack + 1),
+        lambda right: replace(right, record=right.record + 1),
+        lambda right: replace(right, record=0),
+        lambda right: replace(right, record=10**12),
+        lambda right: replace(right, start=right.start + 1),
+        lambda right: replace(right, size=right.size - 1),
+        lambda right: replace(right, size=right.size + 1),
+        lambda right: replace(right, size=2**39),
+        lambda right: replace(right, pack=right.pack + 1),
     ],
 )
 @pytest.mark.parametrize("which", ["small", "large"])

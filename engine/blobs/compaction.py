@@ -95,10 +95,10 @@ def _copy_some(
     """Makes a record of some blobs of a frame; returns its offset and its head."""
     view = memoryview(found.payload or b"")
     entries, contents = [], []
-    for (digest, start, size, recipe), keep in zip(head.blobs, wanted, strict=True):
+    for blob, keep in zip(head.blobs, wanted, strict=True):
         if keep:
-            entries.append(Entry(digest, size, recipe))
-            contents.append(view[start : start + (recipe or size)])
+            entries.append(Entry(blob.digest, blob.size, blob.recipe))
+            contents.append(view[blob.start : blob.start + (blob.recipe or blob.size)])
     raw = b"".join(contents)
     codec, stored = compress(raw, level)
     record = packs.encode_record(

@@ -119,6 +119,7 @@ def stored_recipes(found: Found) -> Iterator[tuple[bytes, Recipe]]:
     right."""
     if found.head and found.payload is not None:
         view = memoryview(found.payload)
-        for digest, start, size, recipe in found.head.blobs:
-            if recipe:
-                yield digest, decode_recipe(view[start : start + recipe], size)
+        for blob in found.head.blobs:
+            if blob.recipe:
+                recipe = decode_recipe(view[blob.start : blob.start + blob.recipe], blob.size)
+                yield blob.digest, recipe

@@ -25,6 +25,7 @@ _ATTEMPTS = 3
 """How often a blob is looked for that purges move, with its pieces."""
 
 _KINDS = {Form.WHOLE: Kind.FRAME, Form.RECIPE: Kind.FRAME, Form.PIECE: Kind.PIECES}
+_RECIPE = Form.RECIPE  # to ask Form for it takes longer than to compare it
 
 
 def _nowhere(digest: bytes) -> Location:
@@ -99,7 +100,7 @@ class BlobStore:
         waiting = [digest]
         while waiting:
             current = waiting.pop()
-            if found[current].form is Form.RECIPE:
+            if found[current].form is _RECIPE:
                 for piece in self._recipe(current, found[current]).pieces:
                     if piece.digest not in found:
                         found[piece.digest] = self._located(piece)
@@ -114,7 +115,7 @@ class BlobStore:
     def pieces(self, digest: bytes, location: Location) -> list[bytes]:
         """The digests of the blobs that this one is put together from: what must be kept for it.
         They may have pieces themselves. Raises as `read`."""
-        if location.form is not Form.RECIPE:
+        if location.form is not _RECIPE:
             return []
         try:
             return [piece.digest for piece in self._recipe(digest, location).pieces]
@@ -122,9 +123,9 @@ class BlobStore:
             raise _named(digest, location, error) from error
 
     def _read(self, digest: bytes, location: Location, offset: int, end: int) -> bytes:
-        if location.form is Form.RECIPE:
+        if location.form is _RECIPE:
             return follow_recipe(self._recipe(digest, location), offset, end, self._piece)
-        if location.in_parts:
+        if location.size > packs.PART_SIZE:
             pieces = []
             first = offset // packs.PART_SIZE
             for index in range(first, -(-end // packs.PART_SIZE)):
@@ -133,7 +134,8 @@ class BlobStore:
                 pieces.append(part[max(offset - start, 0) : end - start])
             return b"".join(pieces)
         record, _ = self._holder(digest, location)
-        return record.payload[location.start + offset : location.start + max(offset, end)]
+        start = location.start
+        return record.payload[start + offset : start + (end if end > offset else offset)]
 
     def _recipe(self, digest: bytes, location: Location) -> Recipe:
         record, blob = self._holder(digest, location)
@@ -165,12 +167,13 @@ class BlobStore:
 
     def _holder(self, digest: bytes, location: Location) -> tuple[Record, Blob]:
         """The record that holds a blob which isn't in parts, and where it is in it."""
-        record, blobs = self._record(location.pack, location.record)
+        place = (location.pack, location.record)
+        record, blobs = self._records.get(place) or self._load(place)
         blob = blobs.get((digest, location.start))
         if (
             blob is not None
             and blob.size == location.size
-            and bool(blob.recipe) == (location.form is Form.RECIPE)
+            and (blob.recipe > 0) is (location.form is _RECIPE)
             and record.head.kind is _KINDS[location.form]
         ):
             return record, blob
@@ -178,7 +181,7 @@ class BlobStore:
 
     def _part(self, digest: bytes, location: Location, index: int) -> bytes:
         """The content of a part of a blob in parts."""
-        parts, _ = self._record(location.pack, location.record)
+        parts, _ = self._record((location.pack, location.record))
         blob = Blob(digest, location.start, location.size)
         if parts.head.kind is not Kind.LIST or parts.head.blobs != (blob,):
             raise BlobDamaged(f"the record at {location.record} isn't the list of its parts")
@@ -186,18 +189,21 @@ class BlobStore:
         offset = location.record - distance
         if offset < packs.HEADER_SIZE:
             raise BlobDamaged(f"part {index} is before the beginning of the pack")
-        record, _ = self._record(location.pack, offset)
+        record, _ = self._record((location.pack, offset))
         if record.head.kind is not Kind.PART or record.head.blobs[0].digest != part:
             raise BlobDamaged(f"the record at {offset} isn't its part {index}")
         return record.payload
 
-    def _record(self, pack: int, offset: int) -> _Held:
-        held = self._records.get((pack, offset))
-        if held is None:
-            load = partial(self._volume.load, pack)
-            record = packs.load_record(load, packs.record_key(pack), offset)
-            held = _Held(record, {(blob.digest, blob.start): blob for blob in record.head.blobs})
-            self._records.put((pack, offset), held)
+    def _record(self, place: tuple[int, int]) -> _Held:
+        """The record at a pack's offset."""
+        return self._records.get(place) or self._load(place)
+
+    def _load(self, place: tuple[int, int]) -> _Held:
+        pack, offset = place
+        load = partial(self._volume.load, pack)
+        record = packs.load_record(load, packs.record_key(pack), offset)
+        held = _Held(record, {(blob.digest, blob.start): blob for blob in record.head.blobs})
+        self._records.put(place, held)
         return held
 
 
@@ -241,13 +247,19 @@ class _RecordCache:
         self._limit = limit
         self._size = 0
         self._records: OrderedDict[tuple[int, int], _Held] = OrderedDict()
+        self._last: tuple[tuple[int, int], _Held] | None = None
+        """The one that was used last. One who reads in order wants it again, and needs no lock."""
         self._lock = threading.Lock()
 
     def get(self, place: tuple[int, int]) -> _Held | None:
+        last = self._last
+        if last and last[0] == place:
+            return last[1]
         with self._lock:
             held = self._records.get(place)
             if held is not None:
                 self._records.move_to_end(place)
+                self._last = (place, held)
             return held
 
     def put(self, place: tuple[int, int], held: _Held) -> None:
@@ -255,6 +267,7 @@ class _RecordCache:
             if place in self._records:
                 return
             self._records[place] = held
+            self._last = (place, held)
             self._size += len(held.record.payload)
             while self._size > self._limit and len(self._records) > 1:
                 _, oldest = self._records.popitem(last=False)

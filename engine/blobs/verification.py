@@ -130,9 +130,11 @@ def _content_fault(found: Found) -> str:
     if found.head is None or found.payload is None or found.head.kind is Kind.LIST:
         return ""
     content = memoryview(found.payload)
-    for digest, start, size, recipe in found.head.blobs:
-        if not recipe and blake3(content[start : start + size]).digest() != digest:
-            return f"the record is intact, but the content of {digest.hex()} has another digest"
+    for blob in found.head.blobs:
+        own = content[blob.start : blob.start + blob.size]
+        if not blob.recipe and blake3(own).digest() != blob.digest:
+            name = blob.digest.hex()
+            return f"the record is intact, but the content of {name} has another digest"
     return ""
 
 
