@@ -28,6 +28,7 @@ QUESTIONS: dict[str, Question] = {
     "log": lambda r: list(r.log(1, MAX_SEQUENCE)),
     "histories": lambda r: [list(r.history(item)) for item in range(1, 9)],
     "versions": lambda r: [r.version(item, at) for item in range(1, 9) for at in (5, 9, 13)],
+    "contents": lambda r: [r.last_content(item, e) for item in range(1, 9) for e in (0, 1)],
     "headers": lambda r: [r.headers(item, e) for item in range(1, 9) for e in (0, 1)],
     "listings": lambda r: [r.listing(folder, at) for folder in range(1, 5) for at in range(14)],
     "containers": lambda r: [r.containers(f, at) for f in range(1, 5) for at in range(14)],

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from engine.journal.keys import MAX_SEQUENCE
-from engine.model import ROOT
+from engine.journal.records import ContentOnly
+from engine.model import ROOT, Version
 from tests.backups import SmallBackup, letter
 
 
@@ -60,6 +61,12 @@ def test_an_edition_is_found_by_its_last_record(small: SmallBackup) -> None:
             assert reader.edition(message, edition) == recorded
         assert reader.edition(message, 3) is None
         assert reader.edition(message + 1, 0) is None
+        last = expected[2].version
+        found = [reader.last_content(message, edition) for edition in range(4)]
+        assert [(one.digest, one.size) if one else None for one in found] == [
+            *(None, None, (last.digest, last.size), None)
+        ]
+        assert reader.last_content(message + 1, 0) is None
 
 
 def test_an_edition_that_was_deleted_last_is_found(small: SmallBackup) -> None:
@@ -70,6 +77,12 @@ def test_an_edition_that_was_deleted_last_is_found(small: SmallBackup) -> None:
     with small.backup.reader() as reader:
         found = reader.edition(message, 0)
         assert found == (message, reader.last_sequence(), None)
+        assert reader.last_content(message, 0) is None
+
+
+def test_what_a_version_contains_is_its_first_fields() -> None:
+    names = ContentOnly.__struct_fields__
+    assert Version.__struct_fields__[: len(names)] == names
 
 
 def test_stored_bytes_are_those_of_the_packs(small: SmallBackup) -> None:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from datetime import UTC, tzinfo
 from zoneinfo import ZoneInfo
 
 import pytest
+from blake3 import blake3
 
 from engine.blobs import encode_location
-from engine.errors import BlobDamaged, BlobMissing, UsageError
+from engine.errors import BlobDamaged, BlobMissing, EngineError, UsageError
 from engine.journal.records import ScanRecord, seal
 from engine.model import item_id
 from tests.backups import MINUTE, START, SmallBackup, letter
 from tests.looking import Looker
-from timefs.inodes import Tag, constant_inode, is_constant, is_directory
+from timefs.inodes import Tag, constant_inode, is_constant, is_directory, split_constant
 from timefs.listing import Node
 from timefs.places import QUICK, Gone, Slow
 from timefs.tree import ROOT_INODE, Blob, Tree
@@ -536,6 +538,34 @@ def test_a_blob_of_another_size_is_never_served(small: SmallBackup) -> None:
         txn.put(first.digest, value, db=environment.tables.blobs)
     with pytest.raises(BlobDamaged, match=item_id(one)):
         look.content(f"latest/{ALICE}/INBOX/{name_of(small, one)}")
+
+
+def test_contents_of_many_files_are_those_of_each(small: SmallBackup) -> None:
+    account = small.account(ALICE)
+    inbox = small.folder(account, "INBOX")
+    items = small.messages(account, inbox, [letter(n) for n in range(6)])
+    twice, deleted, lost, damaged, *_ = items
+    for item in (twice, deleted):
+        small.delete(account, item)
+    assert small.message(account, inbox, letter(0)) == twice  # edition 1
+    environment = small.backup.journal.environment
+    blobs = environment.tables.blobs
+    with environment.write() as txn:
+        txn.delete(blake3(letter(2)).digest(), db=blobs)
+        digest = blake3(letter(3)).digest()
+        txn.put(digest, (txn.get(digest, db=blobs) or b"")[:-1] + b"?", db=blobs)
+    tree = Tree(small.backup, UTC)
+    inodes = [constant_inode(Tag.ITEM, item, edition) for item in items for edition in range(3)]
+    inodes += [constant_inode(Tag.ACCOUNT, account, 0), constant_inode(Tag.ITEM, inbox, 0)]
+    inodes += [constant_inode(Tag.DELETED, deleted, 0), constant_inode(Tag.ITEM, 999, 0)]
+    expected = []
+    for inode in inodes:
+        with suppress(Gone, EngineError):
+            expected.append((inode, tree.content(inode)))
+    found = tree.contents(inodes)
+    assert found == expected
+    assert len(found) == 2 + 1 + 2 + 3
+    assert not {split_constant(inode).item for inode, _ in found} & {lost, damaged}
 
 
 def test_how_much_there_is(small: SmallBackup) -> None:

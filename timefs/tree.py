@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import tzinfo
 from typing import NamedTuple
 
@@ -46,6 +46,8 @@ from timefs.views import Moment, View, Views
 
 MOUNT_POINT = 0
 """The slot of the mount point itself."""
+
+_ACCOUNT = Tag.ACCOUNT  # to ask Tag for it takes longer than to compare it
 
 ROOT_INODE = local_inode(MOUNT_POINT, Place.TOP, ROOT)
 """The mount point's inode, 1 as FUSE wants it."""
@@ -184,8 +186,11 @@ class Tree:
         found: list[tuple[int, bytes | Blob]] = []
         with self._backup.reader() as reader:
             for inode in inodes:
-                with suppress(Gone, EngineError):
-                    found.append((inode, _constant_content(reader, inode)))
+                try:
+                    content = _constant_content(reader, inode)
+                except (Gone, EngineError):
+                    continue
+                found.append((inode, content))
         return found
 
     def usage(self) -> tuple[int, int]:
@@ -335,21 +340,21 @@ def _constant_node(reader: Reader, inode: int) -> Node:
 
 def _constant_content(reader: Reader, inode: int) -> bytes | Blob:
     tag, item, edition = split_constant(inode)
-    version, _ = _constant_version(reader, item, edition)
-    if tag is Tag.ACCOUNT:
-        return account_json(item, version)
-    if not version.digest:
+    if tag is _ACCOUNT:
+        return account_json(item, _constant_version(reader, item, edition)[0])
+    known = reader.last_content(item, edition) or _constant_version(reader, item, edition)[0]
+    digest = known.digest
+    if not digest:
         return b""
-    row = reader.blob(version.digest)
+    row = reader.blob(digest)
     if row is None:
         raise BlobMissing(
-            f"blob {version.digest.hex()} of item {item_id(item)}: not in the index: run 'engine "
-            "check'"
+            f"blob {digest.hex()} of item {item_id(item)}: not in the index: run 'engine check'"
         )
     location = decode_location(row)
-    if location.size != version.size:
+    if location.size != known.size:
         raise BlobDamaged(
-            f"blob {version.digest.hex()} of item {item_id(item)}: has {location.size} bytes, not "
-            f"{version.size}: run 'engine check'"
+            f"blob {digest.hex()} of item {item_id(item)}: has {location.size} bytes, not "
+            f"{known.size}: run 'engine check'"
         )
-    return Blob(version.digest, location)
+    return Blob(digest, location)

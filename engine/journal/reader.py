@@ -30,6 +30,7 @@ from engine.journal.keys import (
 )
 from engine.journal.records import (
     AccountState,
+    ContentOnly,
     FolderCursor,
     FolderStats,
     Hold,
@@ -40,6 +41,7 @@ from engine.journal.records import (
     Transaction,
     seal,
     unpack,
+    unpack_content,
     unpack_event,
     unpack_item,
     unpack_version,
@@ -201,6 +203,17 @@ class Reader:
             else:
                 low, best = middle, recorded
         return best if best and self._edition_of(best) == edition else None
+
+    def last_content(self, item: int, edition: int) -> ContentOnly | None:
+        """What the item contains, if it is alive now and has this edition; else None, and `edition`
+        can tell. Half the cost of that."""
+        cursor = self._cursor(self.tables.versions)
+        limit = pair_key(item, MAX_SEQUENCE + 1)
+        if not timeline.seek_before(cursor, limit):
+            return None
+        key, value = cursor.item()
+        content = unpack_content(key, value) if key[:5] == limit[:5] else None
+        return content if content and content.edition == edition else None
 
     def _edition_of(self, recorded: Recorded) -> int:
         version = recorded.version or self.version_before(recorded.item, recorded.sequence)
@@ -441,7 +454,7 @@ class Reader:
 
     def blob(self, digest: bytes) -> bytes | None:
         """The location of a blob as `blobs.store` encodes it; None for an unknown digest."""
-        value = self.txn.get(digest, db=self.tables.blobs)
+        value = self.txn.get(digest, None, self.tables.blobs)  # a keyword takes a third longer
         return None if value is None else unseal("blobs", digest, value)
 
     def pack_length(self, pack: int) -> int | None:

@@ -6,6 +6,7 @@ keeps no checksums of its own, and a flipped bit must be an error, never another
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 from zlib import crc32
 
@@ -18,6 +19,19 @@ Record = TypeVar("Record")
 
 TOMBSTONE = b"\xc0"
 """The payload in `versions` of a transaction that deleted the item: MessagePack's nil."""
+
+
+class ContentOnly(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """As much of a Version as tells what it contains; the rest is not made into values."""
+
+    kind: int
+    folder: int
+    name: msgspec.Raw
+    edition: int
+    since: int
+    date: int
+    digest: bytes
+    size: int
 
 
 class Event(NamedTuple):
@@ -187,7 +201,6 @@ def unseal(table: str, key: bytes, value: bytes) -> bytes:
 _encoder = msgspec.msgpack.Encoder()
 pack = _encoder.encode
 
-_version_decoder: msgspec.msgpack.Decoder[Version | None] = msgspec.msgpack.Decoder(Version | None)
 _decoders: dict[type[Any], msgspec.msgpack.Decoder[Any]] = {}
 
 
@@ -203,16 +216,33 @@ def unpack(kind: type[Record], table: str, key: bytes, value: bytes) -> Record:
     return record
 
 
-def unpack_version(key: bytes, value: bytes) -> Version | None:
-    """A version, or None for a tombstone. Raises RecordDamaged. The hot path of every listing."""
-    payload = value[:-4]
-    if crc32(payload, crc32(key)).to_bytes(4, "big") != value[-4:]:
-        unseal("versions", key, value)
-    try:
-        version: Version | None = _version_decoder.decode(payload)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise RecordDamaged(f"journal: versions record {key.hex()} is damaged: {error}") from None
-    return version
+def _version_unpacker(kind: msgspec.msgpack.Decoder[Record]) -> Callable[[bytes, bytes], Record]:
+    """What makes a row of `versions` into a value, or raises RecordDamaged. All in one function: it
+    is the hot path of every listing."""
+    decode = kind.decode
+
+    def unpack_row(key: bytes, value: bytes) -> Record:
+        payload = value[:-4]
+        if crc32(payload, crc32(key)).to_bytes(4, "big") != value[-4:]:
+            unseal("versions", key, value)
+        try:
+            return decode(payload)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            message = f"journal: versions record {key.hex()} is damaged: {error}"
+            raise RecordDamaged(message) from None
+
+    return unpack_row
+
+
+unpack_version: Callable[[bytes, bytes], Version | None] = _version_unpacker(
+    msgspec.msgpack.Decoder(Version | None)
+)
+"""A version, or None for a tombstone. Raises RecordDamaged."""
+
+unpack_content: Callable[[bytes, bytes], ContentOnly | None] = _version_unpacker(
+    msgspec.msgpack.Decoder(ContentOnly | None)
+)
+"""As `unpack_version`, but only what the version contains, at two thirds of the cost."""
 
 
 def pack_event(operation: int, item: int) -> bytes:
