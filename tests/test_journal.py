@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -425,20 +426,21 @@ def applied(
 ) -> dict[int, int]:
     """How many events a listing replays at each of the sequences."""
     count = 0
-    apply = timeline.apply
+    unpack = timeline.EVENT.unpack
 
-    def counted(*arguments: Any) -> None:
+    def counted(value: bytes) -> tuple[Any, ...]:
         nonlocal count
         count += 1
-        apply(*arguments)
+        return unpack(value)
 
     found = {}
     with monkeypatch.context() as patch:
-        patch.setattr(timeline, "apply", counted)
+        patch.setattr(timeline, "EVENT", SimpleNamespace(unpack=counted))
         for sequence in sequences:
             count = 0
             reader.listing(folder, sequence)
             found[sequence] = count
+    assert any(found.values())
     return found
 
 

@@ -31,6 +31,7 @@ QUESTIONS: dict[str, Question] = {
     "contents": lambda r: [r.last_content(item, e) for item in range(1, 9) for e in (0, 1)],
     "headers": lambda r: [r.headers(item, e) for item in range(1, 9) for e in (0, 1)],
     "listings": lambda r: [r.listing(folder, at) for folder in range(1, 5) for at in range(14)],
+    "outlines": lambda r: [list(r.outlines(f, at)) for f in range(1, 5) for at in range(14)],
     "containers": lambda r: [r.containers(f, at) for f in range(1, 5) for at in range(14)],
     "stats": lambda r: [r.folder_stats(folder) for folder in range(1, 9)],
     "lookups": lambda r: [
@@ -163,6 +164,18 @@ def drop(desk: Desk, table: str, key: bytes) -> None:
     environment = desk.backup.journal.environment
     with environment.write() as txn:
         txn.delete(key, db=getattr(environment.tables, table))
+
+
+def test_an_event_of_another_length_is_damage(full: Desk) -> None:
+    spared = {key for key, _ in full.rows("keyframes")}
+    for key, value in full.rows("timeline"):
+        if key in spared:
+            continue
+        for payload in (b"", value[:5], value[:6] + b"\0"):
+            full.put("timeline", key, seal(key, payload))
+            with full.reader() as reader, pytest.raises(RecordDamaged):
+                reader.listing(int.from_bytes(key[:5], "big"), int.from_bytes(key[5:], "big"))
+        full.put("timeline", key, value)
 
 
 def test_a_commit_refuses_to_build_on_damage(full: Desk) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from engine.journal.keys import MAX_SEQUENCE
-from engine.journal.records import ContentOnly
+from engine.journal.records import Outline
 from engine.model import ROOT, Version
 from tests.backups import SmallBackup, letter
 
@@ -35,6 +35,24 @@ def test_a_listing_that_is_longer_than_a_batch_is_whole(
     items = small.messages(account, work, [letter(n) for n in range(10)])
     with small.backup.reader() as reader:
         assert [entry.item for entry in reader.entries(work, MAX_SEQUENCE)] == items
+
+
+def test_outlines_are_what_versions_begin_with(small: SmallBackup) -> None:
+    account = small.account("alice@example.com")
+    work = small.folder(account, "Work")
+    small.messages(account, work, [letter(n) for n in range(5)])
+    small.folder(account, "Apollo", work)
+    fields = Outline.__struct_fields__
+    assert fields == Version.__struct_fields__[: len(fields)]
+    with small.backup.reader() as reader:
+        for folder in (ROOT, account, work):
+            assert [
+                (item, msgspec.structs.astuple(outline))
+                for item, outline in reader.outlines(folder, MAX_SEQUENCE)
+            ] == [
+                (entry.item, msgspec.structs.astuple(entry.version)[: len(fields)])
+                for entry in reader.entries(folder, MAX_SEQUENCE)
+            ]
 
 
 def test_an_edition_is_found_by_its_last_record(small: SmallBackup) -> None:
@@ -78,11 +96,6 @@ def test_an_edition_that_was_deleted_last_is_found(small: SmallBackup) -> None:
         found = reader.edition(message, 0)
         assert found == (message, reader.last_sequence(), None)
         assert reader.last_content(message, 0) is None
-
-
-def test_what_a_version_contains_is_its_first_fields() -> None:
-    names = ContentOnly.__struct_fields__
-    assert Version.__struct_fields__[: len(names)] == names
 
 
 def test_stored_bytes_are_those_of_the_packs(small: SmallBackup) -> None:
