@@ -23,8 +23,19 @@ def test_a_listing_is_a_sorted_dictionary(entries: dict[bytes, Node], other: byt
     assert [listing.node(index) for index in range(len(listing))] == [
         entries[name] for name in sorted(entries)
     ]
+    for start in (0, 1, len(entries)):
+        assert list(listing.nodes(start)) == [entries[name] for name in sorted(entries)][start:]
+    made = Listing(lines=[(name, *node) for name, node in entries.items()])
+    assert (made.names, list(made.nodes(0))) == (listing.names, list(listing.nodes(0)))
     for name in [*entries, other]:
         assert listing.find(name) == entries.get(name)
+
+
+def test_nodes_are_made_in_parts_without_end() -> None:
+    listing = Listing((b"%04d" % number, Node(number, 1, 2, 3)) for number in range(1000))
+    for start in (0, 199, 200, 201, 999, 1000):
+        assert list(listing.nodes(start)) == [Node(n, 1, 2, 3) for n in range(start, 1000)]
+    assert all(isinstance(node, Node) for node in listing.nodes(0))
 
 
 def test_an_entry_is_added_to_a_copy() -> None:

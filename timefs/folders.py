@@ -20,6 +20,7 @@ from timefs.places import (
     container,
     directory,
     file_node,
+    item_lines,
     item_node,
     last_change,
     last_of_all,
@@ -144,10 +145,7 @@ def _entries(lists: Lists, moment: Moment, folder: int) -> Listing:
 
     def build() -> Listing:
         refuse_long(moment, folder)
-        return Listing(
-            (entry.version.name.encode(), item_node(entry))
-            for entry in reader.entries(folder, sequence)
-        )
+        return Listing(lines=item_lines(reader.outlines(folder, sequence)))
 
     return lists.listing((Place.FOLDER, folder, reader.folder_state(folder, sequence)), build)
 

@@ -9,8 +9,11 @@ import threading
 from array import array
 from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Hashable, Iterable, Sized
+from collections.abc import Hashable, Iterable, Iterator, Sized
 from typing import Generic, NamedTuple, TypeVar
+
+_PART = 200
+"""Nodes that are made at once: somewhat more than a reply to the kernel holds."""
 
 Held = TypeVar("Held", bound=Sized)
 
@@ -26,6 +29,10 @@ class Node(NamedTuple):
     changed: int = 0
 
 
+Line = tuple[bytes, int, int, int, int]
+"""A name, and the fields of its Node."""
+
+
 class Listing:
     """The names of a directory in the order of their bytes, each with its node.
 
@@ -36,24 +43,23 @@ class Listing:
     __slots__ = ("_changed", "_modified", "_sizes", "inodes", "keywords", "names")
 
     def __init__(
-        self, rows: Iterable[tuple[bytes, Node]], *, keywords: tuple[str, ...] = ()
+        self,
+        rows: Iterable[tuple[bytes, Node]] = (),
+        *,
+        lines: Iterable[Line] = (),
+        keywords: tuple[str, ...] = (),
     ) -> None:
-        """`rows` in any order; each name once. `keywords` are those of a Maildir's `cur`."""
-        names: list[bytes] = []
-        inodes, sizes = array("Q"), array("Q")
-        modified, changed = array("q"), array("q")
-        for name, node in rows:
-            names.append(name)
-            inodes.append(node.inode)
-            sizes.append(node.size)
-            modified.append(node.modified)
-            changed.append(node.changed)
-        order = sorted(range(len(names)), key=names.__getitem__)
-        self.names = [names[index] for index in order]
-        self.inodes = array("Q", (inodes[index] for index in order))
-        self._sizes = array("Q", (sizes[index] for index in order))
-        self._modified = array("q", (modified[index] for index in order))
-        self._changed = array("q", (changed[index] for index in order))
+        """`rows` in any order; each name once. `lines` are rows as well, sooner made where there
+        are many. `keywords` are those of a Maildir's `cur`."""
+        ordered = sorted([*lines, *((name, *node) for name, node in rows)])
+        names, inodes, sizes, modified, changed = (
+            zip(*ordered, strict=True) if ordered else ((),) * 5
+        )
+        self.names: list[bytes] = list(names)
+        self.inodes = array("Q", inodes)
+        self._sizes = array("Q", sizes)
+        self._modified = array("q", modified)
+        self._changed = array("q", changed)
         self.keywords = keywords
 
     def __len__(self) -> int:
@@ -64,6 +70,13 @@ class Listing:
         return Node(
             self.inodes[index], self._sizes[index], self._modified[index], self._changed[index]
         )
+
+    def nodes(self, start: int) -> Iterator[Node]:
+        """The nodes of the names from an index on, in order."""
+        for first in range(start, len(self.names), _PART):
+            part = slice(first, first + _PART)
+            fields = self.inodes[part], self._sizes[part], self._modified[part], self._changed[part]
+            yield from map(Node._make, zip(*fields, strict=True))
 
     def with_entry(self, name: bytes, node: Node) -> Listing:
         """A copy that has this entry, too."""

@@ -6,15 +6,15 @@ it reads the journal through the reader of a moment, and nothing here knows of F
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from engine.accounts import account_json
 from engine.journal.arrangement import Arrangement
 from engine.journal.happened import Fate, Happened, Touched, happened
-from engine.journal.reader import Reader
+from engine.journal.reader import CONTAINER_KINDS, Outline, Reader
 from engine.model import Entry, Kind, Version
 from timefs.inodes import Place, Tag, constant_inode, local_inode
-from timefs.listing import Cache, Listing, Node
+from timefs.listing import Cache, Line, Listing, Node
 from timefs.views import Moment
 
 LISTED = 50_000
@@ -90,6 +90,21 @@ def item_node(entry: Entry) -> Node:
     if version.container:
         return directory(Place.FOLDER, item)
     return file_node(Tag.ITEM, item, version, version.since)
+
+
+def item_lines(entries: Iterable[tuple[int, Outline]]) -> list[Line]:
+    """Living items of a folder, as `item_node` shows them. Without a Node for each they cost a
+    third."""
+    tag = Tag.ITEM  # to look it up takes as long as the rest of an inode
+    lines: list[Line] = []
+    for item, outline in entries:
+        name = outline.name.encode()
+        if outline.kind in CONTAINER_KINDS:
+            lines.append((name, *directory(Place.FOLDER, item)))
+        else:
+            inode = constant_inode(tag, item, outline.edition)
+            lines.append((name, inode, outline.size, outline.date, outline.since))
+    return lines
 
 
 def file_node(tag: Tag, item: int, version: Version, changed: int) -> Node:
