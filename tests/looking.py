@@ -84,7 +84,7 @@ class Looker:
     def _walk(self, base: str, below: str, found: dict[str, Node]) -> None:
         opened = self.open(f"{base}/{below}")
         with self.tree.rows(opened, 0) as rows:
-            listed = [(opened.listing.names[row.position].decode(), row.node) for row in rows]
+            listed = [(opened.listing.names[index].decode(), node) for index, node, _ in rows]
         for name, node in listed:
             path = f"{below}{name}"
             assert self.node(f"{base}/{path}") == node, path

@@ -271,7 +271,7 @@ def shown(backup: Backup) -> dict[str, object]:
         opened = tree.open(inode, patient=True)
         names = opened.listing.names
         with tree.rows(opened, 0) as rows:
-            entries = [(names[row.position], row.node) for row in rows]
+            entries = [(names[index], node) for index, node, _ in rows]
         for name, node in entries:
             below = f"{path}/{name.decode()}"
             with suppress(EngineError, Gone):

@@ -119,8 +119,10 @@ class Handlers(pyfuse3.Operations):
         """Where the items' files were that were opened or read lately, as `Tree.places_of` says."""
         self._directories: dict[int, _Directory] = {}
         self._handles = count(1)
-        self._file = _attributes(owner, stat.S_IFREG | 0o666)
         self._directory = _attributes(owner, stat.S_IFDIR | 0o777)
+        self._document = _attributes(owner, stat.S_IFREG | 0o666)
+        self._constant = _attributes(owner, stat.S_IFREG | 0o666, BRIEF)
+        self._lasting = _attributes(owner, stat.S_IFREG | 0o666, LASTING)
 
     def init(self) -> None:
         self._ready()
@@ -161,14 +163,16 @@ class Handlers(pyfuse3.Operations):
     def _entry(self, node: Node, lasting: bool) -> pyfuse3.EntryAttributes:
         """Good until the next call: pyfuse3 copies it at once."""
         inode, size, modified, changed = node
-        entry = self._directory if is_directory(inode) else self._file
+        if is_constant(inode):
+            entry = self._lasting if lasting else self._constant
+        else:
+            entry = self._directory if is_directory(inode) else self._document
+            entry.entry_timeout = entry.attr_timeout = LASTING if lasting else BRIEF
         entry.st_ino = inode
         entry.st_size = size
         entry.st_blocks = (size + 511) >> 9
         entry.st_atime_ns = entry.st_mtime_ns = modified * 1000
         entry.st_ctime_ns = changed * 1000
-        entry.entry_timeout = LASTING if lasting else BRIEF
-        entry.attr_timeout = LASTING if lasting or is_constant(inode) else BRIEF
         return entry
 
     def _nothing(self) -> pyfuse3.EntryAttributes:
@@ -191,14 +195,17 @@ class Handlers(pyfuse3.Operations):
         if directory.opened is None or start_id == 0:
             directory.opened = await self._ask(self._tree.open, directory.inode)
             self.giver.listed(directory.opened.listing.inodes)
-        names = directory.opened.listing.names
+        names, reply = directory.opened.listing.names, pyfuse3.readdir_reply
         with self._tree.rows(directory.opened, start_id) as rows:
             for position, node, lasting in rows:
-                entry = self._entry(node, lasting)
-                if not pyfuse3.readdir_reply(token, names[position], entry, position + 1):
-                    self._tree.release(node.inode, 0)
+                added = reply(token, names[position], self._entry(node, lasting), position + 1)
+                if not is_constant(node.inode):
+                    if added:
+                        self._tree.hold(node.inode)
+                    else:
+                        self._tree.release(node.inode, 0)
+                if not added:
                     return
-                self._tree.hold(node.inode)
 
     @guarded
     async def releasedir(self, fh: int) -> None:
@@ -307,8 +314,11 @@ class _Directory:
         self.opened: OpenDirectory | None = None
 
 
-def _attributes(owner: Owner, mode: int) -> pyfuse3.EntryAttributes:
+def _attributes(owner: Owner, mode: int, name_lasts: float = BRIEF) -> pyfuse3.EntryAttributes:
+    """What all entries of a kind have in common; of a constant file, its timeouts, too."""
     entry = pyfuse3.EntryAttributes()
+    entry.entry_timeout = name_lasts
+    entry.attr_timeout = LASTING
     entry.st_mode = mode & ~owner.umask
     entry.st_uid = owner.uid
     entry.st_gid = owner.gid

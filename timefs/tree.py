@@ -69,13 +69,8 @@ class Blob(NamedTuple):
     location: Location
 
 
-class Row(NamedTuple):
-    """An entry of a directory."""
-
-    position: int
-    """Its index in the listing."""
-    node: Node
-    lasting: bool
+Row = tuple[int, Node, bool]
+"""An entry of a directory: its index in the listing, and what it is, as in `Found`."""
 
 
 class OpenDirectory(NamedTuple):
@@ -293,17 +288,16 @@ class Tree:
         return Found(Node(inode, size, time, time), moment.lasting)
 
     def _rows(self, moment: Moment, listing: Listing, start: int) -> Iterator[Row]:
-        for index in range(start, len(listing)):
-            node = listing.node(index)
+        for index, node in enumerate(listing.nodes(start), start):
             if is_constant(node.inode):
-                yield Row(index, node, moment.lasting)
+                yield index, node, moment.lasting
                 continue
             try:
                 found = self._show(moment, node, listing.names[index])
             except Gone:
                 continue  # it was purged since it was listed
             if found.node is not None:
-                yield Row(index, found.node, found.lasting)
+                yield index, found.node, found.lasting
 
     def _show(self, moment: Moment, node: Node, name: bytes) -> Found:
         """An entry of a listing. One without inode is a view that may have no slot yet."""
