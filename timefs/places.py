@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from engine.accounts import account_json
 from engine.journal.arrangement import Arrangement
 from engine.journal.happened import Fate, Happened, Touched, happened
-from engine.journal.reader import CONTAINER_KINDS, Outline, Reader
+from engine.journal.reader import CONTAINER_KINDS, Reader
+from engine.journal.records import Outline
 from engine.model import Entry, Kind, Version
 from timefs.inodes import Place, Tag, constant_inode, local_inode
 from timefs.listing import Cache, Line, Listing, Node
