@@ -104,11 +104,12 @@ def test_a_scan_that_is_interrupted_leaves_nothing_half_done(
     tmp_path: Path, quick: Server, number: signal.Signals
 ) -> None:
     vmail, backup, alone = tmp_path / "vmail", tmp_path / "backup", tmp_path / "alone"
-    for account in ("alice", "bob"):
+    # Two are scanned at once: so there is more to do when the first have been read.
+    for account in ("alice", "bob", "carol", "dave", "eve", "frank"):
         mailbox = Maildir(vmail / account)
-        for index, letter in enumerate(letters(len(account), 400)):
+        for index, letter in enumerate(letters(len(account), 200)):
             mailbox.deliver(letter.raw, unique=f"{index}.x", delivered=letter.delivered)
-        for index in range(4):  # the last to be read: they take seconds to compress
+        for index in range(2):  # the last to be read: they take a second each to compress
             slow = random.Random(f"{account} {index}").choices(WORDS, k=400_000)
             mailbox.deliver(b"\n\n" + b" ".join(slow), unique=f"x{index}.x")
     for path in (backup, alone):
