@@ -134,8 +134,7 @@ class BlobStore:
                 pieces.append(part[max(offset - start, 0) : end - start])
             return b"".join(pieces)
         record, _ = self._holder(digest, location)
-        start = location.start
-        return record.payload[start + offset : start + (end if end > offset else offset)]
+        return record.payload[location.start + offset : location.start + max(offset, end)]
 
     def _recipe(self, digest: bytes, location: Location) -> Recipe:
         record, blob = self._holder(digest, location)
@@ -167,8 +166,7 @@ class BlobStore:
 
     def _holder(self, digest: bytes, location: Location) -> tuple[Record, Blob]:
         """The record that holds a blob which isn't in parts, and where it is in it."""
-        place = (location.pack, location.record)
-        record, blobs = self._records.get(place) or self._load(place)
+        record, blobs = self._record(location.pack, location.record)
         blob = blobs.get((digest, location.start))
         if (
             blob is not None
@@ -181,7 +179,7 @@ class BlobStore:
 
     def _part(self, digest: bytes, location: Location, index: int) -> bytes:
         """The content of a part of a blob in parts."""
-        parts, _ = self._record((location.pack, location.record))
+        parts, _ = self._record(location.pack, location.record)
         blob = Blob(digest, location.start, location.size)
         if parts.head.kind is not Kind.LIST or parts.head.blobs != (blob,):
             raise BlobDamaged(f"the record at {location.record} isn't the list of its parts")
@@ -189,21 +187,18 @@ class BlobStore:
         offset = location.record - distance
         if offset < packs.HEADER_SIZE:
             raise BlobDamaged(f"part {index} is before the beginning of the pack")
-        record, _ = self._record((location.pack, offset))
+        record, _ = self._record(location.pack, offset)
         if record.head.kind is not Kind.PART or record.head.blobs[0].digest != part:
             raise BlobDamaged(f"the record at {offset} isn't its part {index}")
         return record.payload
 
-    def _record(self, place: tuple[int, int]) -> _Held:
-        """The record at a pack's offset."""
-        return self._records.get(place) or self._load(place)
-
-    def _load(self, place: tuple[int, int]) -> _Held:
-        pack, offset = place
-        load = partial(self._volume.load, pack)
-        record = packs.load_record(load, packs.record_key(pack), offset)
-        held = _Held(record, {(blob.digest, blob.start): blob for blob in record.head.blobs})
-        self._records.put(place, held)
+    def _record(self, pack: int, offset: int) -> _Held:
+        held = self._records.get((pack, offset))
+        if held is None:
+            load = partial(self._volume.load, pack)
+            record = packs.load_record(load, packs.record_key(pack), offset)
+            held = _Held(record, {(blob.digest, blob.start): blob for blob in record.head.blobs})
+            self._records.put((pack, offset), held)
         return held
 
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from engine.batches import batches
 from engine.errors import BackupUnusable, RecordDamaged
 from engine.journal import timeline
 from engine.journal.derive import identity_hash
@@ -300,9 +301,9 @@ class Reader(Holdings):
         """`_rows`, many at once."""
         keys = timeline.version_keys(self.environment, self.txn, folder, sequence)
         cursor = self._cursor(self.tables.versions)
-        for start in range(0, len(keys), _BATCH):
-            rows = cursor.getmulti(keys[start : start + _BATCH])
-            if len(rows) != len(keys[start : start + _BATCH]):
+        for batch in batches(keys, _BATCH):
+            rows = cursor.getmulti(batch)
+            if len(rows) != len(batch):
                 raise RecordDamaged(f"timeline: folder {folder} names versions that are missing")
             yield rows
 
