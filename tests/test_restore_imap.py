@@ -131,7 +131,7 @@ def test_maildirs_are_restored_to_a_server_once(
     done = house.account("restore", *words, status=1)
     assert len(done["restored"]) == 9
     assert [row["what"] for row in done["failed"]] == [
-        "is compressed as its server kept it: restore it to a Maildir"
+        "is gzip as its server kept it: restore it to a Maildir"
     ]
     found = seen(server, "dora")
     bodies = Counter(content for messages in found.values() for content, _, _ in messages)

@@ -38,9 +38,9 @@ from engine.sources.imap.overview import Overview
 from engine.sources.imap.pool import Pool
 from engine.sources.imap.session import Session, argument, refusal
 from engine.sources.source import FolderPath, shown
+from engine.stored_form import stored_form
 from engine.targets.crlf import with_crlf
 from engine.targets.imap_names import date_time, flag_list, folder_name, lost
-from engine.targets.maildir_files import is_compressed
 from engine.targets.target import Letter, Wanted, content_digest
 
 SPOOL = 4 << 20
@@ -273,8 +273,8 @@ def _spool(letter: Letter, content: BinaryIO) -> None:
     def hashed() -> Iterable[bytes]:
         nonlocal first
         for chunk in letter.chunks:
-            if first and is_compressed(chunk):
-                raise DeliveryFailed("is compressed as its server kept it: restore it to a Maildir")
+            if first and (form := stored_form(chunk)):
+                raise DeliveryFailed(f"is {form} as its server kept it: restore it to a Maildir")
             first = False
             hasher.update(chunk)
             yield chunk

@@ -11,13 +11,13 @@ from collections.abc import Iterable, Sequence
 
 from engine.sources.maildir_names import encode_mutf7
 from engine.sources.source import INBOX, FolderPath
+from engine.stored_form import stored_form
 
 NAME_MAX = 255
 """Bytes that a file's name may have."""
 
 _IN_DIRECTORY = re.compile(rb"[./\\]|^~")
 _SIZES = re.compile(rb"(?:,[SW]=[0-9]+)+$")
-_COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd", b"Dovecot-LZ4\x0d\x2a")
 
 
 def unique_name(date: int, now: int, process: int, number: int, chance: bytes, host: str) -> str:
@@ -36,19 +36,13 @@ def size_fields(head: bytes, size: int, lines: int, identity: bytes) -> str:
     """The `,S=` and `,W=` that a message's name ends in: its length, and the length with each bare
     LF as CRLF, of which there are `lines`. Dovecot ends a connection over a wrong one.
 
-    Of a message that the server keeps compressed (`head` is how it begins) they are about what is
-    inside, so it gets those that it had: the file is the same byte for byte.
+    Of a message that the server keeps compressed or encrypted (`head` is how it begins) they are
+    about what is inside, so it gets those that it had: the file is the same byte for byte.
     """
-    if is_compressed(head):
+    if stored_form(head):
         had = _SIZES.search(identity)
         return had[0].decode() if had else ""
     return f",S={size},W={size + lines}"
-
-
-def is_compressed(head: bytes) -> bool:
-    """Whether a message that begins so is one that its server keeps compressed (Dovecot's zlib
-    plugin)."""
-    return head.startswith(_COMPRESSED)
 
 
 class LineCounter:
