@@ -60,6 +60,15 @@ class Settings:
             "then, is not made up for.",
         ),
     ] = "04:00"
+    largest_message: Annotated[
+        str,
+        Setting(
+            "scan.largest_message",
+            Text("a size, as in 1GiB", rf"(?!0+(\.0)?[KMGT]){space.SIZE}"),
+            "A longer message is not read, but named as a problem of each scan; all else is backed "
+            "up. Users can make files of any length, which cost them nothing.",
+        ),
+    ] = "1GiB"
     level: Annotated[
         int,
         Setting(
@@ -460,3 +469,8 @@ class Settings:
             "TIMEFS_SUBJECT and TIMEFS_EVENT in its environment.",
         ),
     ] = ""
+
+    @property
+    def largest(self) -> int:
+        """`scan.largest_message` in bytes."""
+        return int(space.limit(self.largest_message, 0))

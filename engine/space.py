@@ -13,7 +13,9 @@ from typing import NamedTuple
 
 from engine.errors import StorageFull
 
-PATTERN = r"[0-9]{1,3}(\.[0-9])?%|[0-9]{1,9}(\.[0-9])?(KiB|MiB|GiB|TiB)|0"
+SIZE = r"[0-9]{1,9}(\.[0-9])?(KiB|MiB|GiB|TiB)"
+"""What a number of bytes looks like."""
+PATTERN = rf"[0-9]{{1,3}}(\.[0-9])?%|{SIZE}|0"
 """What a limit looks like; see `Limit`."""
 
 _UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Collection, Sequence
 from contextlib import closing
+from functools import partial
 from typing import Protocol
 
 from blake3 import blake3
@@ -18,6 +19,7 @@ from engine.check.report import Report
 from engine.errors import Damaged, ItemUnreadable, ItemVanished, SourceUnavailable
 from engine.journal.keys import MAX_SEQUENCE
 from engine.model import item_id
+from engine.scan.fetching import streamed
 from engine.scan.look import Subject, look
 from engine.scan.plan import AccountPlan, Recheck
 from engine.scan.roster import KnownAccount
@@ -144,12 +146,12 @@ class _Comparing:
             self._progress.advance(1)
             try:
                 hasher = blake3()
-                with mailbox.fetch(one.source) as fetched:
-                    while data := fetched.file.read(_BLOCK):
+                with streamed(mailbox, one.source, partial(self._progress.advance, 0)) as file:
+                    while data := file.read(_BLOCK):
                         hasher.update(data)
             except ItemVanished:
                 continue  # it is gone since it was listed
-            except (ItemUnreadable, OSError) as error:
+            except ItemUnreadable as error:
                 self._differs(name, f"message {item_id(one.item)} can't be read there: {error}")
                 continue
             self._report.compared += 1

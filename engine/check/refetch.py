@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
+from functools import partial
 from typing import NamedTuple, Protocol
 
 from blake3 import blake3
@@ -160,7 +161,7 @@ class _Fetching:
 
     def _take(self, mailbox: Mailbox, item: SourceItem, digest: bytes) -> None:
         try:
-            with streamed(mailbox, item) as file:
+            with streamed(mailbox, item, partial(self._progress.advance, 0)) as file:
                 hasher = blake3()
                 size = 0
                 while data := file.read(_BLOCK):

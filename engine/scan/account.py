@@ -302,7 +302,7 @@ class _Recording:
             head = taken.content[:HEAD]
         elif error is None:
             try:
-                with streamed(mailbox, source) as file:
+                with streamed(mailbox, source, self._stop.check) as file:
                     head = file.read(HEAD)
                     file.seek(0)
                     digest, size = self._writer().add_stream(file)

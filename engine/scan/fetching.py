@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import BinaryIO, NamedTuple, cast
@@ -58,8 +58,11 @@ def take_ahead(mailbox: Mailbox, sources: Sequence[SourceItem], stop: Stop) -> I
         return
 
     def read(batch: Sequence[SourceItem]) -> list[Taken]:
-        stop.check()
-        return [take(mailbox, source, SMALL) for source in batch]
+        taken = []
+        for source in batch:
+            stop.check()
+            taken.append(take(mailbox, source, SMALL))
+        return taken
 
     starts = iter(range(0, len(sources), BATCH))
     with ThreadPoolExecutor(THREADS, "fetch") as pool:
@@ -77,24 +80,26 @@ def take_ahead(mailbox: Mailbox, sources: Sequence[SourceItem], stop: Stop) -> I
 
 
 @contextmanager
-def streamed(mailbox: Mailbox, source: SourceItem) -> Iterator[BinaryIO]:
+def streamed(mailbox: Mailbox, source: SourceItem, check: Callable[[], None]) -> Iterator[BinaryIO]:
     """The content of a message of any size, for reading. Raises ItemUnreadable, also while it is
-    read, and ItemVanished."""
+    read, and ItemVanished; and before each piece whatever `check` raises."""
     with mailbox.fetch(source) as fetched:
-        yield cast(BinaryIO, _Readable(fetched.file, source))
+        yield cast(BinaryIO, _Readable(fetched.file, source, check))
 
 
 class _Readable(io.RawIOBase):
     """A file whose errors are the source's, and not taken for those of the place written to."""
 
-    def __init__(self, file: BinaryIO, source: SourceItem) -> None:
+    def __init__(self, file: BinaryIO, source: SourceItem, check: Callable[[], None]) -> None:
         self._file = file
         self._source = source
+        self._check = check
 
     def readable(self) -> bool:
         return True
 
     def read(self, size: int = -1, /) -> bytes:
+        self._check()
         try:
             return self._file.read(size)
         except OSError as error:

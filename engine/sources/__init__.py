@@ -17,7 +17,7 @@ from engine.sources.source import Source
 def _maildir(location: str, clock: Clock, settings: Settings) -> Source:
     from engine.sources.maildir import MaildirSource
 
-    return MaildirSource(location, clock)
+    return MaildirSource(location, clock, largest=settings.largest)
 
 
 def _imap(kind: str, location: str, clock: Clock, settings: Settings) -> Source:

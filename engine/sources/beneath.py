@@ -21,12 +21,15 @@ class Tree:
     """A directory that is held open, and everything beneath it. Methods may run in any thread.
 
     All raise OSError: FileNotFoundError for what isn't there; ENOLINK for a symbolic link to what
-    isn't there; EXDEV for one that leads out of the tree; EINVAL for what is no regular file.
+    isn't there; EXDEV for one that leads out of the tree; EINVAL for what is no regular file; and
+    of a tree with an owner, EPERM for a file that may be another user's (see `_foreign`).
     """
 
-    def __init__(self, descriptor: int) -> None:
-        """Takes over the descriptor of the tree's root."""
+    def __init__(self, descriptor: int, *, owned: bool = False) -> None:
+        """Takes over the descriptor of the tree's root. `owned`: the tree is that of the user whom
+        its root belongs to, who may have linked the files of others into it."""
         self._root = descriptor
+        self._owner = os.fstat(descriptor).st_uid if owned else None
 
     def close(self) -> None:
         """Twice does no harm."""
@@ -66,6 +69,7 @@ class Tree:
         directory = self.open_directory(parts)
         flags = os.O_RDONLY | os.O_NONBLOCK
         try:
+            holder = os.fstat(directory)
             fd = open_untouched(name, flags | os.O_NOFOLLOW, directory)
         except OSError as error:
             if error.errno != errno.ELOOP:
@@ -81,6 +85,9 @@ class Tree:
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode):
                 raise OSError(errno.EINVAL, "is not a regular file")
+            if self._owner is not None and self._foreign(status, holder):
+                what = f"belongs to another user ({status.st_uid}) than the mailbox ({self._owner})"
+                raise PermissionError(errno.EPERM, what)
         except OSError:
             os.close(fd)
             raise
@@ -96,6 +103,23 @@ class Tree:
             return os.read(fd, limit)
         finally:
             os.close(fd)
+
+    def _foreign(self, file: os.stat_result, directory: os.stat_result) -> bool:
+        """Whether a file may be another user's, whom its link here takes it from: it may only be
+        read here by the one whose mailbox it is, and the engine reads as root.
+
+        What belongs to the owner of the tree or of the directory is theirs. What root or we have
+        put there is read unless it has other names; so is what members of a group have put into
+        a directory that the group shares, for that group.
+        """
+        if file.st_uid in (self._owner, directory.st_uid):
+            return False
+        if file.st_nlink > 1:
+            return True
+        if file.st_uid in (0, os.geteuid()):
+            return False
+        shared = directory.st_mode & stat.S_IWGRP and file.st_mode & stat.S_IRGRP
+        return not (shared and file.st_gid == directory.st_gid)
 
     def _step(self, directory: int, name: str) -> int:
         try:
@@ -142,7 +166,7 @@ def open_tree(base: str, parts: Sequence[str]) -> Tree:
         finally:
             os.close(fd)
         fd = below
-    return Tree(fd)
+    return Tree(fd, owned=True)
 
 
 def open_untouched(name: str, flags: int, directory: int | None = None) -> int:

@@ -23,10 +23,12 @@ if TYPE_CHECKING:
 class MaildirSource:
     """See `engine.sources.source.Source`."""
 
-    def __init__(self, location: str, clock: Clock) -> None:
-        """Raises UsageError if `location` isn't one; looks at nothing yet."""
+    def __init__(self, location: str, clock: Clock, *, largest: int | None = None) -> None:
+        """Raises UsageError if `location` isn't one; looks at nothing yet. `largest`: how many
+        bytes a message may have; None for any number."""
         self._location = Location(location)
         self._clock = clock
+        self._largest = largest
 
     def accounts(self) -> AccountList:
         found: set[str] = set()
@@ -71,7 +73,7 @@ class MaildirSource:
             tree = open_tree(self._location.base, parts)
         except OSError as error:
             raise SourceUnavailable(f"{shown(path)}: {reason(error)}") from error
-        return MaildirMailbox(path, tree, self._clock)
+        return MaildirMailbox(path, tree, self._clock, largest=self._largest)
 
     def events(self, poll: float) -> MaildirEvents:
         """See `engine.sources.events.Followable`."""

@@ -9,19 +9,19 @@ what isn't in it.
 from __future__ import annotations
 
 import errno
-import io
 import os
 import struct
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, cast
 
 from engine.clock import Clock
 from engine.errors import ItemUnreadable, ItemVanished, SourceUnavailable
 from engine.sources import maildir_names as names
 from engine.sources.beneath import Tree
+from engine.sources.maildir_content import MessageFile, refusal
 from engine.sources.maildir_folders import Place, find_folders, read_guid
 from engine.sources.source import (
     Fetched,
@@ -66,10 +66,12 @@ class _Stamps(NamedTuple):
 class MaildirMailbox:
     """See `engine.sources.source.Mailbox`."""
 
-    def __init__(self, path: str, tree: Tree, clock: Clock) -> None:
+    def __init__(self, path: str, tree: Tree, clock: Clock, *, largest: int | None = None) -> None:
+        """`largest`: how many bytes a message may have; None for any number."""
         self._path = path
         self._tree = tree
         self._clock = clock
+        self._largest = largest
         self._places: dict[FolderPath, Place] = {}
         self._lock = threading.Lock()
         self._chased: dict[FolderPath, dict[bytes, str]] = {}
@@ -170,8 +172,11 @@ class MaildirMailbox:
                     where = self._shown(*parts, locator)
                     raise ItemUnreadable(f"{where}: {reason(error)}") from error
             else:
-                file = io.BufferedReader(io.FileIO(fd, "rb"))
-                return Fetched(file, status.st_size, status.st_mtime_ns // 1000)
+                file = MessageFile(fd, status)
+                if what := refusal(fd, status, self._largest):
+                    file.close()
+                    raise ItemUnreadable(f"{self._shown(*parts, locator)}: {what}")
+                return Fetched(cast(BinaryIO, file), status.st_size, status.st_mtime_ns // 1000)
             locator = self._chase(item, parts, locator)
         raise ItemVanished(f"{self._shown(*parts, item.locator)}: is gone")
 

@@ -122,8 +122,7 @@ class FolderChanges(NamedTuple):
 class Fetched:
     """An item's content, open for reading. A context manager; closing twice does no harm.
 
-    Reading may raise OSError, and may come to another length than `size` if something writes to
-    the file, which no mail server does.
+    Reading may raise OSError: also where something writes to the content meanwhile.
     """
 
     def __init__(self, file: BinaryIO, size: int, date: int) -> None:
