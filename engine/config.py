@@ -18,7 +18,7 @@ from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple, get_type_hints
 
-from engine import tomltext
+from engine import plainfile, tomltext
 from engine.allowed import Texts, Value
 from engine.durable import sync_directory
 from engine.errors import BackupUnusable, UsageError
@@ -167,7 +167,7 @@ def _take_over(descriptor: int, path: Path) -> None:
 
 def _read(path: Path) -> str:
     try:
-        data = path.read_bytes()
+        data = plainfile.read(path)
     except FileNotFoundError as error:
         raise BackupUnusable(
             f"{path} is missing: put it back, or make it anew with 'sources = [\"KIND:LOCATION\"]'"

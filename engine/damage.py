@@ -16,6 +16,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from engine import plainfile
 from engine.backup import Backup
 from engine.blobs.verification import wrong_content
 from engine.errors import Damaged
@@ -63,7 +64,7 @@ def note(backup: Path, digests: Collection[bytes], *, whole: bool) -> None:
             (backup / _FILE).unlink()
             return
         temporary = backup / f"{_FILE}.new"
-        with open(temporary, "w", encoding="ascii", opener=_opener) as file:
+        with open(temporary, "w", encoding="ascii", opener=plainfile.opener) as file:
             file.writelines(f"{digest.hex()}\n" for digest in sorted(found))
         os.replace(temporary, backup / _FILE)
 
@@ -71,7 +72,7 @@ def note(backup: Path, digests: Collection[bytes], *, whole: bool) -> None:
 def _found(backup: Path) -> set[bytes]:
     """What was noted. Lines that are no digest are passed over."""
     with suppress(OSError):
-        text = (backup / _FILE).read_text(encoding="ascii", errors="replace")
+        text = plainfile.read(backup / _FILE).decode("ascii", "replace")
         return {bytes.fromhex(line) for line in re.findall(r"^[0-9a-f]{64}$", text, re.MULTILINE)}
     return set()
 
@@ -85,7 +86,3 @@ def _locked(backup: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def _opener(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o640)

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from engine import plainfile
 from engine.durable import sync_directory
 from engine.errors import BackupUnusable, EngineError
 
@@ -66,8 +67,7 @@ class Heartbeat:
         self._path = backup / _DIRECTORY
         try:
             self._path.mkdir(mode=0o750, exist_ok=True)
-            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-            self._lock = os.open(self._path / "lock", flags, 0o640)
+            self._lock = plainfile.open_plain(self._path / "lock", os.O_RDWR | os.O_CREAT)
         except OSError as error:
             raise BackupUnusable(f"{self._path}: can't write here ({error.strerror})") from None
         try:
@@ -82,7 +82,7 @@ class Heartbeat:
         """Replaces what the daemon before, or this one, wrote. `durable`: a crash of the machine
         doesn't undo it. Raises OSError."""
         temporary = self._path / "state.json.new"
-        with open(temporary, "wb", opener=_opener) as file:
+        with open(temporary, "wb", opener=plainfile.opener) as file:
             file.write(msgspec.json.encode(state) + b"\n")
             if durable:
                 file.flush()
@@ -118,9 +118,9 @@ def look(backup: Path) -> Seen:
     directory = backup / _DIRECTORY
     state = None
     with suppress(OSError, msgspec.MsgspecError):
-        state = msgspec.json.decode((directory / "state.json").read_bytes(), type=State)
+        state = msgspec.json.decode(plainfile.read(directory / "state.json"), type=State)
     try:
-        lock = os.open(directory / "lock", os.O_RDONLY | os.O_CLOEXEC)
+        lock = plainfile.open_plain(directory / "lock")
     except OSError:
         return Seen(False, state)
     try:
@@ -130,7 +130,3 @@ def look(backup: Path) -> Seen:
     finally:
         os.close(lock)
     return Seen(False, state)
-
-
-def _opener(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o640)

@@ -38,6 +38,9 @@ on no call that needs space succeeds. As in `faults.c`."""
 
 STREAMS = ("out", "err")
 
+DEADLINE = 60
+"""Seconds after which a command is ended that hangs."""
+
 GROUP = 4
 """Messages in a commit."""
 PACK = 40_000
@@ -181,6 +184,7 @@ def main() -> None:
 def _perform(job: dict[str, Any]) -> None:
     """One command. Never returns."""
     status = 99
+    signal.alarm(DEADLINE)
     try:
         for stream, name in enumerate(STREAMS, start=1):
             file = os.open(Path(job["directory"], name), os.O_CREAT | os.O_WRONLY)

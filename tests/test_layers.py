@@ -15,6 +15,7 @@ FLOORS = (
         "engine.errors",
         "engine.clock",
         "engine.durable",
+        "engine.plainfile",
         "engine.stop",
         "engine.leaving",
         "engine.batches",

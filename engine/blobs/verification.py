@@ -44,7 +44,10 @@ def verify(
     each blob's content with its digest, but not where that is a recipe: see `wrong_content`. Raises
     BlobDamaged if the pack is missing or shorter than `end`, and OSError if it can't be asked.
     """
-    length = volume.length(pack)
+    try:
+        length = volume.length(pack)
+    except BlobDamaged as error:
+        raise BlobDamaged(f"pack {pack_name(pack)}: {error}") from None
     if end is None:
         end = length
     elif length < end:

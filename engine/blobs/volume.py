@@ -16,9 +16,20 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from engine import plainfile
 from engine.durable import sync_directory
 from engine.errors import BackupUnusable, BlobDamaged
 
+_NO_PACK = (
+    errno.EISDIR,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ELOOP,
+    errno.ENOTDIR,
+    errno.ENXIO,
+    errno.ENODEV,
+)
+"""What the kernel says of a pack that may not be read, or of what isn't one."""
 _NAME = re.compile(r"([0-7][0-9a-f]{15})\.pack", re.ASCII)
 
 
@@ -92,6 +103,8 @@ class DirectoryVolume:
         except FileNotFoundError as error:
             message = f"{self.path} is missing: is the disk that holds the packs mounted?"
             raise BackupUnusable(message) from error
+        except OSError as error:
+            raise BackupUnusable(f"{self.path}: no packs can be found: {error.strerror}") from error
         for directory in directories:
             with os.scandir(directory) as entries:
                 for entry in entries:
@@ -99,9 +112,12 @@ class DirectoryVolume:
                     if name and directory.name == entry.name[:2]:
                         try:
                             status = entry.stat()
-                        except FileNotFoundError:
-                            continue  # deleted since it was listed
-                        yield StoredPack(int(name[1], 16), status.st_size, status.st_mtime_ns)
+                        except OSError as error:
+                            if error.errno in (errno.ENOENT, errno.ELOOP):
+                                continue  # deleted since it was listed, or a link to nothing
+                            raise
+                        if not plainfile.other(status):
+                            yield StoredPack(int(name[1], 16), status.st_size, status.st_mtime_ns)
 
     def held(self, packs: Collection[int]) -> HeldPacks:
         try:
@@ -114,9 +130,9 @@ class DirectoryVolume:
         quicker to lock it. Raises OSError, and FileNotFoundError if the place itself is missing.
         """
         path = self.path_of(pack)
-        path.parent.mkdir(mode=0o750, exist_ok=True)
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o640)
+            path.parent.mkdir(mode=0o750, exist_ok=True)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, plainfile.MODE)
         except FileExistsError:
             return None
         opened = self._locked(pack, descriptor)
@@ -125,20 +141,32 @@ class DirectoryVolume:
         return opened
 
     def lock(self, pack: int) -> OpenPack | None:
-        """A pack to go on with; None if another writer has its lock, or it is gone.
+        """A pack to go on with; None if another writer has its lock, or it is gone, or can't be
+        written, or is no file.
 
         Raises OSError.
         """
         try:
-            descriptor = os.open(self.path_of(pack), os.O_RDWR)
-        except FileNotFoundError:
-            return None
+            descriptor = plainfile.open_plain(self.path_of(pack), os.O_RDWR)
+        except OSError as error:
+            if isinstance(_explained(error), BlobDamaged):
+                return None
+            raise
         return self._locked(pack, descriptor)
 
     def close(self) -> None:
         """Closes what is open for reading. The volume can still be used."""
         with self._lock:
             self._files.clear()
+
+    def absence(self, pack: int) -> str:
+        """Why `list` doesn't give a pack, in words."""
+        try:
+            return plainfile.other(os.stat(self.path_of(pack))) or "it has come back"
+        except FileNotFoundError:
+            return "it is missing"
+        except OSError as error:
+            return f"it can't be opened: {error.strerror}"
 
     def path_of(self, pack: int) -> Path:
         """Where a pack is, or would be."""
@@ -166,7 +194,7 @@ class DirectoryVolume:
             if pack in self._files:
                 self._files.move_to_end(pack)
                 return self._files[pack]
-        file = _File(os.open(self.path_of(pack), os.O_RDONLY))
+        file = _File(plainfile.open_plain(self.path_of(pack)))
         with self._lock:
             self._files[pack] = file
             if len(self._files) > self._limit:
@@ -309,4 +337,6 @@ def _explained(error: OSError) -> Exception:
         return BlobDamaged("the pack is missing")
     if error.errno == errno.EIO:
         return BlobDamaged("the disk can't read the pack")
+    if isinstance(error, plainfile.NotPlain) or error.errno in _NO_PACK:
+        return BlobDamaged(f"the pack can't be opened: {error.strerror}")
     return error

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
+from engine import plainfile
 from engine.blobs import pack_name
 from engine.durable import sync_directory
 
@@ -50,7 +51,9 @@ class Aside:
         journal. Raises OSError."""
         if self._file is None:
             self._make(self.path)
-            self._file = open(self.path / "records.jsonl", "a", encoding="ascii")  # noqa: SIM115
+            self._file = open(  # noqa: SIM115
+                self.path / "records.jsonl", "a", encoding="ascii", opener=plainfile.opener
+            )
         row = {"table": table, "key": key.hex(), "value": value.hex()}
         self._file.write(json.dumps(row) + "\n")
         self.rows += 1

@@ -7,6 +7,7 @@ it. Only rows that are wrong are written, each right by itself, so it may be int
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import groupby
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from engine.blobs import encode_location
 from engine.blobs.verification import verify
 from engine.check.aside import Aside
 from engine.check.sorting import SortedRows
+from engine.errors import BlobDamaged
 from engine.journal.keys import time_key
 from engine.journal.records import seal
 from engine.purge.alone import alone
@@ -68,13 +70,14 @@ class _Index:
     def read_packs(self, found: SortedRows) -> None:
         """Sorts what is intact in packs by digest."""
         for pack in self._present:
-            for verdict in verify(self._backup.volume, pack):
-                if verdict.reason:
-                    continue
-                end = verdict.offset + verdict.length
-                self._lengths[pack] = max(self._lengths.get(pack, 0), end)
-                for digest, location in verdict.blobs:
-                    found.add(digest + encode_location(location))
+            with suppress(BlobDamaged):  # it can't be opened, which the check tells
+                for verdict in verify(self._backup.volume, pack):
+                    if verdict.reason:
+                        continue
+                    end = verdict.offset + verdict.length
+                    self._lengths[pack] = max(self._lengths.get(pack, 0), end)
+                    for digest, location in verdict.blobs:
+                        found.add(digest + encode_location(location))
 
     def compare(self, found: SortedRows, wasted: SortedRows) -> Iterator[_Change]:
         """The rows that are wrong, by digest. Puts places that aren't used into `wasted`."""

@@ -134,7 +134,7 @@ class _Mending:
         if len(key) != key_width(table, key) or table in ("scans", "verified", *_HINTS):
             return True
         if table == "packs":  # of one that is there, the length is found again
-            return not self._backup.volume.path_of(int.from_bytes(key, "big")).exists()
+            return not self._backup.volume.path_of(int.from_bytes(key, "big")).is_file()
         return False
 
     def _flipped(self, txn: Txn, table: str, key: bytes, value: bytes) -> bool:

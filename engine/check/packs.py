@@ -76,7 +76,8 @@ class _PackCheck:
         matched = 0
         try:
             if pack not in self._present:
-                raise BlobDamaged(f"pack {pack_name(pack)} is missing")
+                absence = self._backup.volume.absence(pack)
+                raise BlobDamaged(f"pack {pack_name(pack)}: {absence}")
             for verdict in verify(self._backup.volume, pack, end=length, deep=self._deep):
                 verdict = self._without_waste(pack, verdict)
                 matched += self._judge(pack, verdict)

@@ -34,7 +34,7 @@ def put_aside(backup: Backup, packs: Collection[int], aside: Aside) -> int:
             if length is None:
                 continue
             path = backup.volume.path_of(pack)
-            if not path.exists():
+            if not path.is_file():
                 replaced += not needed[pack] and _give_up(backup, pack)
             elif _intact(backup, pack, length) == needed[pack]:
                 aside.pack(path, pack)

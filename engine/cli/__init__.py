@@ -162,5 +162,5 @@ def _told(error: Exception) -> str:
         return str(error)
     if isinstance(error, OSError) and error.errno:
         place = f"{os.fsdecode(error.filename)}: " if error.filename else ""
-        return f"{place}{os.strerror(error.errno)}"
+        return f"{place}{error.strerror or os.strerror(error.errno)}"
     return f"{type(error).__name__}: {error} (a defect; --debug shows where)"

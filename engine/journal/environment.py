@@ -47,6 +47,7 @@ import lmdb
 from lmdb.verify import VerifyError
 from lmdb.verify import verify as verify_pages
 
+from engine import plainfile
 from engine.errors import BackupUnusable, EngineError, RecordDamaged, StorageFull
 from engine.journal.records import Identity, unpack
 
@@ -117,6 +118,22 @@ def _fits(file: Path) -> bool:
     return file.exists() and file.stat().st_size <= memory // 4
 
 
+def _refuse_others(directory: Path) -> None:
+    """LMDB would wait for a pipe, or call whatever isn't a file by another name. Raises
+    BackupUnusable."""
+    if not os.path.lexists(directory / "data.mdb"):
+        raise BackupUnusable(f"{directory.parent}: not a backup path (run 'engine init')")
+    for name in ("data.mdb", "lock.mdb"):
+        try:
+            found = plainfile.other(os.stat(directory / name))
+        except OSError as error:
+            if name == "lock.mdb" and not os.path.lexists(directory / name):
+                return  # LMDB makes it
+            found = os.strerror(error.errno or 0)
+        if found:
+            raise BackupUnusable(f"{directory / name}: can't be used: {found}")
+
+
 def translate(error: lmdb.Error, path: Path) -> Exception:
     """What an LMDB error means to a user; a programming error is returned as it is."""
     # LMDB reports a write that was cut short, as it is on a full disk, as EIO.
@@ -174,8 +191,8 @@ class Environment:
         """
         self.path = directory
         file = directory / "data.mdb"
-        if not create and not file.is_file():
-            raise BackupUnusable(f"{directory.parent}: not a backup path (run 'engine init')")
+        if not create:
+            _refuse_others(directory)
         if not create and not file.stat().st_size:  # LMDB would begin a new journal in it
             raise BackupUnusable(f"{file}: damaged: it is empty; put back a copy of it")
         try:

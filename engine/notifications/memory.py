@@ -15,10 +15,10 @@ from pathlib import Path
 
 from blake3 import blake3
 
+from engine import plainfile
 from engine.notifications.event import Condition, decode, encode
 
 _DIRECTORY = 0o750
-_FILE = 0o640
 _NAME = "conditions.json"
 
 
@@ -36,7 +36,7 @@ class Memory:
             if directory is self._instead and not self._safe():
                 continue
             with suppress(OSError):
-                return decode((directory / _NAME).read_bytes())
+                return decode(plainfile.read(directory / _NAME))
         return {}
 
     @contextmanager
@@ -88,8 +88,7 @@ class Memory:
 def _write(directory: Path, data: bytes) -> None:
     """Wholly or not at all. Not synced: after a power failure something may be told again."""
     new = directory / f"{_NAME}.new"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-    descriptor = os.open(new, flags, _FILE)
+    descriptor = plainfile.open_plain(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     try:
         written = os.write(descriptor, data)
     finally:

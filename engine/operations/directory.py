@@ -18,6 +18,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from engine import plainfile
 from engine.operations.record import (
     Outcome,
     Record,
@@ -30,7 +31,6 @@ from engine.operations.record import (
 )
 
 _DIRECTORY = 0o750
-_FILE = 0o640
 _DAY = 86_400_000_000
 _RECORD, _NEW, _STOP = "operation.json", "operation.json.new", "stop"
 
@@ -103,10 +103,10 @@ class Directory:
 
     def file(self, record: Record, time: int) -> None:
         """Files a record with those that ended on the day of `time`, durably. Raises OSError."""
-        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT
         with suppress(FileExistsError):
             self._ended.mkdir(_DIRECTORY, parents=True)
-        descriptor = os.open(self._ended / f"{day(time)}.jsonl", flags, _FILE)
+        descriptor = plainfile.open_plain(self._ended / f"{day(time)}.jsonl", flags)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             length = os.fstat(descriptor).st_size
@@ -184,7 +184,7 @@ class Directory:
         """Asks an operation to stop; again does nothing more. Raises FileNotFoundError where there
         is none under way, and PermissionError for who may not."""
         path = self._running / operation / _STOP
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, _FILE))
+        os.close(plainfile.open_plain(path, os.O_WRONLY | os.O_CREAT))
 
     def _paths(self) -> list[Path]:
         try:
@@ -207,7 +207,7 @@ class Directory:
 
     def _data(self, name: str) -> bytes:
         try:
-            return (self._ended / f"{name}.jsonl").read_bytes()
+            return plainfile.read(self._ended / f"{name}.jsonl")
         except FileNotFoundError:  # forgotten meanwhile
             return b""
 
@@ -230,7 +230,7 @@ def _locked(descriptor: int, kind: int) -> bool:
 
 
 def _write(path: Path, data: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, _FILE)
+    descriptor = plainfile.open_plain(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     try:
         os.write(descriptor, data)
     finally:
@@ -240,7 +240,7 @@ def _write(path: Path, data: bytes) -> None:
 def _read(path: Path) -> Record | None:
     """What is said of an operation; None where it ends, or begins, at this moment."""
     try:
-        return decode((path / _RECORD).read_bytes())
+        return decode(plainfile.read(path / _RECORD))
     except FileNotFoundError:
         return None
 
