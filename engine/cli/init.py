@@ -27,6 +27,7 @@ A source says where mail is read from. It is never written to.
     maildir:/home/{user}/Maildir                    accounts USER
     maildir:/var/vmail/{account}                    the directory has the account's name
     maildir:/home/alice/Maildir?account=alice@example.com       a single mailbox
+    maildir:/var/vmail/vmail1/{domain}/*/*/*/{user}-*/Maildir   * and ? as the shell has them
     imaps:mail.example.com?login=backup&password_file=/etc/timefs/password&accounts_file=/etc/...
 
 What stands behind the question mark of imaps: (or imap:, with STARTTLS) are settings imap.* for

@@ -145,6 +145,7 @@ def _document(result: Result, options: Options, seconds: float) -> dict[str, obj
         "changed": result.tally.changed,
         "deleted": result.tally.deleted,
         "errors": [problem._asdict() for problem in result.tally.problems],
+        "notes": [note._asdict() for note in result.tally.notes],
         "account_events": [
             {"account": name, "event": event, "former": former or None}
             for name, event, former in _events(result)
@@ -167,6 +168,8 @@ def _print(result: Result, options: Options, seconds: float) -> None:
         output.line(f"{event:8}  {f'{former} -> ' if former else ''}{name}")
     for problem in result.tally.problems:
         output.complain(str(problem))
+    for note in result.tally.notes:
+        output.line(f"note: {note}")
     tally = result.tally
     counts = (
         f"{output.counted(result.accounts, 'account')}: {tally.created:,} created, "

@@ -108,6 +108,7 @@ def scan_account(
                 raise
             continue
         tally.problems += looked.problems
+        tally.notes += looked.notes
         return item
 
 
@@ -123,6 +124,7 @@ def count_plan(backup: Backup, subject: Subject, looked: Looked, tally: Tally) -
     tally.had += looked.had
     tally.removed += len(made.removals)
     tally.problems += looked.problems
+    tally.notes += looked.notes
 
 
 def bring_back(backup: Backup, subject: Subject) -> bool:

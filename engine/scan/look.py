@@ -47,6 +47,7 @@ class Looked:
     had: int = 0
     """How many messages the account had."""
     problems: list[Problem] = field(default_factory=list)
+    notes: list[Problem] = field(default_factory=list)
 
 
 def look(
@@ -85,7 +86,7 @@ def look(
             break
     if made.removals and had + len(made.arrivals) == len(made.removals):
         emptied(subject)
-    return Looked(made, state, had, survey.problems)
+    return Looked(made, state, had, survey.problems, survey.notes)
 
 
 def _compare(

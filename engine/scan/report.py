@@ -31,6 +31,8 @@ class Tally:
     removed: int = 0
     """so many are gone now."""
     problems: list[Problem] = field(default_factory=list)
+    notes: list[Problem] = field(default_factory=list)
+    """What is worth knowing, and no problem: nothing is missing in the backup for it."""
 
     def add(self, other: Tally) -> None:
         """Adds what another one counted."""
@@ -40,3 +42,4 @@ class Tally:
         self.had += other.had
         self.removed += other.removed
         self.problems += other.problems
+        self.notes += other.notes

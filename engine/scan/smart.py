@@ -31,6 +31,7 @@ from engine.scan.look import Subject, look
 from engine.scan.loss import Turnover
 from engine.scan.mailboxes import identities, identity_of, shows_messages
 from engine.scan.report import Problem, Tally
+from engine.scan.rivals import choose
 from engine.scan.roster import Assignment, KnownAccount
 from engine.sources.source import AccountList, Source, guid
 from engine.stop import Stop
@@ -196,6 +197,7 @@ class _Scan:
             elif self._all_listed and not self._is_back(account.name):
                 self._remove(account)
         result.tally.problems.sort()
+        result.tally.notes.sort()
         result.end = self._backup.clock.now()
         if not self._options.dry_run:
             result.end = self._record_end()
@@ -220,6 +222,11 @@ class _Scan:
             self._all_listed = self._all_listed and listed.complete
             for error in listed.errors:
                 self._problem("", error.where, error.what)
+            for note in listed.notes:
+                self._result.tally.notes.append(Problem("", note.where, note.what))
+            if listed.rivals:
+                known = known_accounts(self._backup)
+                self._result.tally.problems += choose(source.source, listed.rivals, known)
             for name in listed.names:
                 if name in found:
                     what = f"is in {found[name].name} already: only that one is backed up"

@@ -41,6 +41,7 @@ class Survey:
         self._known = {folder.path: folder for folder in known}
         found = mailbox.folders()
         self.problems = [Problem(account, error.where, error.what) for error in found.errors]
+        self.notes = [Problem(account, note.where, note.what) for note in found.notes]
         self._folders = found.folders
         self._complete = found.complete
         identities = {folder.path: frozenset(folder.identities) for folder in found.folders}

@@ -7,6 +7,8 @@ Messages are taken as they are on disk; what Dovecot's zlib plugin compressed st
 from __future__ import annotations
 
 import os
+from collections import defaultdict
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from engine.clock import Clock
@@ -14,14 +16,20 @@ from engine.errors import SourceEmpty, SourceUnavailable
 from engine.sources.beneath import entries, open_tree
 from engine.sources.maildir_location import Location
 from engine.sources.maildir_mailbox import MaildirMailbox
-from engine.sources.source import AccountList, SourceError, reason, shown
+from engine.sources.maildir_others import is_mbox, other_mail
+from engine.sources.source import AccountList, Rival, SourceError, reason, shown
 
 if TYPE_CHECKING:
     from engine.sources.maildir_events import MaildirEvents
 
+_NAMED = 3
+"""Directories without mail that a note names."""
+
+_Parts = tuple[str, ...]
+
 
 class MaildirSource:
-    """See `engine.sources.source.Source`."""
+    """See `engine.sources.source.Source`, and `Choosing`."""
 
     def __init__(self, location: str, clock: Clock, *, largest: int | None = None) -> None:
         """Raises UsageError if `location` isn't one; looks at nothing yet. `largest`: how many
@@ -29,51 +37,52 @@ class MaildirSource:
         self._location = Location(location)
         self._clock = clock
         self._largest = largest
+        self._found: dict[str, _Parts] = {}
+        """Where the mailboxes of accounts were, if that must be looked for."""
+        self._chosen: dict[str, str] = {}
 
     def accounts(self) -> AccountList:
-        found: set[str] = set()
-        doubtful: set[str] = set()
-        unread: list[SourceError] = []
-        errors: list[SourceError] = []
-        hint = ""
-        for account, path in self._location.places(unread):
-            if self._path_of(account) != path:
-                what = f"another directory is meant by the account's name {shown(account)}"
-                errors.append(SourceError(shown(path), what))
-                continue
-            try:
-                mailbox = _is_mailbox(path)
-            except OSError as error:
-                errors.append(SourceError(shown(path), reason(error)))
-                mailbox = False
-            if mailbox:
-                found.add(account)
-            elif mailbox is False:
-                doubtful.add(account)
-                if not found and not hint and os.path.isdir(f"{path}/Maildir/cur"):
-                    hint = f"; there is {shown(path)}/Maildir, so end the location with /Maildir"
-        errors += unread
-        if found:
-            return AccountList(tuple(sorted(found)), frozenset(doubtful), not unread, tuple(errors))
-        if errors:
-            raise SourceUnavailable(f"{errors[0].where}: {errors[0].what}")
-        raise SourceEmpty(
-            f"maildir:{self._location.text} matches no mailbox (a directory with cur/ and new/); "
-            f"check the location and that the mail volume is mounted{hint}"
-        )
+        return _Looking(self._location, self._chosen, self._found).run()
+
+    def choose(self, account: str, directory: str) -> None:
+        """See `engine.sources.source.Choosing`."""
+        self._chosen[account] = directory
+        self._found.pop(account, None)
 
     def mailbox(self, account: str) -> MaildirMailbox:
+        known = self._found.get(account)
+        parts = known or self._look_for(account)
+        try:
+            tree = open_tree(self._location.base, parts)
+        except FileNotFoundError as error:
+            if known is None:
+                raise self._failure(parts, error) from error
+            parts = self._look_for(account)  # it has been moved
+            try:
+                tree = open_tree(self._location.base, parts)
+            except OSError as again:
+                raise self._failure(parts, again) from again
+        except OSError as error:
+            raise self._failure(parts, error) from error
+        path = self._location.path(parts)
+        return MaildirMailbox(path, tree, self._clock, largest=self._largest)
+
+    def _look_for(self, account: str) -> _Parts:
+        """Where the mailbox of an account is, or would be. Raises SourceUnavailable."""
         parts = self._location.parts_of(account)
-        if parts is None:
+        if parts is not None:
+            return tuple(parts)
+        found = mailboxes_of(self._location, account) if self._location.wild else []
+        if not found:
             raise SourceUnavailable(
                 f"{shown(account)}: no such account in maildir:{self._location.text}"
             )
-        path = os.path.join(self._location.base, *parts)
-        try:
-            tree = open_tree(self._location.base, parts)
-        except OSError as error:
-            raise SourceUnavailable(f"{shown(path)}: {reason(error)}") from error
-        return MaildirMailbox(path, tree, self._clock, largest=self._largest)
+        chosen = _choose(self._location, found, self._chosen.get(account, ""))
+        self._found[account] = chosen
+        return chosen
+
+    def _failure(self, parts: _Parts, error: OSError) -> SourceUnavailable:
+        return SourceUnavailable(f"{shown(self._location.path(parts))}: {reason(error)}")
 
     def events(self, poll: float) -> MaildirEvents:
         """See `engine.sources.events.Followable`."""
@@ -86,14 +95,160 @@ class MaildirSource:
         if self._location.covers(path):
             return True
         try:
-            roots = [os.path.realpath(place.path) for place in self._location.places([])]
+            roots = [
+                os.path.realpath(self._location.path(place.parts))
+                for place in self._location.places([])
+            ]
         except SourceUnavailable:
             return False  # nothing is there that it could be in
         return any(f"{path}/".startswith(f"{root.rstrip('/')}/") for root in roots)
 
-    def _path_of(self, account: str) -> str | None:
-        parts = self._location.parts_of(account)
-        return None if parts is None else os.path.join(self._location.base, *parts)
+
+class _Looking:
+    """Looks once for the accounts that there are."""
+
+    def __init__(
+        self, location: Location, chosen: dict[str, str], found: dict[str, _Parts]
+    ) -> None:
+        self._location = location
+        self._chosen = chosen
+        self._where = found
+        self._mailboxes: dict[str, list[_Parts]] = defaultdict(list)
+        self._doubtful: set[str] = set()
+        self._errors: list[SourceError] = []
+        self._empty: list[str] = []
+        """Directories of users without any mail."""
+        self._hint = ""
+
+    def run(self) -> AccountList:
+        unread: list[SourceError] = []
+        files: list[_Parts] = []
+        for account, parts in self._location.places(unread, files=files):
+            if account:
+                self._look_at(account, parts)
+            else:
+                what = "its name is no account's: another directory is meant by it"
+                self._error(parts, what)
+        for parts in files:
+            if is_mbox(self._location.path(parts)):
+                self._other(parts, "mbox")
+        self._errors += unread
+        found = self._mailboxes
+        self._doubtful -= found.keys()
+        notes = self._notes()
+        if found:
+            return AccountList(
+                names=tuple(sorted(found)),
+                doubtful=frozenset(self._doubtful),
+                complete=not unread,
+                errors=tuple(self._errors),
+                notes=notes,
+                rivals=self._rivals(),
+            )
+        if self._errors and not self._hint:
+            raise SourceUnavailable(f"{self._errors[0].where}: {self._errors[0].what}")
+        raise SourceEmpty(
+            f"maildir:{self._location.text} matches no mailbox (a directory with cur/ and new/); "
+            f"check the location and that the mail volume is mounted{self._hint}"
+        )
+
+    def _look_at(self, account: str, parts: _Parts) -> None:
+        path = self._location.path(parts)
+        try:
+            mailbox = _is_mailbox(path)
+            if mailbox:
+                self._mailboxes[account].append(parts)
+                return
+            if mailbox is False:
+                self._doubtful.add(account)
+                if not self._hint and os.path.isdir(f"{path}/Maildir/cur"):
+                    where = f"{shown(path)}/Maildir"
+                    self._hint = f"; there is {where}, so end the location with /Maildir"
+            home = self._location.path(self._location.home(parts))
+            other = other_mail(home)
+        except OSError as error:
+            self._doubtful.add(account)
+            self._error(parts, reason(error))
+            return
+        if other:
+            self._doubtful.add(account)
+            self._other(parts, other)
+        elif home not in self._empty[-1:]:
+            self._empty.append(home)
+
+    def _other(self, parts: _Parts, form: str) -> None:
+        self._error(
+            parts,
+            f"there is {shown(form)}: not backed up, for only Maildirs at the location are read; "
+            "back it up through its server, with a source imaps:",
+        )
+
+    def _error(self, parts: _Parts, what: str) -> None:
+        self._errors.append(SourceError(shown(self._location.path(parts)), what))
+
+    def _notes(self) -> tuple[SourceError, ...]:
+        if not self._empty:
+            return ()
+        count = len(self._empty)
+        names = ", ".join(shown(path) for path in self._empty[:_NAMED])
+        names += ", ..." if count > _NAMED else ""
+        what = f"{count:,} {'directory' if count == 1 else 'directories'} without any mail: {names}"
+        return (SourceError(f"maildir:{self._location.text}", what),)
+
+    def _rivals(self) -> dict[str, tuple[Rival, ...]]:
+        """The accounts with several mailboxes; remembers where all are, if that must be looked
+        for."""
+        rivals = {}
+        where: dict[str, _Parts] = {}
+        for account, found in self._mailboxes.items():
+            distinct = {self._directory(parts): parts for parts in reversed(found)}
+            if len(distinct) > 1:
+                rivals[account] = tuple(
+                    Rival(shown(self._location.path(parts)), directory)
+                    for directory, parts in reversed(distinct.items())
+                )
+            if self._location.wild:
+                where[account] = _choose(self._location, found, self._chosen.get(account, ""))
+        self._where.clear()
+        self._where.update(where)
+        return rivals
+
+    def _directory(self, parts: _Parts) -> str:
+        return _directory(self._location.path(parts))
+
+
+def mailboxes_of(location: Location, account: str) -> list[_Parts]:
+    """The directories of an account, below the base of a location that is `wild`: those that are
+    Maildirs, or where none is all of them. Raises SourceUnavailable where none can be looked
+    for."""
+    found = [place.parts for place in location.places([], account=account)]
+    return [parts for parts in found if _may_be_mailbox(location.path(parts))] or found
+
+
+def _choose(location: Location, found: Sequence[_Parts], directory: str) -> _Parts:
+    """The mailbox in this directory; where it is in none of them, the last."""
+    if len(found) > 1 and directory:
+        for parts in found:
+            if _directory(location.path(parts)) == directory:
+                return parts
+    return found[-1]
+
+
+def _directory(path: str) -> str:
+    """Device and inode of a directory, as `MailboxIdentity` has it; else its path."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return path
+    return f"{status.st_dev}:{status.st_ino}"
+
+
+def _may_be_mailbox(path: str) -> bool:
+    """Also true of what can't be looked at: opening it then says why."""
+    try:
+        return bool(_is_mailbox(path))
+    except OSError:
+        return True
 
 
 def _is_mailbox(path: str) -> bool | None:

@@ -4,16 +4,19 @@
     /var/vmail/{account}                            the account is the directory's name
     /home/{user}/Maildir                            likewise
     /home/alice/Maildir?account=alice@example.com   a single mailbox
+    /var/vmail/*/{domain}/*/*/*/{user}-*/Maildir    what differs and is in no account's name
 
-A placeholder stands for one component of the path or a part of one, as in `{user}.maildir`. Hidden
-directories and `lost+found` never match. What is inside a mailbox is not known here.
+A placeholder stands for one component of the path or a part of one, as in `{user}.maildir`; so does
+`*`, and `?` stands for one character. Hidden directories and `lost+found` never match. With `*` or
+`?` a path can't be made from an account's name: it must be looked for, and there may be several.
+What is inside a mailbox is not known here.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from engine.errors import SourceEmpty, SourceUnavailable, UsageError
@@ -21,13 +24,17 @@ from engine.sources.beneath import entries
 from engine.sources.source import SourceError, reason, shown
 
 _PLACEHOLDERS = ({"user", "domain"}, {"user"}, {"account"})
+_PIECE = re.compile(r"\{(\w+)\}|([*?])")
+_WILD = {"*": ".*", "?": "."}
 
 
 class Place(NamedTuple):
     """A path that matches, whether or not there is anything."""
 
     account: str
-    path: str
+    """Empty where it is no account's: another directory is meant by the name that it would have."""
+    parts: tuple[str, ...]
+    """The components below the location's base."""
 
 
 class Location:
@@ -45,10 +52,15 @@ class Location:
             raise UsageError(f"maildir:{text}: the location must not go up with '..'")
         if "}{" in path or re.search(r"[{}]", re.sub(r"\{[^{}]*\}", "", path)):
             raise UsageError(f"maildir:{text}: put something between two placeholders, no braces")
+        if re.search(r"\*\*|\*\{|\}\*", path):
+            raise UsageError(
+                f"maildir:{text}: '*' stands for one directory's name or a part of it: put "
+                "something between it and a placeholder or another '*'"
+            )
         if names and (len(set(names)) < len(names) or set(names) not in _PLACEHOLDERS):
             raise UsageError(
                 f"maildir:{text}: the placeholders are {{account}}, or {{user}} with or without "
-                "{domain}, each once"
+                "{domain}, each once; '*' stands for what is in no account's name"
             )
         if bool(names) == bool(account):
             raise UsageError(
@@ -56,33 +68,31 @@ class Location:
                 "/var/vmail/{domain}/{user}/Maildir, or a single one with ?account=NAME at the end"
             )
         self._account = account
+        self._domains = "domain" in names
         self._patterns = [_pattern(part) for part in self._parts]
         fixed = [n for n, pattern in enumerate(self._patterns) if pattern]
         self._fixed = fixed[0] if fixed else len(self._parts)
+        self.wild = any(re.search(r"[*?]", part) for part in self._parts)
+        """Whether the path of an account must be looked for."""
 
     @property
     def base(self) -> str:
-        """The path before the first component that has a placeholder."""
+        """The path before the first component that has a placeholder, a `*` or a `?`."""
         return "/" + "/".join(self._parts[: self._fixed])
 
+    def path(self, parts: Sequence[str]) -> str:
+        """The path of what is at these components below the base."""
+        return os.path.join(self.base, *parts)
+
     def parts_of(self, account: str) -> list[str] | None:
-        """The components below `base` of an account's path; None if no path gives this account."""
-        if self._account:
-            return [] if account == self._account else None
-        values = {"account": account, "user": account}
-        if "{domain}" in self.text:
-            values["user"], _, values["domain"] = account.rpartition("@")
-        found: dict[str, str] = {}
-        parts = []
-        for part, pattern in zip(self._parts, self._patterns, strict=True):
-            part = re.sub(r"\{(\w+)\}", lambda match: values[match[1]], part)
-            match = pattern.fullmatch(part) if pattern else None
-            if pattern and (match is None or not _matchable(part)):
-                return None
-            found |= match.groupdict() if match else {}
-            parts.append(part)
-        same = all(values[name] == value for name, value in found.items())
-        return parts[self._fixed :] if same else None
+        """The components below `base` of an account's path; None if no path gives this account, or
+        if the location is `wild`."""
+        values = self._values(account)
+        if self.wild or values is None:
+            return None
+        parts = [_PIECE.sub(lambda match: values[match[1]], part) for part in self._parts]
+        parts = parts[self._fixed :]
+        return parts if self.account_at(parts) == account else None
 
     @property
     def depth(self) -> int:
@@ -99,9 +109,15 @@ class Location:
         )
 
     def next_name(self, names: Sequence[str]) -> str | None:
-        """The one name that can follow these components; None where a placeholder does."""
+        """The one name that can follow these components; None where several can."""
         index = self._fixed + len(names)
         return None if self._patterns[index] else self._parts[index]
+
+    def home(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Of the components of a mailbox those that end with the last placeholder, `*` or `?`: the
+        directory that is the account's own."""
+        last = max((n for n, pattern in enumerate(self._patterns) if pattern), default=-1)
+        return tuple(names[: max(last + 1 - self._fixed, 0)])
 
     def account_at(self, names: Sequence[str]) -> str | None:
         """The account whose mailbox is at these components below `base`; None if none is."""
@@ -109,24 +125,43 @@ class Location:
             return None
         if self._account:
             return self._account
-        values: dict[str, str] = {}
+        found: dict[str, str] = {}
         for name, pattern in zip(names, self._patterns[self._fixed :], strict=True):
             match = pattern.fullmatch(name) if pattern else None
-            values |= match.groupdict() if match else {}
-        account = values.get("account", values.get("user", ""))
-        account = f"{account}@{values['domain']}" if "domain" in values else account
-        return account if self.parts_of(account) == list(names) else None
+            found |= match.groupdict() if match else {}
+        account = found.get("account", found.get("user", ""))
+        account = f"{account}@{found['domain']}" if self._domains else account
+        return account if self._values(account) == found else None
 
-    def places(self, errors: list[SourceError]) -> Iterator[Place]:
+    def _values(self, account: str) -> Mapping[str, str] | None:
+        """What the placeholders stand for in an account's path; None if it can't have one."""
+        if self._account:
+            return {} if account == self._account else None
+        if self._domains:
+            user, at, domain = account.rpartition("@")
+            return {"user": user, "domain": domain} if at else None
+        return {"account" if "{account}" in self.text else "user": account}
+
+    def places(
+        self,
+        errors: list[SourceError],
+        *,
+        account: str | None = None,
+        files: list[tuple[str, ...]] | None = None,
+    ) -> Iterator[Place]:
         """All paths that match directories which exist now, the part after the last placeholder
-        left unchecked. What can't be read on the way is added to `errors`. Raises SourceUnavailable
-        if the base can't be read, and SourceEmpty if it doesn't exist."""
+        left unchecked; with `account` those of this one. What can't be read on the way is added to
+        `errors`, and what is a file where a mailbox is expected to `files`. Raises
+        SourceUnavailable if the base can't be read, and SourceEmpty if it doesn't exist."""
+        wanted = {} if account is None else self._values(account)
+        if wanted is None:
+            return
         try:
             os.close(os.open(self.base, os.O_PATH | os.O_DIRECTORY))
-            if self._account:
-                yield Place(self._account, self.base)
-            else:
-                yield from self._expand(self.base, self._fixed, {}, errors)
+            for parts in self._expand((), wanted, errors, files):
+                found = self.account_at(parts) or ""
+                if account in (found, None):
+                    yield Place(found, parts)
         except OSError as error:
             kind = SourceEmpty if isinstance(error, FileNotFoundError) else SourceUnavailable
             raise kind(
@@ -135,33 +170,42 @@ class Location:
             ) from error
 
     def _expand(
-        self, path: str, index: int, values: dict[str, str], errors: list[SourceError]
-    ) -> Iterator[Place]:
-        following = (n for n in range(index, len(self._parts)) if self._patterns[n])
-        variable = next(following, len(self._parts))
-        path = os.path.join(path, *self._parts[index:variable])
-        if variable == len(self._parts):
-            account = values.get("account", values.get("user", ""))
-            yield Place(f"{account}@{values['domain']}" if "domain" in values else account, path)
+        self,
+        names: tuple[str, ...],
+        wanted: Mapping[str, str],
+        errors: list[SourceError],
+        files: list[tuple[str, ...]] | None,
+    ) -> Iterator[tuple[str, ...]]:
+        patterns = self._patterns[self._fixed :]
+        following = (n for n in range(len(names), self.depth) if patterns[n])
+        variable = next(following, self.depth)
+        above = (*names, *self._parts[self._fixed + len(names) : self._fixed + variable])
+        if variable == self.depth:
+            yield above
             return
-        pattern = self._patterns[variable]
+        pattern = patterns[variable]
         assert pattern is not None
         try:
-            names = _directories(path)
+            found = _listed(self.path(above))
         except (FileNotFoundError, NotADirectoryError):
-            if index == self._fixed:
+            if not names:
                 raise
             return
         except OSError as error:
-            if index == self._fixed:
+            if not names:
                 raise
-            errors.append(SourceError(shown(path), reason(error)))
+            errors.append(SourceError(shown(self.path(above)), reason(error)))
             return
-        for name in names:
+        for name, is_directory in found:
             match = pattern.fullmatch(name)
-            if match and _matchable(name):
-                below = os.path.join(path, name)
-                yield from self._expand(below, variable + 1, values | match.groupdict(), errors)
+            if match is None or not _matchable(name):
+                continue
+            if not all(wanted.get(key, value) == value for key, value in match.groupdict().items()):
+                continue
+            if is_directory:
+                yield from self._expand((*above, name), wanted, errors, files)
+            elif files is not None and variable == self.depth - 1:
+                files.append((*above, name))
 
     def covers(self, path: str) -> bool:
         """Whether a path without symbolic links is one where accounts or their mail are looked
@@ -175,21 +219,19 @@ class Location:
             pattern = _pattern(part)
             if not (pattern.fullmatch(name) if pattern else part == name):
                 return False
-        return len(given) >= len(rest) or any("{" in part for part in rest[len(given) :])
+        return len(given) >= len(rest) or any(map(_pattern, rest[len(given) :]))
 
 
 def _pattern(part: str) -> re.Pattern[str] | None:
-    """What a component with placeholders matches; None for one without."""
-    if "{" not in part:
+    """What a component with placeholders, `*` or `?` matches; None for one without."""
+    if not _PIECE.search(part):
         return None
-    pieces = re.split(r"\{(\w+)\}", part)
-    return re.compile(
-        "".join(
-            f"(?P<{piece}>.+)" if index % 2 else re.escape(piece)
-            for index, piece in enumerate(pieces)
-        ),
-        re.DOTALL,
-    )
+    text, end = "", 0
+    for piece in _PIECE.finditer(part):
+        text += re.escape(part[end : piece.start()])
+        text += f"(?P<{piece[1]}>.+)" if piece[1] else _WILD[piece[2]]
+        end = piece.end()
+    return re.compile(text + re.escape(part[end:]), re.DOTALL)
 
 
 def _matchable(name: str) -> bool:
@@ -197,10 +239,10 @@ def _matchable(name: str) -> bool:
     return not (name.startswith(".") or "/" in name or "\0" in name or name == "lost+found")
 
 
-def _directories(path: str) -> list[str]:
-    """The names of a directory's subdirectories, symbolic links to directories included, sorted."""
+def _listed(path: str) -> list[tuple[str, bool]]:
+    """The names in a directory, sorted, and whether each is a directory or a link to one."""
     with entries(path) as found:
-        return sorted(entry.name for entry in found if _is_directory(entry))
+        return sorted((entry.name, _is_directory(entry)) for entry in found)
 
 
 def _is_directory(entry: os.DirEntry[str]) -> bool:

@@ -132,7 +132,10 @@ class Watches:
             mask = _LEVEL if names else _LEVEL | int(flags.MOVE_SELF)
             wd = self._kernel.add_watch(path, mask)
             status = os.stat(path)
-            self.levels[wd] = Level(names, (status.st_dev, status.st_ino))
+            other = self.levels.setdefault(wd, Level(names, (status.st_dev, status.st_ino)))
+            if other.names != names:  # its events are told as those of the other
+                what = f"is another name of {shown(self.path(other.names))}, which is watched"
+                self.troubles[names] = f"{shown(path)}: {what}"
             below = self._below(names, path)
         except OSError as error:
             if error.errno == errno.ENOSPC:

@@ -7,9 +7,9 @@ worker threads. Nothing here, and no source, ever writes to what it reads.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, BinaryIO, NamedTuple, Protocol, Self, TypeAlias
+from typing import Any, BinaryIO, NamedTuple, Protocol, Self, TypeAlias, runtime_checkable
 
 import msgspec
 
@@ -30,6 +30,15 @@ class SourceError(NamedTuple):
     """What is wrong with it."""
 
 
+class Rival(NamedTuple):
+    """One of several mailboxes of which the place gives the same account's name."""
+
+    where: str
+    """Its place, fit to be shown in one line."""
+    directory: str
+    """As `MailboxIdentity` has it."""
+
+
 class AccountList(NamedTuple):
     """The accounts that a source shows."""
 
@@ -41,6 +50,10 @@ class AccountList(NamedTuple):
     complete: bool = True
     """False: parts of the source couldn't be read, so an account that isn't listed may exist."""
     errors: tuple[SourceError, ...] = ()
+    notes: tuple[SourceError, ...] = ()
+    """What is worth knowing, and nothing is wrong with."""
+    rivals: Mapping[str, tuple[Rival, ...]] = {}
+    """Of accounts with several mailboxes all of these, in a fixed order: see `Choosing`."""
 
 
 class MailboxIdentity(NamedTuple):
@@ -74,6 +87,8 @@ class FolderList(NamedTuple):
     complete: bool = True
     """False: parts of the mailbox couldn't be read, so a folder that isn't listed may exist."""
     errors: tuple[SourceError, ...] = ()
+    notes: tuple[SourceError, ...] = ()
+    """What is worth knowing, and nothing is missing for."""
 
 
 class SourceItem(msgspec.Struct, frozen=True, gc=False):
@@ -207,6 +222,16 @@ class Source(Protocol):
     def contains(self, path: str) -> bool:
         """Whether a directory, which need not exist yet, lies where this source reads. A backup
         there would come to back up itself."""
+        ...
+
+
+@runtime_checkable
+class Choosing(Protocol):
+    """A source in which several mailboxes may have the same account's name."""
+
+    def choose(self, account: str, directory: str) -> None:
+        """Which of the account's mailboxes is opened from now on. Before anybody has chosen it is
+        the last in the order of `AccountList.rivals`."""
         ...
 
 

@@ -21,6 +21,7 @@ from engine.errors import (
     UsageError,
 )
 from engine.sources.beneath import Tree, open_tree
+from engine.sources.maildir import mailboxes_of
 from engine.sources.maildir_folders import Place, find_folders
 from engine.sources.maildir_location import Location
 from engine.sources.maildir_mailbox import MaildirMailbox
@@ -56,7 +57,7 @@ class MaildirTarget:
 
     def mailbox(self, account: str, *, make: bool = False) -> TargetMailbox:
         location = self._location(account)
-        parts = location.parts_of(account)
+        parts = self._found(location, account) if location.wild else location.parts_of(account)
         if parts is None:
             raise UsageError(f"maildir:{self._text} has no place for {shown(account)}")
         path = os.path.join(location.base, *parts)
@@ -69,6 +70,19 @@ class MaildirTarget:
         except OSError as error:
             raise SourceUnavailable(f"{shown(path)}: {reason(error)}") from error
         return MaildirTargetMailbox(path, tree, self._clock)
+
+    def _found(self, location: Location, account: str) -> list[str]:
+        """Where a mailbox is that must be looked for. Raises SourceUnavailable where it can't be
+        said which one is meant."""
+        found = mailboxes_of(location, account)
+        if len(found) == 1:
+            return list(found[0])
+        places = " and ".join(shown(location.path(parts)) for parts in found)
+        what = f"{places} are all its directories" if found else "has no directory there"
+        raise SourceUnavailable(
+            f"{shown(account)}: {what}, by maildir:{self._text}: name one with --target "
+            "maildir:/PATH"
+        )
 
     def _made(self, base: str, parts: list[str]) -> MaildirTargetMailbox:
         path = os.path.join(base, *parts)

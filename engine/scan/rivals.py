@@ -1,0 +1,45 @@
+"""Which of several mailboxes is meant that have the same account's name: the one that is recorded
+under it, and where none is, or none of them, the last. Pure, but for telling the source.
+
+So a mailbox that comes beside another one never takes its place, and what isn't backed up is named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from engine.scan.report import Problem
+from engine.scan.roster import KnownAccount
+from engine.sources.source import Choosing, Rival, Source
+
+
+def choose(
+    source: Source, rivals: Mapping[str, Sequence[Rival]], known: Iterable[KnownAccount]
+) -> list[Problem]:
+    """Chooses for each account, and names the others as problems."""
+    recorded = {account.name: account.directory for account in known if not account.deleted}
+    problems = []
+    for name, places in sorted(rivals.items()):
+        chosen = _chosen(places, recorded.get(name, ""))
+        if isinstance(source, Choosing):
+            source.choose(name, chosen.directory)
+        problems += [
+            Problem(
+                name, other.where, f"is not backed up: {chosen.where} has the same account's name"
+            )
+            for other in places
+            if other is not chosen
+        ]
+    return problems
+
+
+def _chosen(places: Sequence[Rival], directory: str) -> Rival:
+    """A device's number may be another one after a reboot: then an inode's must do."""
+    inode = directory.rpartition(":")[2]
+    for place in places:
+        if directory and place.directory == directory:
+            return place
+    for place in places:
+        if directory and place.directory.rpartition(":")[2] == inode:
+            return place
+    return places[-1]
