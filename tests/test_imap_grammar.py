@@ -12,14 +12,24 @@ from hypothesis import strategies as st
 from engine.sources.imap import cursor, identity
 from engine.sources.imap.folders import arrange, subscriptions
 from engine.sources.imap.names import component_name, date_of, flags_of, folder_path, role
-from engine.sources.imap.overview import Counts, Listed, Namespaces, Overview
+from engine.sources.imap.overview import (
+    Counts,
+    CountsTaker,
+    Listed,
+    Namespaces,
+    Overview,
+    OverviewTaker,
+)
 from engine.sources.imap.wire import (
+    MAX_NUMBER,
     MAX_UID,
     Data,
     Nonsense,
     Status,
     UidSet,
+    count,
     literal_length,
+    number,
     pairs,
     parse,
     quoted,
@@ -27,11 +37,14 @@ from engine.sources.imap.wire import (
 )
 from engine.sources.maildir_names import encode_mutf7
 
+NUMBERS = (
+    st.integers(0, MAX_UID) | st.integers(MAX_UID - 2, MAX_UID + 2) | st.integers(0, MAX_NUMBER)
+)
 UIDS = st.sets(st.integers(1, MAX_UID) | st.integers(1, 60), max_size=60)
 
 
 @pytest.mark.parametrize(
-    ("line", "name", "number", "values"),
+    ("line", "name", "amount", "values"),
     [
         (b"* 23 EXISTS\r\n", "EXISTS", 23, []),
         (b"* LIST (\\HasNoChildren) NIL a\r\n", "LIST", 0, [[b"\\HasNoChildren"], None, b"a"]),
@@ -49,8 +62,8 @@ UIDS = st.sets(st.integers(1, MAX_UID) | st.integers(1, 60), max_size=60)
         ),
     ],
 )
-def test_responses_are_values(line: bytes, name: str, number: int, values: list[object]) -> None:
-    assert parse([line]) == Data(name, number, values)  # type: ignore[arg-type]
+def test_responses_are_values(line: bytes, name: str, amount: int, values: list[object]) -> None:
+    assert parse([line]) == Data(name, amount, values)  # type: ignore[arg-type]
 
 
 def test_literals_stand_where_they_were_announced() -> None:
@@ -224,7 +237,7 @@ def test_a_fingerprint_is_of_header_size_and_date() -> None:
 def test_identities_tell_their_place() -> None:
     made = identity.identity(b"g.1,S=2", 7, 3)
     assert (made, identity.place(made)) == (b"g.1,S=2/7.3", (7, 3))
-    for strange in (b"", b"x", b"x/1", b"x/1.a", b"x/1.99999999999"):
+    for strange in (b"", b"x", b"x/1", b"x/1.a", b"x/1." + b"9" * 21):
         assert identity.place(strange) == (0, 0)
     row = {"EMAILID": [b"M1"], "X-GUID": b"a/b"}
     assert identity.given(identity.Guid.EMAILID, row) == b"M1"  # type: ignore[arg-type]
@@ -233,9 +246,9 @@ def test_identities_tell_their_place() -> None:
 
 
 @given(
-    st.builds(Counts, *[st.integers(0, MAX_UID)] * 3, st.integers(0, 2**63), st.just("")),
+    st.builds(Counts, *[NUMBERS] * 4, st.just("")),
     st.sampled_from(identity.Guid),
-    st.dictionaries(st.integers(0, 2**24), st.binary(min_size=8, max_size=8), max_size=5),
+    st.dictionaries(NUMBERS, st.binary(min_size=8, max_size=8), max_size=5),
 )
 def test_cursors_come_back(counts: Counts, guid: identity.Guid, rows: dict[int, bytes]) -> None:
     whole = counts.validity and counts.next
@@ -255,7 +268,7 @@ def test_cursors_come_back(counts: Counts, guid: identity.Guid, rows: dict[int, 
 @given(st.binary(max_size=60))
 def test_a_cursor_of_another_kind_of_source_is_none(raw: bytes) -> None:
     parsed = cursor.parse(raw)
-    assert parsed is None or raw[0] in (1, 2)
+    assert parsed is None or raw[0] in (1, 2, 3, 4)
 
 
 @given(st.dictionaries(st.integers(1, 2000), st.sampled_from([(), ("\\Seen",), ("a", "b")])))
@@ -336,3 +349,28 @@ def test_names_that_mean_the_same_path_are_told_apart() -> None:
         ("sent",): b"sent",
     }
     assert [error.where for error in listed.errors] == ["Sent"]
+
+
+@pytest.mark.parametrize(
+    "digits", [b"-1", b"+1", b"1.5", b"1e3", b"%d" % (MAX_NUMBER + 1), b"9" * 9999]
+)
+def test_what_no_number_can_be_is_none(digits: bytes) -> None:
+    with pytest.raises(Nonsense):
+        number(digits)
+    assert count(digits) == 0
+    taker = CountsTaker()
+    taker.take(parse([b"* %s EXISTS\r\n" % digits]))
+    for code in (b"UIDVALIDITY", b"UIDNEXT", b"HIGHESTMODSEQ"):
+        taker.take(parse([b"* OK [%s %s] .\r\n" % (code, digits)]))
+    assert taker.found._replace(messages=0) == Counts()
+    assert taker.found.messages in (0, MAX_NUMBER)
+    found = OverviewTaker()
+    found.take(parse([b"* STATUS INBOX (UIDNEXT 5 UIDVALIDITY %s)\r\n" % digits]))
+    assert found.counts == {b"INBOX": Counts(next=5)}
+
+
+def test_the_largest_numbers_are_numbers() -> None:
+    assert number(b"%d" % MAX_NUMBER) == MAX_NUMBER
+    assert number(b"0001") == 1
+    assert UidSet([b"1:%d" % MAX_NUMBER]).complement().count(MAX_NUMBER) == 0
+    assert MAX_NUMBER in UidSet([b"%d" % MAX_NUMBER])

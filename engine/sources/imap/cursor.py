@@ -6,6 +6,9 @@ Two forms, after a byte that tells which, and one for the kind of GUIDs:
 2. It doesn't: UIDVALIDITY and UIDNEXT, and a hash of the UIDs and flags for each 256 UIDs that
    hold a message. So the next look knows where something changed, and only there it must find out
    again who the messages are.
+
+Where a number has more than the 32 bits that the protocol gives it (RFC 3501), as some servers'
+have, the forms are 3 and 4 instead: the same with 64 bits.
 """
 
 from __future__ import annotations
@@ -19,9 +22,12 @@ from blake3 import blake3
 from engine.sources.imap.identity import Guid
 from engine.sources.imap.overview import Counts
 
-_COUNTED = struct.Struct(">BBIIQI")
-_HASHED = struct.Struct(">BBII")
-_STRETCH = struct.Struct(">I8s")
+_COUNTED = {1: struct.Struct(">BBIIQI"), 3: struct.Struct(">BBQQQQ")}
+_HASHED = {2: struct.Struct(">BBII"), 4: struct.Struct(">BBQQ")}
+_STRETCH = {2: struct.Struct(">I8s"), 4: struct.Struct(">Q8s")}
+"""By the number of the form."""
+
+_LARGEST = 2**32 - 1
 _SHIFT = 8
 """2 to this power UIDs are a stretch."""
 
@@ -41,29 +47,30 @@ def counted(guid: Guid, counts: Counts) -> bytes:
     if not (counts.validity and counts.next and counts.modseq):
         return b""
     validity, following, messages, modseq = counts[:4]
-    try:
-        return _COUNTED.pack(1, guid, validity, following, modseq, messages)
-    except struct.error:
-        return b""  # the server counts beyond what the protocol allows
+    form = 1 if max(validity, following, messages) <= _LARGEST else 3
+    return _COUNTED[form].pack(form, guid, validity, following, modseq, messages)
 
 
 def hashed(guid: Guid, counts: Counts, stretches: Mapping[int, bytes]) -> bytes:
     """A cursor of the second form; empty where the counts don't allow one."""
     if not (counts.validity and counts.next):
         return b""
-    rows = (_STRETCH.pack(number, stretches[number]) for number in sorted(stretches))
-    return _HASHED.pack(2, guid, counts.validity, counts.next) + b"".join(rows)
+    form = 2 if max(counts.validity, counts.next, *stretches) <= _LARGEST else 4
+    rows = (_STRETCH[form].pack(number, stretches[number]) for number in sorted(stretches))
+    return _HASHED[form].pack(form, guid, counts.validity, counts.next) + b"".join(rows)
 
 
 def parse(cursor: bytes) -> Position | None:
     """None for what is no cursor of this source."""
+    form = cursor[0] if cursor else 0
     try:
-        if cursor[:1] == b"\1":
-            _, guid, validity, following, modseq, messages = _COUNTED.unpack(cursor)
+        if form in _COUNTED:
+            _, guid, validity, following, modseq, messages = _COUNTED[form].unpack(cursor)
             return Position(Guid(guid), Counts(validity, following, messages, modseq), {})
-        if cursor[:1] == b"\2":
-            _, guid, validity, following = _HASHED.unpack_from(cursor)
-            rows = dict(_STRETCH.iter_unpack(cursor[_HASHED.size :]))
+        if form in _HASHED:
+            head = _HASHED[form]
+            _, guid, validity, following = head.unpack_from(cursor)
+            rows = dict(_STRETCH[form].iter_unpack(cursor[head.size :]))
             return Position(Guid(guid), Counts(validity, following), rows)
     except (struct.error, ValueError):
         pass

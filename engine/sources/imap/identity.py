@@ -17,7 +17,7 @@ from engine.sources.imap.wire import Value, number
 _MESSAGE_ID = re.compile(
     rb"^message-id[ \t]*:[ \t]*(?:\r?\n[ \t]+)?[^\s]", re.IGNORECASE | re.MULTILINE
 )
-_PLACE = re.compile(rb"(\d{1,10})\.(\d{1,10})")
+_PLACE = re.compile(rb"(\d{1,20})\.(\d{1,20})")
 
 
 class Guid(IntEnum):

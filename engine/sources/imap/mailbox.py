@@ -232,7 +232,9 @@ class ImapMailbox:
         except Refused as refused:
             raise self._refused(path, refused) from refused
         if not counts.validity:
-            raise ItemUnreadable(f"{self._shown(path)}: the server gives no UIDVALIDITY")
+            raise ItemUnreadable(
+                f"{self._shown(path)}: the server gives no UIDVALIDITY that can be"
+            )
         return counts
 
     def _open(self, session: Session, path: FolderPath, anew: bool) -> int:

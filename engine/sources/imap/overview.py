@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from engine.sources.imap.connection import Response
-from engine.sources.imap.wire import Data, Nonsense, Value, number, pairs
+from engine.sources.imap.wire import Data, Nonsense, Value, count, pairs
 
 
 class Listed(NamedTuple):
@@ -19,7 +19,8 @@ class Listed(NamedTuple):
 
 
 class Counts(NamedTuple):
-    """What STATUS and EXAMINE say of a folder. What the server doesn't say is 0 or empty."""
+    """What STATUS and EXAMINE say of a folder. What the server doesn't say, or not as a number that
+    can be, is 0 or empty."""
 
     validity: int = 0
     next: int = 0
@@ -117,24 +118,24 @@ class CountsTaker:
                 self.found = self.found._replace(messages=response.number)
             return
         if response.code == "UIDVALIDITY":
-            self.found = self.found._replace(validity=number(response.value))
+            self.found = self.found._replace(validity=count(response.value))
         elif response.code == "UIDNEXT":
-            self.found = self.found._replace(next=number(response.value))
+            self.found = self.found._replace(next=count(response.value))
         elif response.code == "HIGHESTMODSEQ":
-            self.found = self.found._replace(modseq=number(response.value))
+            self.found = self.found._replace(modseq=count(response.value))
         elif response.code == "CLOSED":  # what came before was of the folder that was open
             self.found = Counts()
 
 
 def _counts(row: dict[str, Value], before: Counts) -> Counts:
-    def count(name: str, known: int) -> int:
-        return number(row[name]) if row.get(name) is not None else known
+    def told(name: str, known: int) -> int:
+        return count(row[name]) if row.get(name) is not None else known
 
     return Counts(
-        count("UIDVALIDITY", before.validity),
-        count("UIDNEXT", before.next),
-        count("MESSAGES", before.messages),
-        count("HIGHESTMODSEQ", before.modseq),
+        told("UIDVALIDITY", before.validity),
+        told("UIDNEXT", before.next),
+        told("MESSAGES", before.messages),
+        told("HIGHESTMODSEQ", before.modseq),
         _guid(row) or before.guid,
     )
 

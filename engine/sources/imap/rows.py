@@ -16,10 +16,7 @@ from engine.sources.imap.identity import Guid
 from engine.sources.imap.names import flags_of
 from engine.sources.imap.overview import Counts
 from engine.sources.imap.session import Session
-from engine.sources.imap.wire import MAX_UID, Value, uid_sets
-
-ALL = b"1:%d" % MAX_UID
-"""Every UID. Not `1:*`: that ends at the last message, and what vanished after it isn't told."""
+from engine.sources.imap.wire import MAX_NUMBER, MAX_UID, Value, uid_sets
 
 
 class Row(NamedTuple):
@@ -28,6 +25,12 @@ class Row(NamedTuple):
     guid: bytes
     """Empty until it is known."""
     flags: tuple[str, ...]
+
+
+def all_uids(counts: Counts) -> bytes:
+    """Every UID of a folder. Not `1:*`: that ends at the last message, and what vanished after it
+    isn't told."""
+    return b"1:%d" % (MAX_UID if counts.next <= MAX_UID + 1 else MAX_NUMBER)
 
 
 def guid_kind(session: Session) -> Guid:
@@ -62,7 +65,7 @@ class Rows:
         """Lists all messages, or those that changed since a mod-sequence, with GUIDs as far as they
         come along. `vanished` see `Session.fetch`."""
         items = identity.ITEMS[self._kind if guids else Guid.FINGERPRINT]
-        self._session.fetch([ALL], items, self._take, since, vanished=vanished)
+        self._session.fetch([all_uids(self._counts)], items, self._take, since, vanished=vanished)
         if since is None:
             self._verify()
 
@@ -103,7 +106,7 @@ class Rows:
         if len(self.by_uid) >= self._counts.messages:
             return
         present = self._session.present()
-        end = self._counts.next or MAX_UID + 1
+        end = self._counts.next or MAX_NUMBER
         there = present.count(end)
         listed = sum(uid in present and uid < end for uid in self.by_uid)
         if listed < there:

@@ -21,6 +21,12 @@ Piece: TypeAlias = Literal
 the literal that follows."""
 
 MAX_UID = 2**32 - 1
+"""The last UID that the protocol knows (RFC 3501, `nz-number`). Some servers count further."""
+
+MAX_NUMBER = 2**64 - 1
+"""What is larger is no number: the protocol's largest have 63 bits (RFC 9051, `number64`)."""
+
+_DIGITS = len(str(MAX_NUMBER))
 
 _SET_LENGTH = 4000
 """Characters of a command that a set may take; servers needn't read lines of more than 8,000."""
@@ -105,7 +111,9 @@ def parse(pieces: Sequence[Piece]) -> Status | Data:
     name = values[1]
     rest = values[2:]
     if isinstance(name, bytes) and name.isdigit() and rest:
-        number, name, rest = int(name), rest[0], rest[1:]
+        # One that is too large is as good as the largest: what is really there is counted.
+        number = MAX_NUMBER if len(name) > _DIGITS else min(int(name), MAX_NUMBER)
+        name, rest = rest[0], rest[1:]
     if not isinstance(name, bytes):
         raise Nonsense(_excerpt(text))
     return Data(name.decode("latin-1").upper(), number, rest)
@@ -166,10 +174,20 @@ def pairs(values: Value) -> dict[str, Value]:
 
 
 def number(value: Value) -> int:
-    """Raises Nonsense if it isn't one."""
-    if isinstance(value, bytes) and value.isdigit() and len(value) < 20:
-        return int(value)
+    """Raises Nonsense if it isn't one, or beyond what numbers may be."""
+    if isinstance(value, bytes) and value.isdigit() and len(value) <= _DIGITS:
+        found = int(value)
+        if found <= MAX_NUMBER:
+            return found
     raise Nonsense("a number is expected")
+
+
+def count(value: Value) -> int:
+    """A number that one can do without: 0 where it isn't one."""
+    try:
+        return number(value)
+    except Nonsense:
+        return 0
 
 
 def quoted(text: bytes) -> bytes | None:
@@ -201,7 +219,7 @@ class UidSet:
             self._ranges.append((low, high))
 
     def __contains__(self, uid: int) -> bool:
-        index = bisect_right(self._ranges, (uid, MAX_UID + 1)) - 1
+        index = bisect_right(self._ranges, (uid, MAX_NUMBER + 1)) - 1
         return index >= 0 and uid <= self._ranges[index][1]
 
     def complement(self) -> UidSet:
@@ -212,8 +230,8 @@ class UidSet:
             if start < low:
                 other._ranges.append((start, low - 1))
             start = high + 1
-        if start <= MAX_UID:
-            other._ranges.append((start, MAX_UID))
+        if start <= MAX_NUMBER:
+            other._ranges.append((start, MAX_NUMBER))
         return other
 
     def count(self, end: int) -> int:
