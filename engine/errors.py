@@ -6,6 +6,8 @@ meet are here; a programming error stays the exception that Python raises.
 
 from __future__ import annotations
 
+import os
+
 
 class EngineError(Exception):
     """The root of the package's exceptions. `status` is the exit status of a command it ends."""
@@ -97,3 +99,13 @@ class Interrupted(EngineError):
     """The user asked to stop. What was committed stays, nothing is half done."""
 
     status = 130
+
+
+def explained(error: BaseException) -> str:
+    """What went wrong, in one line."""
+    if isinstance(error, EngineError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno:
+        place = f"{os.fsdecode(error.filename)}: " if error.filename else ""
+        return f"{place}{error.strerror or os.strerror(error.errno)}"
+    return f"{type(error).__name__}: {error} (a defect; --debug shows where)"

@@ -25,6 +25,8 @@ _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3}
 _BARE = re.compile(r"[!#-<>-\[\]-~]+")
 """A value that needs no quotes: no blank, no `"`, `=` or `\\`."""
 
+logging.getLogger(_ROOT).addHandler(logging.NullHandler())  # unless `configure` says where to
+
 
 class Log:
     """Where one part of the engine writes. Any thread may."""

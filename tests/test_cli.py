@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import signal
@@ -20,6 +21,7 @@ import engine.cli.search
 import engine.cli.show
 import engine.cli.status
 import engine.damage
+import engine.scan.smart
 from engine import place
 from engine.backup import Backup
 from engine.cli import VERBS, main
@@ -978,6 +980,21 @@ def test_a_defect_is_told_in_one_line_and_shown_on_request(
     assert ran.status == 1
     assert ran.err.startswith("Traceback ")
     assert ran.err.endswith("(a defect; --debug shows where)\n")
+
+
+def test_a_defect_with_an_account_is_told_in_one_line_and_shown_on_request(
+    scanned: Server, run: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> NoReturn:
+        raise ZeroDivisionError("by nought")
+
+    monkeypatch.setattr(engine.scan.smart, "scan_account", broken)
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    ran = run("scan", "-b", scanned.backup)
+    assert ran.status == 1
+    assert "ZeroDivisionError: by nought (a defect; --debug shows where)" in ran.err
+    assert "Traceback" not in ran.err
+    assert "Traceback" in run("scan", "-b", scanned.backup, "--debug").err
 
 
 @pytest.mark.parametrize(

@@ -315,18 +315,15 @@ def test_a_message_that_cannot_be_read_holds_nothing_up(post: Post) -> None:
         until(lambda: not follower.state().troubles, "well again")
 
 
-def test_a_defect_ends_it_with_what_was_raised(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
-    def look(*_: object) -> bool:
+def test_a_defect_of_a_part_ends_it_with_what_was_raised(
+    post: Post, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def take(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(follower_module, "look_at", look)
+    monkeypatch.setattr(follower_module.Queue, "take", take)
     source = NamedSource(post.spec, open_source(post.spec, post.backup.clock))
-    follower = follower_module.Follower(post.backup, [source], pulse=lambda: deliver())
-
-    def deliver() -> None:
-        if follower.state().ready:
-            post.maildir("alice").deliver(LETTER % 1)
-
+    follower = follower_module.Follower(post.backup, [source])
     with pytest.raises(ZeroDivisionError):
         follower.run(Stop())
 

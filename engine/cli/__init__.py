@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import keyword
-import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ from typing import NoReturn
 from engine import __version__
 from engine.cli import output
 from engine.cli.parser import STATUS, CommandParser, common_options
-from engine.errors import EngineError, UsageError
+from engine.errors import EngineError, UsageError, explained
 from engine.journal import fatal
 from engine.leaving import leave
 
@@ -107,7 +106,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if args.debug:
             traceback.print_exc()
-        output.complain(_told(error))
+        output.complain(explained(error))
         output.release()
         return error.status if isinstance(error, EngineError) else 1
 
@@ -125,6 +124,10 @@ def _run(argv: Sequence[str], args: argparse.Namespace) -> int:
     # Options may stand between words; but argparse allows that only where no '--' ends them.
     parse = parser.parse_args if "--" in args.rest else parser.parse_intermixed_args
     parse(args.rest, args)
+    if args.debug:
+        from engine import logs
+
+        logs.configure(sys.stderr, "error", "plain")
     status: int = module.run(args)
     return status
 
@@ -154,13 +157,3 @@ def _parser(verb: str, module: ModuleType) -> CommandParser:
     module.add_arguments(parser)
     common_options(parser)
     return parser
-
-
-def _told(error: Exception) -> str:
-    """What went wrong, in one line."""
-    if isinstance(error, EngineError):
-        return str(error)
-    if isinstance(error, OSError) and error.errno:
-        place = f"{os.fsdecode(error.filename)}: " if error.filename else ""
-        return f"{place}{error.strerror or os.strerror(error.errno)}"
-    return f"{type(error).__name__}: {error} (a defect; --debug shows where)"

@@ -4,9 +4,10 @@ content."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 
 from engine.errors import ItemUnreadable, ItemVanished, SourceUnavailable
+from engine.scan import guard
 from engine.scan.survey import ROUNDS
 from engine.sources.source import FolderPath, MailboxIdentity, Source
 
@@ -16,8 +17,13 @@ def identity_of(source: Source, name: str) -> Callable[[], MailboxIdentity]:
     read."""
 
     def identity() -> MailboxIdentity:
-        with suppress(SourceUnavailable), closing(source.mailbox(name)) as mailbox:
-            return mailbox.identity()
+        try:
+            with closing(source.mailbox(name)) as mailbox:
+                return mailbox.identity()
+        except SourceUnavailable:
+            pass
+        except Exception as error:
+            guard.told(error, name)  # its scan will say so
         return MailboxIdentity("", "")
 
     return identity
@@ -56,4 +62,7 @@ def shows_messages(source: Source, name: str) -> bool:
                 if folder.real
             )
     except (SourceUnavailable, ItemUnreadable, ItemVanished):
+        return True
+    except Exception as error:
+        guard.told(error, name)
         return True

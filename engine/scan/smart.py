@@ -24,7 +24,7 @@ from engine.errors import (
     UsageError,
 )
 from engine.journal.records import ScanRecord
-from engine.scan import roster
+from engine.scan import guard, roster
 from engine.scan.account import bring_back, count_plan, remove, scan_account
 from engine.scan.known import count_messages, known_folders, messages
 from engine.scan.look import Subject, look
@@ -212,16 +212,19 @@ class _Scan:
         for source in self._sources:
             try:
                 listed = source.source.accounts()
-            except SourceUnavailable as failure:
-                if not (isinstance(failure, SourceEmpty) and self._options.accept_empty):
+            except SourceEmpty as failure:
+                if not self._options.accept_empty:
                     self._missing.append(failure)
                     continue
                 listed = AccountList(())
+            except Exception as error:
+                self._missing.append(guard.unavailable(error, source.name))
+                continue
             self._answering.add(source.name)
             self._undecided |= listed.doubtful
             self._all_listed = self._all_listed and listed.complete
-            for error in listed.errors:
-                self._problem("", error.where, error.what)
+            for fault in listed.errors:
+                self._problem("", fault.where, fault.what)
             for note in listed.notes:
                 self._result.tally.notes.append(Problem("", note.where, note.what))
             if listed.rivals:
@@ -279,7 +282,9 @@ class _Scan:
                 for identity in identities(source, name)
                 if not (certain and b"/" in identity)
             )
-        except SourceUnavailable:
+        except Exception as error:
+            if not isinstance(error, SourceUnavailable):
+                guard.told(error, name)
             self._undecided.add(account.name)  # who knows: then it isn't taken for deleted
             return False
 
@@ -304,16 +309,24 @@ class _Scan:
     def _is_back(self, name: str) -> bool:
         """Whether an account that was missing is there again: the scan may have taken hours."""
         for source in self._sources:
-            with suppress(SourceUnavailable), closing(source.source.mailbox(name)):
-                return True
+            try:
+                with suppress(SourceUnavailable), closing(source.source.mailbox(name)):
+                    return True
+            except Exception as error:
+                self._problem(name, source.name, guard.told(error, name))
+                return True  # who knows
         return False
 
     def _remove(self, account: KnownAccount) -> None:
-        with self._backup.reader() as reader:
-            had = count_messages(reader, known_folders(reader, account.item))
+        try:
+            with self._backup.reader() as reader:
+                had = count_messages(reader, known_folders(reader, account.item))
+            if self._options.dry_run or remove(self._backup, account.item):
+                self._result.tally.deleted += 1
+        except Exception as error:
+            self._problem(account.name, "", guard.told(error, account.name))
+            return
         self._result.turnover.append(Turnover(account.name, had, had))
-        if self._options.dry_run or remove(self._backup, account.item):
-            self._result.tally.deleted += 1
         self._result.gone.append(account.name)
 
     # The work
@@ -347,7 +360,7 @@ class _Scan:
                 raise
 
     def _scan_one(
-        self, assignment: Assignment, source: NamedSource, writer: Callable[[], PackWriter]
+        self, assignment: Assignment, source: NamedSource, writer: DeferredWriter
     ) -> None:
         """One account. What concerns it alone is a problem of the scan, not its end."""
         tally = Tally()
@@ -368,6 +381,10 @@ class _Scan:
             raise
         except SourceUnavailable as error:
             self._shut.append((source.name, Problem(assignment.name, "", str(error))))
+        except Exception as error:
+            self._opened.add(source.name)
+            tally.problems.append(Problem(assignment.name, "", guard.told(error, assignment.name)))
+            writer.close()  # whatever it was in the middle of
         else:
             self._opened.add(source.name)
         finally:

@@ -17,7 +17,7 @@ from contextlib import closing
 from functools import partial
 
 from engine.backup import Backup
-from engine.blobs.writer import DeferredWriter, PackWriter
+from engine.blobs.writer import DeferredWriter
 from engine.errors import (
     BackupUnusable,
     Conflict,
@@ -27,6 +27,7 @@ from engine.errors import (
     SourceEmpty,
     SourceUnavailable,
 )
+from engine.scan import guard
 from engine.scan.memory import Memory
 from engine.scan.report import Tally
 from engine.scan.smart import NamedSource, Options, Result, scan
@@ -173,7 +174,7 @@ class Follower:
                 else:
                     writer.close()
 
-    def _look(self, look: Look, writer: Callable[[], PackWriter]) -> None:
+    def _look(self, look: Look, writer: DeferredWriter) -> None:
         """One look at one account. What concerns it alone ends nothing but this look."""
         source, account = self._sources[look.job.source], look.job.account
         tally = Tally()
@@ -199,6 +200,9 @@ class Follower:
             raise
         except EngineError as error:
             failure, alone = str(error), isinstance(error, Damaged | Conflict)
+        except Exception as error:
+            failure = guard.told(error, account)
+            writer.close()  # whatever it was in the middle of
         finally:
             self._ledger.recorded(account, tally)
         if failure:

@@ -14,6 +14,7 @@ from contextlib import closing, suppress
 
 from engine.backup import Backup
 from engine.errors import BackupUnusable, EngineError, Interrupted, SourceUnavailable, UsageError
+from engine.scan import guard
 from engine.scan.smart import NamedSource, Options, Result, known_accounts
 from engine.stop import Stop
 from engine.watch.agenda import FIRST_PAUSE, LONGEST_PAUSE
@@ -174,6 +175,9 @@ class Roster:
                     return True
             except SourceUnavailable:
                 continue
+            except Exception as error:
+                guard.told(error, name)
+                return True  # its scan will say so
         return False
 
     def _done(
