@@ -197,6 +197,7 @@ def test_changes_of_one_moment_are_one_look(tmp_path: Path) -> None:
         for number in range(20):
             alice.deliver(LETTER % number)
         post.caught_up()
+        until(lambda: not follower.state().queue, "the look's end")
         assert follower.state().looks == looks + 1
     post.close()
 
