@@ -1001,8 +1001,8 @@ def test_a_defect_with_an_account_is_told_in_one_line_and_shown_on_request(
     ("error", "status", "told"),
     [
         (KeyboardInterrupt(), 130, ""),
-        (PermissionError(13, "whatever", "/srv/x"), 1, "engine: /srv/x: Permission denied\n"),
-        (OSError(28, "whatever"), 1, "engine: No space left on device\n"),
+        (PermissionError(13, "", "/srv/x"), 1, "engine: /srv/x: Permission denied\n"),
+        (OSError(28, "what it is"), 1, "engine: what it is\n"),
     ],
 )
 def test_how_else_it_ends(
