@@ -9,16 +9,15 @@ said of it; where nothing was found, nothing is looked at.
 
 from __future__ import annotations
 
-import fcntl
-import os
 import re
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 
 from engine import plainfile
 from engine.backup import Backup
 from engine.blobs.verification import wrong_content
+from engine.durable import locked_directory, replace_file
 from engine.errors import Damaged
 
 _FILE = "damaged"
@@ -58,15 +57,13 @@ def note(backup: Path, digests: Collection[bytes], *, whole: bool) -> None:
     the backup path can't be written, nothing is noted."""
     if not digests and not (whole and (backup / _FILE).exists()):
         return
-    with suppress(OSError), _locked(backup):
+    with suppress(OSError), locked_directory(backup):
         found = set(digests) if whole else _found(backup) | set(digests)
         if not found:
             (backup / _FILE).unlink()
             return
-        temporary = backup / f"{_FILE}.new"
-        with open(temporary, "w", encoding="ascii", opener=plainfile.opener) as file:
-            file.writelines(f"{digest.hex()}\n" for digest in sorted(found))
-        os.replace(temporary, backup / _FILE)
+        lines = "".join(f"{digest.hex()}\n" for digest in sorted(found))
+        replace_file(backup / _FILE, lines.encode("ascii"))
 
 
 def _found(backup: Path) -> set[bytes]:
@@ -75,14 +72,3 @@ def _found(backup: Path) -> set[bytes]:
         text = plainfile.read(backup / _FILE).decode("ascii", "replace")
         return {bytes.fromhex(line) for line in re.findall(r"^[0-9a-f]{64}$", text, re.MULTILINE)}
     return set()
-
-
-@contextmanager
-def _locked(backup: Path) -> Iterator[None]:
-    """For as long as the block lasts, other processes wait with their notes. Raises OSError."""
-    descriptor = os.open(backup, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

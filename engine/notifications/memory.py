@@ -6,16 +6,16 @@ where the file can't be written, it is kept in the directory for temporary files
 
 from __future__ import annotations
 
-import fcntl
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from blake3 import blake3
 
 from engine import plainfile
+from engine.durable import locked_directory, replace_file
 from engine.notifications.event import Condition, decode, encode
 
 _DIRECTORY = 0o750
@@ -45,29 +45,22 @@ class Memory:
         is no place to lock."""
         with suppress(OSError):
             self._place.mkdir(_DIRECTORY)
-        try:
-            descriptor = os.open(self._place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except OSError:
-            yield
-            return
-        try:
+        with ExitStack() as held:
             with suppress(OSError):
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                held.enter_context(locked_directory(self._place))
             yield
-        finally:
-            os.close(descriptor)
 
     def keep(self, conditions: dict[str, Condition]) -> None:
         """Keeps these, and no others. Raises OSError where that is possible nowhere."""
         data = encode(conditions)
         try:
-            _write(self._place, data)
+            replace_file(self._place / _NAME, data)
         except OSError:
             with suppress(FileExistsError):
                 self._instead.mkdir(0o700)
             if not self._safe():
                 raise
-            _write(self._instead, data)
+            replace_file(self._instead / _NAME, data)
             return
         if self._safe():
             with suppress(FileNotFoundError):
@@ -83,16 +76,3 @@ class Memory:
             return False
         mine = found.st_uid == os.geteuid() and not stat.S_IMODE(found.st_mode) & 0o077
         return mine and stat.S_ISDIR(found.st_mode)
-
-
-def _write(directory: Path, data: bytes) -> None:
-    """Wholly or not at all. Not synced: after a power failure something may be told again."""
-    new = directory / f"{_NAME}.new"
-    descriptor = plainfile.open_plain(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    try:
-        written = os.write(descriptor, data)
-    finally:
-        os.close(descriptor)
-    if written != len(data):
-        raise OSError(f"{new}: cut short")
-    os.replace(new, directory / _NAME)
