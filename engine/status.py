@@ -11,11 +11,13 @@ from engine.accounts import accounts, count_items
 from engine.backup import Backup
 from engine.blobs import Form, decode_location
 from engine.heartbeat import Seen, State
+from engine.journal.erasures import erasures
 from engine.journal.reader import Reader
 from engine.journal.records import unseal
 from engine.journal.verified import Dates, dates
 from engine.journal.writer import MAX_AHEAD
 from engine.operations import Record, under_way
+from engine.scan.problems import Problems, recorded
 
 USUAL = 26 * 3600
 """Seconds: without a daemon, and with no scan for so long, nobody makes a scan every day."""
@@ -61,6 +63,10 @@ class Status:
     """What deep checks have found sound, and when."""
     running: tuple[Record, ...]
     """The operations that run now."""
+    problems: Problems
+    """What the last scans couldn't back up."""
+    erased: int
+    """How many messages and accounts were erased on demand: views of the past lack these."""
 
     @property
     def age(self) -> float | None:
@@ -163,6 +169,8 @@ def status(backup: Backup) -> Status:
             daemon=heartbeat.look(backup.path),
             verified=dates(reader),
             running=tuple(under_way(backup.path)),
+            problems=recorded(backup.path),
+            erased=len({erasure.item for erasure in erasures(reader)}),
         )
 
 

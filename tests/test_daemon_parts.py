@@ -211,6 +211,7 @@ def sample() -> metrics.Sample:
     return metrics.Sample(
         transactions=12,
         last_scan=2000.0,
+        problems=3,
         scans=counted.scans,
         scan_seconds=counted.scan_seconds,
         changes=counted.changes,
@@ -237,6 +238,7 @@ timefs_scan_seconds 2.5
 timefs_errors_total{part="realtime"} 1.0
 timefs_errors_total{part="scan"} 1.0
 timefs_transactions_total 12.0
+timefs_problems 3.0
 timefs_realtime 1.0
 timefs_realtime_lag_seconds 0.25
 timefs_realtime_queue_length 4.0

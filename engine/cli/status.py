@@ -11,6 +11,7 @@ from pathlib import Path
 from engine.cli import output
 from engine.cli.arguments import backup_path, duration, opened, when, zone
 from engine.cli.parser import CommandParser
+from engine.scan.problems import Problems
 from engine.status import Status, status, upkeep
 from engine.timestamps import format_listed, listed_second
 
@@ -23,7 +24,13 @@ that is said in red.
 For monitoring, --max-age sets the exit status: 1 if the last scan of all accounts ended longer ago
 than that, if there was none, or if it is so far ahead of the clock that no other one can be kept.
 Scans of single accounts don't count. Where the daemon's real-time scan had recorded all that there
-was at a later time, that time counts."""
+was at a later time, that time counts.
+
+What the last scans couldn't back up is listed, and makes the exit status 1 as it did theirs: the
+next scan that finds it in order takes it from the list."""
+
+_SHOWN = 10
+"""Problems that are listed as text."""
 
 EXAMPLES = """\
     engine status
@@ -52,9 +59,10 @@ def run(args: argparse.Namespace) -> int:
         for name, text in _lines(path, figures, zone()):
             output.line(f"{name:15}{text}")
         _print_upkeep(figures)
+        _print_problems(figures.problems)
     fresh = figures.freshness
     if limit is None or (fresh is not None and fresh <= limit and not figures.ahead):
-        return 0
+        return 1 if figures.problems.count else 0
     old = "there was none" if fresh is None else _age(fresh, figures, "old")
     output.complain(f"the last scan: {old}; --max-age is {args.max_age}")
     return 1
@@ -67,6 +75,20 @@ def _print_upkeep(figures: Status) -> None:
     if kept.alarm and sys.stdout.isatty() and "NO_COLOR" not in os.environ:
         line = f"\x1b[1;31m{line}\x1b[0m"
     output.text_as_it_is(f"{line}\n")
+
+
+def _print_problems(problems: Problems) -> None:
+    """What isn't backed up, some of it by name."""
+    if not problems.count:
+        return
+    shown = [problems.failed] if problems.failed else []
+    shown += [str(problem) for problem in problems.listed[:_SHOWN]]
+    more = problems.count - len(shown)
+    output.line(f"{'problems':15}{output.counted(problems.count, 'problem')} in the last scans:")
+    for text in shown:
+        output.line(f"{'':15}{text}")
+    if more:
+        output.line(f"{'':15}... and {more:,} more ('engine status --json' lists them)")
 
 
 def _moment(time: int, now: int) -> str:
@@ -102,6 +124,13 @@ def _document(path: Path, figures: Status, where: tzinfo) -> dict[str, object]:
         "upkeep": upkeep(figures, lambda time: _moment(time, figures.now))._asdict(),
         "running": [{"id": record.id, "kind": record.kind} for record in figures.running],
         "complete_since": when(figures.complete_since, where),
+        "erased": figures.erased,
+        "problems": {
+            "count": figures.problems.count,
+            "failed": figures.problems.failed or None,
+            "listed": [problem._asdict() for problem in figures.problems.listed],
+            "time": when(figures.problems.time or None, where),
+        },
         "verified": {
             "packs": figures.verified.packs,
             "never": figures.verified.never,
@@ -155,8 +184,11 @@ def _lines(path: Path, figures: Status, where: tzinfo) -> list[tuple[str, str]]:
     ]
     if figures.age is None:
         return [*lines, ("last scan", "none yet: 'engine scan' makes the first")]
+    erased = ""
+    if figures.erased:
+        erased = f", but for {output.counted(figures.erased, 'item')} erased on demand"
     return [
         *lines,
         ("last scan", f"{_listed(figures.last_scan, where)} ({_age(figures.age, figures, 'ago')})"),
-        ("complete since", _listed(figures.complete_since, where)),
+        ("complete since", _listed(figures.complete_since, where) + erased),
     ]

@@ -33,6 +33,7 @@ from engine.logs import Log
 from engine.notifications import Event, telling
 from engine.notifications import Level as Weight
 from engine.operations import under_way
+from engine.scan import problems
 from engine.settings import Settings
 from engine.sources import open_sources
 from engine.space import Level
@@ -352,6 +353,7 @@ class Daemon:
         return Sample(
             transactions=transactions,
             last_scan=last / 1_000_000,
+            problems=problems.recorded(self._backup.path).count,
             scans=dict(self._figures.scans),
             scan_seconds=self._figures.scan_seconds,
             changes=dict(self._figures.changes),

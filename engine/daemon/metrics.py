@@ -34,6 +34,8 @@ class Sample:
     transactions: int
     """In the journal, ever."""
     last_scan: float
+    problems: int
+    """What the last scans couldn't back up."""
     scans: Mapping[str, int]
     scan_seconds: float
     changes: Mapping[str, int]
@@ -65,6 +67,7 @@ class Collector:
         gauges: tuple[tuple[str, str, float], ...] = (
             ("last_scan_timestamp_seconds", "End of the last smart scan.", sample.last_scan),
             ("scan_seconds", "What this daemon's last smart scan took.", sample.scan_seconds),
+            ("problems", "What the last scans could not back up.", sample.problems),
             ("realtime", "Whether real-time scan follows the sources.", sample.realtime),
             (
                 "realtime_caught_up_timestamp_seconds",

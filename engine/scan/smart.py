@@ -18,13 +18,14 @@ from typing import Protocol
 from engine.backup import Backup
 from engine.blobs.writer import DeferredWriter, PackWriter
 from engine.errors import (
+    ClockError,
     EngineError,
     SourceEmpty,
     SourceUnavailable,
     UsageError,
 )
 from engine.journal.records import ScanRecord
-from engine.scan import guard, roster
+from engine.scan import guard, problems, roster
 from engine.scan.account import bring_back, count_plan, remove, scan_account
 from engine.scan.known import count_messages, known_folders, messages
 from engine.scan.look import Subject, look
@@ -123,7 +124,24 @@ def scan(
     reached), SourceEmpty, StorageFull, ClockError, Interrupted. Where some of several sources can't
     be reached, the others are scanned, and SourcesMissing is raised at the end.
     """
-    return _Scan(backup, sources, options, stop, progress or Silent()).run()
+    try:
+        result = _Scan(backup, sources, options, stop, progress or Silent()).run()
+    except (SourceUnavailable, ClockError) as error:
+        if not options.dry_run:
+            _record_failure(backup, options, error)
+        raise
+    if not options.dry_run:
+        problems.record(backup.path, result.end, result.tally.problems, accounts=options.accounts)
+    return result
+
+
+def _record_failure(backup: Backup, options: Options, error: EngineError) -> None:
+    """Records that a scan failed, or left sources out, for those who ask later."""
+    now = backup.clock.now()
+    if isinstance(error, SourcesMissing):
+        problems.record(backup.path, now, error.result.tally.problems, accounts=options.accounts)
+    if not options.accounts:
+        problems.record_failure(backup.path, now, str(error))
 
 
 class _Scan:
@@ -255,13 +273,13 @@ class _Scan:
         """An account that can't be opened is a problem of the scan. Where that goes for all of a
         source, it is the source that can't be reached: its server is down, or refuses us."""
         for source in dict.fromkeys(name for name, _ in self._shut):
-            problems = [problem for name, problem in self._shut if name == source]
+            shut = [problem for name, problem in self._shut if name == source]
             if source in self._opened or self._options.accounts:
-                self._result.tally.problems += problems
+                self._result.tally.problems += shut
             else:
-                what = problems[0].what
-                if len(problems) > 1:
-                    what += f" (so none of its {len(problems)} accounts was scanned)"
+                what = shut[0].what
+                if len(shut) > 1:
+                    what += f" (so none of its {len(shut)} accounts was scanned)"
                 self._missing.append(SourceUnavailable(what))
 
     def _problem(self, account: str, where: str, what: str) -> None:

@@ -1,0 +1,91 @@
+"""What a scan couldn't back up is told by `engine status` until a scan finds it in order."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.scan import problems
+from engine.scan.report import Problem
+from tests.backups import letter
+from tests.faults import Server
+from tests.maildrop import Maildir
+
+UNREADABLE = "cur/1700000009.M1P1.host:2,S"
+
+
+class Two:
+    """Two mailboxes, `alice` and `bob`, and their backup."""
+
+    def __init__(self, root: Path, quick: Server) -> None:
+        self.mail = root / "vmail"
+        self._backup = root / "backup"
+        self._quick = quick
+        for name in ("alice", "bob"):
+            Maildir(self.mail / name).deliver(letter(1))
+        self("init", "--source", f"maildir:{self.mail}/{{account}}")
+        self("scan")
+
+    def __call__(self, verb: str, *words: object, status: int = 0) -> str:
+        """Runs `engine`; returns what it printed."""
+        fate = self._quick(verb, "-b", self._backup, *words, status=status)
+        return fate.err if status == 4 else fate.out
+
+    def problems(self, status: int = 1) -> Any:
+        """What `engine status --json` has of them."""
+        return json.loads(self("status", "--json", status=status))["problems"]
+
+
+@pytest.fixture
+def two(tmp_path: Path, quick: Server) -> Two:
+    return Two(tmp_path, quick)
+
+
+def test_status_names_what_could_not_be_read_and_forgets_it_when_it_can(two: Two) -> None:
+    for name in ("alice", "bob"):
+        os.mkfifo(two.mail / name / UNREADABLE)
+    assert "problem" not in two("status")
+    two("scan", status=1)
+
+    text = two("status", status=1)
+    assert "problems       2 problems in the last scans:\n" in text
+    assert "alice: " in text
+    assert UNREADABLE.partition(":")[0] in text
+    told = two.problems()
+    assert [problem["account"] for problem in told["listed"]] == ["alice", "bob"]
+    assert (told["count"], told["failed"]) == (2, None)
+    two("status", "--max-age", "1h", status=1)
+
+    (two.mail / "alice" / UNREADABLE).unlink()
+    two("scan", "--account", "alice")  # and bob's problem lasts
+    assert [problem["account"] for problem in two.problems()["listed"]] == ["bob"]
+
+    (two.mail / "bob" / UNREADABLE).unlink()
+    two("scan", "--dry-run")  # looks, and changes nothing
+    assert two.problems()["count"] == 1
+    two("scan")
+    assert "problem" not in two("status")
+    assert two.problems(0)["count"] == 0
+
+
+def test_a_scan_that_failed_is_a_problem_until_one_comes_to_its_end(two: Two) -> None:
+    away = two.mail.rename(two.mail.with_name("away"))
+    why = two("scan", status=4).removeprefix("engine: ").strip()
+    assert why in two("status", status=1)
+    assert two.problems()["failed"] == why
+    away.rename(two.mail)
+    two("scan")
+    assert two.problems(0)["failed"] is None
+
+
+def test_what_is_recorded_is_bounded_and_counted(tmp_path: Path) -> None:
+    found = [Problem("alice", f"message {number}", "unreadable") for number in range(1500)]
+    problems.record(tmp_path, 7, found)
+    known = problems.recorded(tmp_path)
+    assert (len(known.listed), known.more, known.count) == (1000, 500, 1500)
+    (tmp_path / "problems.json").write_text('{"listed": 5}')
+    assert problems.recorded(tmp_path).count == 0
