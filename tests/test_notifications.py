@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.policy
+import json
 import os
 import stat
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.clock import ManualClock
+from engine.clock import ManualClock, SystemClock
 from engine.errors import EngineError, SourceUnavailable, StorageFull
 from engine.notifications import Event, Level, Notifier, telling, ways
 from engine.notifications.event import Condition, Reason, decode, encode, reason, told
@@ -22,8 +23,9 @@ from engine.notifications.message import mail, notice
 from engine.operations import Outcome, Record
 from engine.scan.loss import Turnover
 from engine.settings import Settings
-from tests.backups import START
+from tests.backups import START, SmallBackup
 from tests.commands import until
+from tests.faults import Server
 
 HOUR = 3_600_000_000
 DAY = 24 * HOUR
@@ -261,14 +263,6 @@ def test_conditions_are_apart_from_one_another(desk: Desk) -> None:
     assert list(notifier.conditions()) == ["problems"]
 
 
-def test_what_has_no_key_is_told_each_time(desk: Desk) -> None:
-    event = Event(Level.WARNING, "", "alice lost much", "...")
-    desk.notifier().tell(event)
-    desk.notifier().tell(event)
-    assert len(desk.sent()) == 2
-    assert desk.notifier().conditions() == {}
-
-
 @pytest.mark.parametrize("level", Level)
 def test_levels_below_the_setting_are_left(desk: Desk, level: Level) -> None:
     notifier = desk.notifier(notify_level="error")
@@ -479,4 +473,77 @@ def test_accounts_that_lost_much_are_told_each_time(desk: Desk, notifier: Notifi
     assert [text.split("|")[0] for text in sent] == ["warning", "critical", "warning"]
     assert subjects(sent)[0] == "alice@example.com lost 400 of 900 messages"
     assert "keeps what was deleted for 30 days." in sent[0]
-    assert notifier.conditions() == {}
+    assert list(notifier.conditions()) == ["loss/alice@example.com", "loss/bob@example.com"]
+
+
+def happened(name: str = "alice") -> Event:
+    return Event(Level.CRITICAL, f"loss/{name}", f"{name} lost much", "...", lasting=False)
+
+
+def test_what_happened_is_listed_until_it_is_acknowledged(desk: Desk) -> None:
+    desk.notifier().tell(happened())
+    desk.clock.advance(HOUR)
+    desk.notifier().tell(happened())  # once more: told again, though it says the same
+    desk.notifier().tell(happened("bob"))
+    assert subjects(desk.sent()) == ["alice lost much", "alice lost much", "bob lost much"]
+    assert list(desk.notifier().conditions()) == ["loss/alice", "loss/bob"]
+    desk.notifier().acknowledge(["loss/alice", "loss/nobody"])
+    assert list(desk.notifier().conditions()) == ["loss/bob"]
+    desk.clock.advance(30 * DAY)
+    assert desk.notifier().conditions() == {}
+    assert desk.sent() == []
+
+
+def test_nobody_is_reminded_of_what_is_acknowledged_until_it_changes(desk: Desk) -> None:
+    notifier = desk.notifier()
+    notifier.tell(EVENT)
+    notifier.acknowledge(["scan"])
+    desk.sent()
+    desk.clock.advance(DAY)
+    notifier.tell(EVENT)
+    assert desk.sent() == []
+    assert notifier.conditions()["scan"].acknowledged
+    notifier.tell(Event(EVENT.level, EVENT.key, EVENT.subject, "And now the tape is, too."))
+    assert subjects(desk.sent()) == ["the scan failed"]
+    assert not notifier.conditions()["scan"].acknowledged
+    desk.clock.advance(DAY)
+    notifier.tell(Event(EVENT.level, EVENT.key, EVENT.subject, "And now the tape is, too."))
+    assert subjects(desk.sent()) == ["still: the scan failed"]
+    notifier.acknowledge(["scan"])
+    notifier.well("scan")
+    assert subjects(desk.sent()) == ["over: the scan failed"]
+
+
+def test_what_is_over_leaves_the_list_though_no_way_is_set_any_more(desk: Desk) -> None:
+    desk.notifier().tell(EVENT)
+    desk.sent()
+    desk.notifier(notify_command="").well("scan")
+    assert desk.notifier().conditions() == {}
+    assert desk.sent() == []
+
+
+def test_the_death_of_what_is_not_repeated_does_not_last(desk: Desk, notifier: Notifier) -> None:
+    for kind in ("restore", "scan"):
+        record = Record(id="0000001", kind=kind, start=1, pid=1, host="h")
+        telling.died(notifier, [record])
+    lasting = {key: found.lasting for key, found in notifier.conditions().items()}
+    assert lasting == {"died/restore": False, "died/scan": True}
+
+
+def test_the_command_acknowledges(small: SmallBackup, quick: Server) -> None:
+    settings = replace(small.backup.settings, notify_command="true")
+    notifier = Notifier(small.path, settings, SystemClock(), print)
+    notifier.tell(EVENT)
+    notifier.tell(happened())
+    where = ("notifications", "-b", small.path)
+    assert "loss/alice  alice lost much\n" in quick(*where).out
+    quick(*where, "acknowledge", "loss/alice", "scan")
+    listed = json.loads(quick(*where, "--json").out)
+    assert list(listed) == ["scan"]
+    assert listed["scan"]["acknowledged"]
+    assert "the scan failed (acknowledged)\n" in quick(*where).out
+    refused = quick(*where, "acknowledge", "loss/alice", status=2)
+    assert "loss/alice: no such notification" in refused.err
+    for wrong in (("acknowledge",), ("acknowledge", "scan", "--all"), ("list", "scan"), ("--all",)):
+        quick(*where, *wrong, status=2)
+    quick(*where, "acknowledge", "--all")

@@ -21,7 +21,9 @@ from engine.settings import Settings
 from tests.backups import START
 from tests.programs import needs
 
-EVENT = Event(Level.ERROR, "", "the scan failed", "Grüße:\n.\nDer Datenträger brennt.")
+EVENT = Event(
+    Level.ERROR, "a", "the scan failed", "Grüße:\n.\nDer Datenträger brennt.", lasting=False
+)
 
 
 class SmtpServer:

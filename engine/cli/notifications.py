@@ -1,13 +1,15 @@
-"""`engine notifications`: what was told to the administrator, and whether it would arrive."""
+"""`engine notifications`: what the administrator was told, has taken note of, and would get."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from pathlib import Path
 
 from engine.cli import output
 from engine.cli.arguments import backup_path, brief, opened, when, zone
 from engine.cli.parser import CommandParser
-from engine.errors import UsageError
+from engine.errors import BackupUnusable, UsageError
 from engine.notifications import Notifier
 
 DESCRIPTION = """\
@@ -17,12 +19,18 @@ say ('engine config --help' lists them): a scan that fails, or that can't back u
 fills up, an operation that was killed.
 
 It is sent when it begins, again when it changes, once a day while it lasts, and when it is over.
-Without arguments, or with 'list', shows what was sent and isn't over. 'test' sends a notification
-by every way that is set, and says what became of it: status 1 if one failed, or none is set."""
+Without arguments, or with 'list', shows what was sent and isn't over; what just happened, such as
+an account that lost much, for 30 days. 'acknowledge' takes note of it: nobody is reminded of that
+any more unless it changes, and what just happened leaves the list.
+
+'test' sends a notification by every way that is set, and says what became of it: status 1 if one
+failed, or none is set."""
 
 EXAMPLES = """\
     engine notifications
     engine notifications --json | jq keys
+    engine notifications acknowledge loss/alice@example.com
+    engine notifications acknowledge --all
 
 To begin with:
 
@@ -33,18 +41,40 @@ To begin with:
 
 def add_arguments(parser: CommandParser) -> None:
     """The verb's own arguments."""
-    parser.usage = "engine notifications [-b PATH] [--json] [list | test]"
-    parser.add_argument("action", nargs="?", metavar="list|test", help="what to do")
+    parser.usage = (
+        "engine notifications [-b PATH] [--json] [list | test | acknowledge KEY... | "
+        "acknowledge --all]"
+    )
+    parser.add_argument("action", nargs="?", metavar="list|test|acknowledge", help="what to do")
+    parser.add_argument("keys", nargs="*", metavar="KEY", help="what to acknowledge, as listed")
+    parser.add_argument("--all", action="store_true", help="acknowledge all that is listed")
 
 
 def run(args: argparse.Namespace) -> int:
     """See DESCRIPTION."""
-    if args.action not in (None, "list", "test"):
-        raise UsageError("write 'notifications', 'notifications list' or 'notifications test'")
+    acknowledges = args.action == "acknowledge"
+    if args.action not in (None, "list", "test", "acknowledge"):
+        raise UsageError("write 'notifications' with 'list', 'test' or 'acknowledge', or without")
+    if acknowledges == (not args.keys and not args.all) or (args.keys and args.all):
+        raise UsageError("'notifications acknowledge' takes what is listed, or --all")
     path = backup_path(args)
     with opened(path) as backup:
         notifier = Notifier(path, backup.settings, backup.clock, output.complain)
+    if acknowledges:
+        _acknowledge(notifier, path, args.keys)
     return _test(notifier, args) if args.action == "test" else _list(notifier, args)
+
+
+def _acknowledge(notifier: Notifier, path: Path, keys: Sequence[str]) -> None:
+    """Takes note of these, or of all. Raises UsageError for one that isn't listed."""
+    listed = notifier.conditions()
+    unknown = next((key for key in keys if key not in listed), None)
+    if unknown is not None:
+        raise UsageError(f"{unknown}: no such notification ('engine notifications' lists them)")
+    try:
+        notifier.acknowledge(keys or tuple(listed))
+    except OSError as error:
+        raise BackupUnusable(f"{path}: can't write here ({error.strerror})") from None
 
 
 def _list(notifier: Notifier, args: argparse.Namespace) -> int:
@@ -58,14 +88,19 @@ def _list(notifier: Notifier, args: argparse.Namespace) -> int:
                     "subject": condition.subject,
                     "since": when(condition.since, where),
                     "sent": when(condition.sent, where),
+                    "lasting": condition.lasting,
+                    "acknowledged": when(condition.acknowledged or None, where),
                 }
                 for key, condition in conditions
             }
         )
         return 0
-    for _, condition in conditions:
+    width = max((len(output.shown(key)) for key, _ in conditions), default=0)
+    for key, condition in conditions:
         since = brief(condition.since, where)
-        output.line(f"{condition.level.word:12} {since:26} {condition.subject}")
+        noted = " (acknowledged)" if condition.acknowledged else ""
+        shown = f"{output.shown(key):{width}}  {condition.subject}{noted}"
+        output.line(f"{condition.level.word:12} {since:26} {shown}")
     if not conditions:
         output.line("nothing")
     return 0

@@ -189,7 +189,8 @@ class RealTime:
     def note(self, what: str) -> None:
         """See `engine.watch.listener.Listener`."""
         _log.warning("realtime-note", what=what)
-        event = Event(Level.WARNING, "", "the real-time scan can't follow everything", what)
+        subject = "the real-time scan can't follow everything"
+        event = Event(Level.WARNING, "watch-limits", subject, what, lasting=False)
         self._context.teller.tell(event)
 
     def _tell(self, account: str, what: str, *, over: bool) -> None:

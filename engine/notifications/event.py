@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import IntEnum, StrEnum
 
 import msgspec
 from blake3 import blake3
+from msgspec import structs
 
 _HOUR = 3_600_000_000
 _DAY = 24 * _HOUR
+_LISTED = 30 * _DAY
 _SLACK = 10 * 60_000_000
 """Scans that run daily at the same time never are a day apart to the second."""
 
@@ -37,8 +39,7 @@ class Event(msgspec.Struct, frozen=True):
 
     level: Level
     key: str
-    """What condition it is about: `scan`, `loss/alice@example.com`. Empty for what just happened,
-    which is told each time."""
+    """What it is about: `scan`, `loss/alice@example.com`."""
     subject: str
     """In a few words, without a full stop. Like `text`, what differs each time though nothing has
     changed, such as a time or a counter, isn't for here."""
@@ -46,6 +47,9 @@ class Event(msgspec.Struct, frozen=True):
     """What is the matter, and what to do; lines as they shall be shown."""
     details: str = ""
     """What else there is to know; may differ each time."""
+    lasting: bool = True
+    """Whether it is a condition, which has an end. What just happened has none: it is told each
+    time, and listed until somebody acknowledges it, or for 30 days."""
 
     @property
     def digest(self) -> str:
@@ -55,7 +59,7 @@ class Event(msgspec.Struct, frozen=True):
 
 
 class Condition(msgspec.Struct, frozen=True):
-    """What was told, and lasts as far as anybody knows. Times in microseconds."""
+    """What was told and isn't over, as far as anybody knows. Times in microseconds."""
 
     level: Level
     subject: str
@@ -63,6 +67,10 @@ class Condition(msgspec.Struct, frozen=True):
     """Of the event that was sent last."""
     since: int
     sent: int
+    lasting: bool = True
+    """See `Event.lasting`."""
+    acknowledged: int = 0
+    """When somebody took note of it; 0 where nobody did, or it has changed since."""
 
 
 class Reason(StrEnum):
@@ -76,14 +84,17 @@ class Reason(StrEnum):
 
 def reason(known: Condition | None, event: Event, now: int) -> Reason | None:
     """Whether to send an event at the time `now`, after what is known of its condition; None if it
-    is to be left. What changes, but gets no worse, is told once an hour at most."""
-    if known is None:
+    is to be left. What changes, but gets no worse, is told once an hour at most. What somebody has
+    acknowledged is told again when it has changed."""
+    if known is None or not event.lasting:
         return Reason.NEW
     if event.level > known.level:
         return Reason.CHANGED
     age = now - known.sent
     if age < 0 or age >= _DAY - _SLACK:
-        return Reason.REMINDER if event.digest == known.digest else Reason.CHANGED
+        if event.digest != known.digest:
+            return Reason.CHANGED
+        return None if known.acknowledged else Reason.REMINDER
     if event.digest != known.digest and age >= _HOUR - _SLACK:
         return Reason.CHANGED
     return None
@@ -92,7 +103,27 @@ def reason(known: Condition | None, event: Event, now: int) -> Reason | None:
 def told(known: Condition | None, event: Event, now: int) -> Condition:
     """What is known once an event has been sent."""
     since = known.since if known else now
-    return Condition(event.level, event.subject, event.digest, since, now)
+    return Condition(event.level, event.subject, event.digest, since, now, event.lasting)
+
+
+def acknowledged(
+    conditions: Mapping[str, Condition], keys: Collection[str], now: int
+) -> dict[str, Condition]:
+    """What is known once somebody has taken note of these."""
+    return {
+        key: structs.replace(condition, acknowledged=now) if key in keys else condition
+        for key, condition in conditions.items()
+        if condition.lasting or key not in keys
+    }
+
+
+def current(conditions: Mapping[str, Condition], now: int) -> dict[str, Condition]:
+    """The conditions without what happened so long ago that it needn't be listed any more."""
+    return {
+        key: condition
+        for key, condition in conditions.items()
+        if condition.lasting or now - condition.sent < _LISTED
+    }
 
 
 def encode(conditions: Mapping[str, Condition]) -> bytes:

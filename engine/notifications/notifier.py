@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.clock import Clock
-from engine.notifications.event import Condition, Event, Level, Reason, reason, told
+from engine.notifications.event import (
+    Condition,
+    Event,
+    Level,
+    Reason,
+    acknowledged,
+    current,
+    reason,
+    told,
+)
 from engine.notifications.memory import Memory
 from engine.settings import Settings
 
@@ -39,21 +48,18 @@ class Notifier:
         """Sends an event, unless its level is below `notify.level` or it was told already."""
         if not self._on or event.level < Level[self._settings.notify_level.upper()]:
             return
-        if not event.key:
-            self._send(Reason.NEW, event, None)
-            return
         now = self._clock.now()
         with self._memory.locked():
             conditions = self._memory.conditions()
-            known = conditions.get(event.key)
+            known = conditions.get(event.key) if event.lasting else None
             why = reason(known, event, now)
             if why and self._send(why, event, known):
                 self._keep(conditions | {event.key: told(known, event, now)})
 
     def well(self, key: str, text: str = "") -> None:
         """The condition `key` is over: that is sent, once, if it had been told. `text` says
-        more."""
-        if not self._on or key not in self._memory.conditions():
+        more. Where no way is set any more, it is only taken from the list."""
+        if key not in self._memory.conditions():
             return
         with self._memory.locked():
             conditions = self._memory.conditions()
@@ -61,19 +67,26 @@ class Notifier:
             if known is None:
                 return
             event = Event(known.level, key, known.subject, text or "This is over.")
-            if self._send(Reason.WELL, event, known):
+            if not self._on or self._send(Reason.WELL, event, known):
                 self._keep(conditions)
 
     def conditions(self) -> dict[str, Condition]:
-        """What was told and isn't over, by key."""
-        return self._memory.conditions()
+        """What was told and isn't over, by key; what just happened, for 30 days."""
+        return current(self._memory.conditions(), self._clock.now())
+
+    def acknowledge(self, keys: Collection[str]) -> None:
+        """Somebody has taken note of these: what just happened isn't listed any more, and of what
+        lasts nobody is reminded, unless it changes. Others are passed over. Raises OSError."""
+        with self._memory.locked():
+            conditions = self._memory.conditions()
+            self._memory.keep(acknowledged(conditions, keys, self._clock.now()))
 
     def test(self) -> list[tuple[str, str]]:
         """Sends a notification by every way that is set, whatever the level. Returns for each its
         name and what went wrong, or nothing. Raises nothing; empty where no way is set."""
         text = "This is a test: notifications of this backup arrive here."
         return self._sent(
-            self._notice(Reason.NEW, Event(Level.INFORMATION, "", "a test", text), None)
+            self._notice(Reason.NEW, Event(Level.INFORMATION, "test", "a test", text), None)
         )
 
     def _send(self, why: Reason, event: Event, known: Condition | None) -> bool:
@@ -116,7 +129,7 @@ class Notifier:
 
     def _keep(self, conditions: dict[str, Condition]) -> None:
         try:
-            self._memory.keep(conditions)
+            self._memory.keep(current(conditions, self._clock.now()))
         except OSError as error:
             self._complain(f"can't remember what was told: {error.strerror or error}")
 

@@ -5,8 +5,10 @@
     problems        a scan couldn't back up something
     damage          a check found something; damage/deep: a deep one did
 
-That an account lost much at once is told each time, and no condition. What is about free space, or
-the real-time scan, is the daemon's.
+    loss/ACCOUNT    the account lost much at once; no condition, and told each time
+
+What is begun by hand, and never again by itself, can't be well again: that it died is no condition,
+either. What is about free space, or the real-time scan, is the daemon's.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ from engine.notifications.notifier import Notifier
 from engine.operations import Record
 from engine.settings import Settings
 
+_REPEATED = frozenset({"scan", "watch", "purge", "check"})
+"""The kinds of operations that are made again and again."""
 _MOST = 50
 """Lines that a text names."""
 
@@ -62,7 +66,9 @@ def died(notifier: Notifier, records: Sequence[Record]) -> None:
             f"machine went down. What it had recorded is safe, and the next {record.kind} goes on "
             f"from there. 'engine operations show {record.id}' tells how far it came."
         )
-        notifier.tell(Event(Level.ERROR, f"died/{record.kind}", f"a {record.kind} died", text))
+        key, subject = f"died/{record.kind}", f"a {record.kind} died"
+        lasting = record.kind in _REPEATED
+        notifier.tell(Event(Level.ERROR, key, subject, text, lasting=lasting))
 
 
 def scanned(notifier: Notifier, problems: Sequence[object]) -> None:
@@ -90,7 +96,7 @@ def lost(notifier: Notifier, settings: Settings, turnover: Iterable[Turnover]) -
             "undelete' brings messages back, and 'engine restore' whole accounts."
         )
         level = Level.CRITICAL if whole else Level.WARNING
-        notifier.tell(Event(level, "", subject, text))
+        notifier.tell(Event(level, f"loss/{each.account}", subject, text, lasting=False))
 
 
 def checked(
