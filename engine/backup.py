@@ -156,6 +156,11 @@ def create(path: Path, sources: Sequence[str], clock: Clock | None = None) -> No
     """
     now = (clock or SystemClock()).now()
     text = config.template(sources)
+    if (path / "journal").is_dir() and (path / "config.toml").exists():
+        raise UsageError(
+            f"{path}: is a backup path already: 'engine status' says of what, 'engine config set "
+            "sources' changes the sources, 'engine scan' goes on with it"
+        )
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise UsageError(f"{path}: exists and is not empty: choose a new directory")
     existed = path.exists()

@@ -878,6 +878,28 @@ def test_config_shows_and_changes_settings(scanned: Server, run: Command) -> Non
     assert run("config", *where, "get", "sources").out == f"{scanned.spec}\nmaildir:/srv/{{user}}\n"
 
 
+def test_config_shows_empty_lists_and_takes_them(scanned: Server, run: Command) -> None:
+    where = ("-b", scanned.backup)
+    assert "notify.mail_to = []\n" in run("config", *where).out
+    assert run("config", *where, "get", "notify.mail_to").out == "[]\n"
+    run("config", *where, "set", "notify.mail_to", '["a@example.com", "b@example.com"]')
+    assert run("config", *where, "get", "notify.mail_to").out == "a@example.com\nb@example.com\n"
+    assert run("config", *where, "set", "notify.mail_to", "[]").out == "notify.mail_to = []\n"
+    assert run("config", *where, "get", "notify.mail_to", "--json").json == {"notify.mail_to": []}
+
+
+def test_init_on_a_backup_says_how_to_go_on(scanned: Server, run: Command) -> None:
+    ran = run("init", "-b", scanned.backup, "--source", scanned.spec)
+    assert ran.status == 2
+    assert f"{scanned.backup}: is a backup path already: " in ran.complaint
+    assert run("status", "-b", scanned.backup).status == 0
+
+
+def test_the_crontab_of_the_help_has_the_full_path_of_the_command(run: Command) -> None:
+    (line,) = [line for line in run("scan", "--help").out.splitlines() if "* * * *" in line]
+    assert Path(line.split()[6]).is_absolute()
+
+
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [

@@ -615,12 +615,11 @@ def test_what_is_not_implemented_is_asked_for_once(mounted: Mounted, request_: s
     assert mounted.fails(handler, *[None] * arguments) == errno.ENOSYS
 
 
-def test_statfs_tells_how_much_is_stored(mounted: Mounted) -> None:
+def test_statfs_tells_how_much_is_stored_and_how_much_more_can_be(mounted: Mounted) -> None:
     with_message(mounted, letter(1))
     data = mounted.ask(mounted.handlers.statfs, None)
-    assert data.f_blocks > 0
-    assert data.f_bfree == data.f_bavail == data.f_ffree == 0
-    assert data.f_files > 3
+    assert data.f_blocks > data.f_bfree == data.f_bavail > 0
+    assert data.f_files - data.f_ffree > 3
     assert data.f_namemax == 255
 
 

@@ -375,8 +375,8 @@ def test_mail_programs_read_the_maildir(store: Store, shared: Mounted) -> None:
 
 def test_df_tells_what_is_stored(shared: Mounted) -> None:
     figures = os.statvfs(shared.point)
-    assert figures.f_blocks * figures.f_frsize > 9_000_000
-    assert figures.f_bavail == 0
+    assert (figures.f_blocks - figures.f_bfree) * figures.f_frsize > 9_000_000
+    assert figures.f_bavail > 0  # or a monitoring of disks takes it for a full one
     assert figures.f_namemax == 255
 
 

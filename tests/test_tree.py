@@ -570,12 +570,13 @@ def test_contents_of_many_files_are_those_of_each(small: SmallBackup) -> None:
 
 def test_how_much_there_is(small: SmallBackup) -> None:
     tree = Tree(small.backup, UTC)
-    assert tree.usage()[0] == 0
+    before = tree.usage()
     account = small.account(ALICE)
     small.message(account, small.folder(account, "INBOX"), letter(1))
-    stored, items = tree.usage()
-    assert stored > 0
-    assert items > 3
+    usage = tree.usage()
+    assert usage.used > before.used
+    assert usage.items > 3
+    assert usage.free > 0
 
 
 def test_files_keep_their_attributes_for_ever(small: SmallBackup) -> None:

@@ -288,11 +288,13 @@ class Handlers(pyfuse3.Operations):
 
     @guarded
     async def statfs(self, ctx: RequestContext) -> StatvfsData:
-        used, items = await self.workers.run(self._tree.usage)
+        usage = await self.workers.run(self._tree.usage)
         data = StatvfsData()
         data.f_bsize = data.f_frsize = 4096
-        data.f_blocks = -(-used // 4096)
-        data.f_files = items
+        data.f_bfree = data.f_bavail = usage.free // 4096
+        data.f_blocks = -(-usage.used // 4096) + data.f_bavail
+        data.f_ffree = data.f_favail = usage.free_files
+        data.f_files = usage.items + usage.free_files
         data.f_namemax = 255
         return data
 

@@ -8,6 +8,7 @@ Slow, unless it says that it is `patient`: then it belongs in a thread.
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import tzinfo
@@ -79,6 +80,19 @@ class OpenDirectory(NamedTuple):
     moment: Moment
     """Its reader is closed."""
     listing: Listing
+
+
+class Usage(NamedTuple):
+    """What df(1) shows of a mount."""
+
+    used: int
+    """Bytes of the packs and of the journal."""
+    items: int
+    """How many there are or were."""
+    free: int
+    """Bytes that the backup's disk has left, and"""
+    free_files: int
+    """so many inodes."""
 
 
 class Tree:
@@ -188,10 +202,16 @@ class Tree:
                 found.append((inode, content))
         return found
 
-    def usage(self) -> tuple[int, int]:
-        """Bytes of content in packs, and how many items there are or were."""
+    def usage(self) -> Usage:
+        """What the backup takes, and what its disk has left: a mount is never full by itself."""
+        disk = os.statvfs(self._backup.path)
         with self._backup.reader() as reader:
-            return reader.stored_bytes(), reader.state().next_item
+            return Usage(
+                used=reader.stored_bytes() + self._backup.journal.environment.size(),
+                items=reader.state().next_item,
+                free=disk.f_bavail * disk.f_frsize,
+                free_files=disk.f_favail,
+            )
 
     # What the kernel knows
 

@@ -18,7 +18,7 @@ from typing import NoReturn
 
 from engine import __version__
 from engine.cli import output
-from engine.cli.parser import STATUS, CommandParser, common_options
+from engine.cli.parser import STATUS, CommandParser, common_options, own_command
 from engine.errors import EngineError, UsageError, explained
 from engine.journal import fatal
 from engine.leaving import leave
@@ -149,10 +149,11 @@ def _overview() -> CommandParser:
 
 
 def _parser(verb: str, module: ModuleType) -> CommandParser:
+    examples = module.EXAMPLES.replace("{engine}", os.fspath(own_command()))
     parser = CommandParser(
         prog=f"engine {verb}",
         description=module.DESCRIPTION,
-        epilog=f"{STATUS}\n\nExamples:\n\n{module.EXAMPLES}",
+        epilog=f"{STATUS}\n\nExamples:\n\n{examples}",
     )
     module.add_arguments(parser)
     common_options(parser)

@@ -104,4 +104,6 @@ def _look_at_sources(path: Path, text: str, settings: Settings) -> None:
 def _texts(value: Value) -> list[str]:
     if isinstance(value, bool):
         return ["true" if value else "false"]
-    return list(value) if isinstance(value, tuple) else [str(value)]
+    if isinstance(value, tuple):
+        return list(value) or ["[]"]
+    return [str(value)]

@@ -42,8 +42,8 @@ To begin with:
 def add_arguments(parser: CommandParser) -> None:
     """The verb's own arguments."""
     parser.usage = (
-        "engine notifications [-b PATH] [--json] [list | test | acknowledge KEY... | "
-        "acknowledge --all]"
+        "engine notifications [-b PATH] [--json] [list | test]\n"
+        "       engine notifications [-b PATH] [--json] acknowledge (KEY... | --all)"
     )
     parser.add_argument("action", nargs="?", metavar="list|test|acknowledge", help="what to do")
     parser.add_argument("keys", nargs="*", metavar="KEY", help="what to acknowledge, as listed")

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
+import shutil
+import sys
 import textwrap
+from pathlib import Path
 from typing import NoReturn
 
 from engine.cli import output
@@ -21,6 +25,11 @@ Exit status:
     130  interrupted; what had been recorded stays, and nothing is half done"""
 
 _WIDTH = 96
+
+
+def own_command() -> Path:
+    """The full path of the command that runs, for where the PATH is another one."""
+    return Path(os.path.abspath(shutil.which(sys.argv[0]) or sys.argv[0]))
 
 
 class CommandParser(argparse.ArgumentParser):

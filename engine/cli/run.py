@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import sys
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from engine import heartbeat, logs
 from engine.allowed import LOG_LEVELS
 from engine.cli import output
 from engine.cli.arguments import backup_path, opened
-from engine.cli.parser import CommandParser
+from engine.cli.parser import CommandParser, own_command
 
 DESCRIPTION = """\
 The daemon: follows the sources and records each change as it happens (realtime.enabled), makes a
@@ -77,7 +76,6 @@ def run(args: argparse.Namespace) -> int:
 def _print_unit(path: Path) -> int:
     from engine.daemon.unit import unit
 
-    command = shutil.which(sys.argv[0]) or sys.argv[0]
     with opened(path) as backup:
-        output.text_as_it_is(unit(path, backup.settings, Path(os.path.abspath(command))))
+        output.text_as_it_is(unit(path, backup.settings, own_command()))
     return 0

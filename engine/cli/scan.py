@@ -37,9 +37,10 @@ EXAMPLES = """\
     engine scan --dry-run
     engine scan --json | jq .created
 
-In a crontab, every ten minutes:
+Every ten minutes by cron, which mails what is wrong: a line in /etc/cron.d/timefs. Its PATH is
+short, so it wants the full path of the command:
 
-    */10 * * * *  root  engine scan >/dev/null"""
+    */10 * * * *  root  {engine} scan >/dev/null"""
 
 
 def add_arguments(parser: CommandParser) -> None:
