@@ -18,6 +18,12 @@ from functools import lru_cache
 
 from engine.model import Headers
 
+HEAD = 1 << 20
+"""Bytes at the beginning of a message in which its header is looked for: some gateways put more
+than 64 KiB before the subject."""
+_USUAL_HEAD = 64 << 10
+"""Bytes that hold nearly every header."""
+
 _SUBJECT_LENGTH = 1000
 _SENDER_LENGTH = 300
 _RECIPIENTS_LENGTH = 1000
@@ -76,12 +82,14 @@ _ROUTE = re.compile(r"^(?:@[^:]*|mailto):")
 
 
 def parse_headers(head: bytes) -> Headers:
-    """The header fields of the message that begins with `head` (64 KiB are plenty). Never raises.
+    """The header fields of the message that begins with `head` (see `HEAD`). Never raises.
 
     Encoded words (RFC 2047) are decoded; other bytes are read as UTF-8, or else as windows-1252.
     No value has a control character or a lone surrogate. What is missing is empty, or 0.
     """
-    fields = _fields(head)
+    fields, whole = _fields(head[:_USUAL_HEAD])
+    if not whole and len(head) > _USUAL_HEAD:
+        fields, _ = _fields(head[:HEAD])
     to, cc = fields.get(b"to", b""), fields.get(b"cc", b"")
     return Headers(
         _text(fields.get(b"subject", b""))[:_SUBJECT_LENGTH],
@@ -111,17 +119,18 @@ def address(sender: str) -> str:
     return words[0] if len(words) == 1 else ""
 
 
-def _fields(head: bytes) -> dict[bytes, bytes]:
-    """The values of the fields of interest by name in lower case, as written, with their folds."""
+def _fields(head: bytes) -> tuple[dict[bytes, bytes], bool]:
+    """The values of the fields of interest by name in lower case, as written, with their folds; and
+    whether the header ends within `head`."""
     newline = head.find(b"\n")
     if newline < 0 or b"\r" in head[:newline].rstrip(b"\r"):
         head = _LINE_END.sub(b"\n", head)
     fields: dict[bytes, bytes] = {}
     for field in _FIELD.finditer(b"\n" + head):
         if field[1] is None:
-            break
+            return fields, True
         fields.setdefault(field[1].lower(), field[2][:_RAW_LENGTH].strip())
-    return fields
+    return fields, False
 
 
 def _text(raw: bytes) -> str:

@@ -116,6 +116,9 @@ class _Search:
         self._sequence = sequence
         self._listed = listed
         self._damaged = damaged
+        self._dead_in = -1
+        self._dead: dict[int, str] = {}
+        """The names under `.deleted` of what was deleted from that folder."""
 
     def run(self, accounts: list[Account]) -> Iterator[Hit]:
         for account in accounts:
@@ -226,8 +229,11 @@ class _Search:
 
     def _deleted_name(self, reader: Reader, folder: int, item: int) -> str:
         """The name under `.deleted` of a container that was deleted from the folder."""
-        dead = deleted_listing(reader, folder, self._sequence).dead
-        return next(entry.name for entry in dead if entry.item == item)
+        if self._dead_in != folder:
+            dead = deleted_listing(reader, folder, self._sequence).dead
+            self._dead = {entry.item: entry.name for entry in dead}
+            self._dead_in = folder
+        return self._dead[item]
 
 
 class _Matcher:

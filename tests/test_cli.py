@@ -212,7 +212,11 @@ def test_init_refuses_what_is_no_source(
 def test_init_refuses_a_path_that_is_in_use(scanned: Server, run: Command) -> None:
     ran = run("init", "-b", scanned.backup, "--source", scanned.spec)
     assert ran.status == 2
-    assert f"{scanned.backup}: exists" in ran.complaint
+    assert f"{scanned.backup}: is a backup path already: " in ran.complaint
+    assert run("status", "-b", scanned.backup).status == 0
+    full = scanned.backup.with_name("full")
+    (full / "of-something").mkdir(parents=True)
+    assert f"{full}: exists" in run("init", "-b", full, "--source", scanned.spec).complaint
 
 
 def test_a_backup_path_among_the_mail_is_refused(scanned: Server, run: Command) -> None:
@@ -886,13 +890,6 @@ def test_config_shows_empty_lists_and_takes_them(scanned: Server, run: Command) 
     assert run("config", *where, "get", "notify.mail_to").out == "a@example.com\nb@example.com\n"
     assert run("config", *where, "set", "notify.mail_to", "[]").out == "notify.mail_to = []\n"
     assert run("config", *where, "get", "notify.mail_to", "--json").json == {"notify.mail_to": []}
-
-
-def test_init_on_a_backup_says_how_to_go_on(scanned: Server, run: Command) -> None:
-    ran = run("init", "-b", scanned.backup, "--source", scanned.spec)
-    assert ran.status == 2
-    assert f"{scanned.backup}: is a backup path already: " in ran.complaint
-    assert run("status", "-b", scanned.backup).status == 0
 
 
 def test_the_crontab_of_the_help_has_the_full_path_of_the_command(run: Command) -> None:

@@ -298,3 +298,18 @@ def test_real_headers_are_read_as_python_reads_them(corpus: Path) -> None:
             equal += " ".join(headers.subject.split()) == theirs[:1000]
     assert compared > 100
     assert equal / compared > 0.97
+
+
+@pytest.mark.parametrize("size", [100, 65_530, 65_536, 200_000, 1_000_000])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_subject_behind_a_long_header_is_found(size: int, end: str) -> None:
+    trace = f"X-Trace: {'a' * 70}{end}" * (size // 80)
+    head = f"{trace}Subject: far down{end}To: alice@example.com{end}{end}Subject: no{end}".encode()
+    found = parse_headers(head)
+    assert (found.subject, found.recipients) == ("far down", "alice@example.com")
+
+
+def test_a_header_without_end_is_read_so_far() -> None:
+    head = b"Subject: near" + b"\nX-Trace: a" * 200_000 + b"\nTo: alice@example.com\n\n"
+    found = parse_headers(head)
+    assert (found.subject, found.recipients) == ("near", "")

@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 from engine import search as module
 from engine.backup import Backup
 from engine.errors import RecordDamaged, UsageError
+from engine.journal import headers
 from engine.journal.deleted import deleted_listing
 from engine.journal.keys import pair_key
 from engine.journal.reader import Reader
 from engine.journal.writer import Content
-from engine.model import ROOT, item_id
+from engine.model import ROOT, Headers, item_id
 from engine.search import Hit, Query, search
 from engine.timestamps import listed_second
 from tests.backups import SmallBackup, letter
@@ -316,6 +317,26 @@ def put(backup: Backup, table: str, key: bytes, value: bytes) -> None:
     environment = backup.journal.environment
     with environment.write() as txn:
         txn.put(key, value, db=getattr(environment.tables, table))
+
+
+def test_a_block_of_headers_is_unpacked_once_for_all_folders_that_share_it(
+    small: SmallBackup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account = small.account("alice@example.com")
+    folders = [small.folder(account, f"Folder {number}") for number in range(20)]
+    items = small.messages(account, folders[0], [written(f"{n} of many") for n in range(20)])
+    for folder, item in zip(folders[1:], items[1:], strict=True):
+        small.change(account, item, folder=folder)
+    unpacked = []
+    unpack_block = headers.unpack_block
+
+    def counted(payload: bytes) -> dict[int, Headers]:
+        unpacked.append(payload)
+        return unpack_block(payload)
+
+    monkeypatch.setattr(headers, "unpack_block", counted)
+    assert len(found(small.backup, Query(text="of many"))) == 20
+    assert len(unpacked) == 1
 
 
 @pytest.mark.parametrize("table", ["versions", "timeline"])

@@ -14,14 +14,11 @@ from engine.journal.headers import blocks, unpack_block
 from engine.journal.keys import edition_key, split_pair
 from engine.journal.reader import Reader
 from engine.journal.records import seal, unpack_version, unseal
-from engine.messages import parse_headers
+from engine.messages import HEAD, parse_headers
 from engine.model import Headers, Kind
 
 BATCH = 2_000
 """Messages that are read before what was found is written."""
-_HEAD = 64 << 10
-"""Where the header of a message is looked for."""
-
 _Missing = tuple[int, int, bytes]
 """Edition, item and digest of a message that has no header."""
 
@@ -41,7 +38,7 @@ def rebuild_headers(backup: Backup, aside: Aside) -> int:
         headers: list[tuple[int, int, Headers]] = []
         for edition, item, digest in batch:
             try:
-                head = backup.read_blob(digest, 0, _HEAD)
+                head = backup.read_blob(digest, 0, HEAD)
             except Damaged:
                 continue  # reported as such
             headers.append((edition, item, parse_headers(head)))

@@ -38,7 +38,7 @@ from engine.journal.records import (
 )
 from engine.journal.replay import Replay, begin, forget, mark
 from engine.journal.writer import MAX_AHEAD
-from engine.messages import parse_headers
+from engine.messages import HEAD, parse_headers
 from engine.model import MAX_ITEM, ROOT, Action, Headers, Kind, Version, parse_item_id
 from engine.stop import Stop
 
@@ -47,8 +47,6 @@ PART = 1000
 PART_BYTES = 32 << 20
 """A part ends early when it has so many bytes of content."""
 _SPANS = 50_000
-_HEAD = 64 << 10
-"""Bytes of a message in which its header is looked for."""
 _SMALL = 4 << 20
 _NEW_CONTENT = frozenset(("create", "content", "return"))
 
@@ -347,7 +345,7 @@ class _Import:
 
     def _store(self, first: bytes, file: BinaryIO, version: Version, writer: PackWriter) -> Headers:
         """Stores what a file has after `first`, with that. Raises Damaged."""
-        headers = parse_headers(first[:_HEAD])
+        headers = parse_headers(first[:HEAD])
         if len(first) <= _SMALL:
             if blake3(first).digest() != version.digest or len(first) != version.size:
                 raise _other(version)

@@ -49,6 +49,7 @@ from lmdb.verify import verify as verify_pages
 
 from engine import plainfile
 from engine.errors import BackupUnusable, EngineError, RecordDamaged, StorageFull
+from engine.journal.headers import Blocks
 from engine.journal.records import Identity, unpack
 
 FORMAT = 1
@@ -190,6 +191,8 @@ class Environment:
         Raises BackupUnusable where it is missing, damaged, or of a newer format.
         """
         self.path = directory
+        self.header_blocks = Blocks()
+        """For all readers."""
         file = directory / "data.mdb"
         if not create:
             _refuse_others(directory)

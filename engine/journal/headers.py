@@ -7,13 +7,16 @@ begins between its first and its last item.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
+from threading import Lock
 
 import msgspec
 import zstandard
 
 from engine.errors import RecordDamaged
 from engine.journal.keys import edition_key
+from engine.journal.records import unseal
 from engine.model import Headers
 
 RAW, ZSTD = 0, 1
@@ -24,6 +27,9 @@ TARGET = 32 << 10
 several of them little of the last one is wasted."""
 MAX_BLOCK = 1 << 20
 """No block is larger than this before compression."""
+
+_HELD = 64
+"""Blocks that are kept unpacked, some 100 KB each: so many folders may take turns in them."""
 
 _Block = list[tuple[int, Headers]]
 
@@ -52,6 +58,30 @@ def blocks(edition: int, headers: Iterable[tuple[int, Headers]]) -> Iterator[tup
             block, size = [], 0
     if block:
         yield close()
+
+
+class Blocks:
+    """The blocks that were unpacked last, for readers of any moment. May be used from any
+    thread."""
+
+    def __init__(self) -> None:
+        self._held: OrderedDict[bytes, tuple[bytes, dict[int, Headers]]] = OrderedDict()
+        self._lock = Lock()
+
+    def unpack(self, key: bytes, value: bytes) -> dict[int, Headers]:
+        """Item -> headers, of a row of the table. Raises RecordDamaged."""
+        with self._lock:
+            held = self._held.get(key)
+            if held and held[0] == value:
+                self._held.move_to_end(key)
+                return held[1]
+        block = unpack_block(unseal("headers", key, value))
+        with self._lock:
+            self._held[key] = value, block
+            self._held.move_to_end(key)
+            if len(self._held) > _HELD:
+                self._held.popitem(last=False)
+        return block
 
 
 def unpack_block(payload: bytes) -> dict[int, Headers]:

@@ -18,7 +18,6 @@ from engine.errors import BackupUnusable, RecordDamaged
 from engine.journal import timeline
 from engine.journal.derive import identity_hash
 from engine.journal.environment import Environment, Txn
-from engine.journal.headers import unpack_block
 from engine.journal.holdings import Holdings
 from engine.journal.keys import (
     ITEM_BYTES,
@@ -231,7 +230,7 @@ class Reader(Holdings):
             key, value = cursor.item()
             if int.from_bytes(key[:3], "big") != edition:
                 return None
-            self._block = unpack_block(unseal("headers", key, value))
+            self._block = self.environment.header_blocks.unpack(key, value)
             self._block_edition = edition
         return self._block.get(item)
 

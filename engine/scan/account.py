@@ -22,7 +22,7 @@ from engine.errors import Conflict, ItemUnreadable, ItemVanished
 from engine.journal.keys import MAX_SEQUENCE
 from engine.journal.records import AccountState, FolderCursor
 from engine.journal.writer import Commit, Content, Draft
-from engine.messages import parse_headers
+from engine.messages import HEAD, parse_headers
 from engine.model import ROOT, Kind
 from engine.naming import account_name, folder_name, message_stem
 from engine.scan.fetching import Taken, streamed, take, take_ahead
@@ -39,8 +39,6 @@ GROUP_MESSAGES = 1000
 GROUP_BYTES = 32 << 20
 WHOLE = 4 << 20
 """A message up to this size is read at once; a larger one is streamed."""
-HEAD = 64 << 10
-"""Where the header of a message is looked for."""
 LATE = 3
 """How often an account is planned anew because messages were gone before they were read."""
 ATTEMPTS = 10

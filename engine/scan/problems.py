@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from engine import plainfile
 from engine.durable import locked_directory, replace_file
 from engine.scan.report import Problem
 
@@ -42,7 +43,7 @@ class Problems(msgspec.Struct, frozen=True):
 def recorded(backup: Path) -> Problems:
     """The problems of a backup path. A file that isn't one says nothing."""
     with suppress(OSError, msgspec.MsgspecError, ValueError):
-        return msgspec.json.decode((backup / _FILE).read_bytes(), type=Problems)
+        return msgspec.json.decode(plainfile.read(backup / _FILE), type=Problems)
     return Problems()
 
 
