@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import keyword
+import os
 import sys
 import traceback
 from collections.abc import Sequence
