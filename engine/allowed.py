@@ -6,7 +6,7 @@ import re
 import tomllib
 from typing import Any, NamedTuple, Protocol
 
-from engine.tomltext import quoted
+from engine.tomltext import quoted, too_deep
 
 Value = bool | int | str | tuple[str, ...]
 """What a setting can be."""
@@ -181,6 +181,8 @@ def _listed(text: str) -> object:
     """A list as an argument gives it: in TOML, or its only element as it is."""
     if not text.startswith("["):
         return [text]
+    if too_deep(text):
+        return text
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:

@@ -26,6 +26,8 @@ from engine.settings import Setting, Settings
 
 MODE = 0o640
 """Of a new file: the backup's group reads it, so that its members can mount."""
+LARGEST = 1 << 20
+"""Bytes that a file of settings may have."""
 
 
 _HINTS = get_type_hints(Settings, include_extras=True)
@@ -167,13 +169,15 @@ def _take_over(descriptor: int, path: Path) -> None:
 
 def _read(path: Path) -> str:
     try:
-        data = plainfile.read(path)
+        data = plainfile.read(path, LARGEST + 1)
     except FileNotFoundError as error:
         raise BackupUnusable(
             f"{path} is missing: put it back, or make it anew with 'sources = [\"KIND:LOCATION\"]'"
         ) from error
     except OSError as error:
         raise BackupUnusable(f"can't read {path}: {error.strerror}") from error
+    if len(data) > LARGEST:
+        raise UsageError(f"{path}: larger than {LARGEST >> 10:,} KiB, which no settings are")
     try:
         return data.decode()
     except UnicodeDecodeError as error:
@@ -183,6 +187,8 @@ def _read(path: Path) -> str:
 
 def _document(path: Path, text: str) -> dict[str, Any]:
     """`text` as TOML, or a UsageError that says in which line it isn't."""
+    if line := tomltext.too_deep(text):
+        raise UsageError(f"{path}, line {line}: nested more than {tomltext.DEPTH} deep")
     try:
         return tomllib.loads(text)
     except ValueError as error:

@@ -58,7 +58,7 @@ def opener(path: str, flags: int) -> int:
     return open_plain(path, flags)
 
 
-def read(path: Path) -> bytes:
-    """All that is in a plain file. Raises as `open_plain`."""
+def read(path: Path, most: int = -1) -> bytes:
+    """What is in a plain file: all, or so many bytes at most. Raises as `open_plain`."""
     with open(path, "rb", opener=opener) as file:
-        return file.read()
+        return file.read(most)

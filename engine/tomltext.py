@@ -43,27 +43,55 @@ _KEY = re.compile(
 )
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _EQUALS = re.compile(r"[ \t]*=[ \t]*")
+_STRING = r"""(?:
+      \"\"\" (?:[^\\]|\\.)*? (?:\"{3,5}|\\?\Z) | \'\'\' .*? (?:\'{3,5}|\Z)
+    | \" (?:[^"\\\n]|\\.)*+ \"? | \' [^'\n]*+ \'? )"""
+"""One that doesn't end takes all up to where it should: each sign is looked at once."""
 _TOKEN = re.compile(
-    r'''(?xs)
-      (?P<string> """ (?:[^\\]|\\.)*? """{1,3} | \'\'\' .*? \'\'\'{1,3}
-        | "(?:[^"\\\n]|\\.)*" | '[^'\n]*' )
-    | (?P<open> [\[{] ) | (?P<close> [\]}] )
+    rf"""(?xs)
+      (?P<string> {_STRING} )
+    | (?P<open> [\[{{] ) | (?P<close> [\]}}] )
     | (?P<comment> \#[^\n]* )
     | (?P<newline> \n )
     | (?P<space> [ \t\r]+ )
-    | (?P<other> . )'''
+    | (?P<other> . )"""
 )
+_MARKS = re.compile(rf"(?xs) {_STRING} | \#[^\n]* | [\[\]{{}}.=,\n]")
+"""What tells how deep a text is nested, and what may hold signs that don't count."""
+DEPTH = 32
+"""How deep a document may be nested."""
+
+
+def too_deep(text: str) -> int:
+    """The line in which brackets are nested deeper than `DEPTH`, or a key has more parts than that;
+    0 where there is none. A parser needs memory by the square of either, or ends in the middle."""
+    nested = parts = 0
+    for mark in _MARKS.finditer(text):
+        sign = mark[0]
+        if sign == ".":
+            parts += 1
+        elif sign in "[{":
+            nested, parts = nested + 1, 0
+        elif sign in "]}":
+            nested, parts = max(nested - 1, 0), 0
+        elif sign in "=,\n":
+            parts = 0
+        if max(nested, parts) > DEPTH:
+            return text.count("\n", 0, mark.start()) + 1
+    return 0
 
 
 def statements(text: str) -> Iterator[Statement]:
     """The headers and keys of `text` in order. Keys inside `{...}` belong to their statement."""
     table: Path = ()
-    position = 0
+    position = counted = 0
+    line = 1
     while position < len(text):
         if blank := _BLANK.match(text, position):
             position = blank.end()
             continue
-        line = text.count("\n", 0, position) + 1
+        line += text.count("\n", counted, position)
+        counted = position
         if header := _HEADER.match(text, position):
             path, end = _key(text, header.end())
             if path:

@@ -135,6 +135,38 @@ def test_what_is_not_toml_is_refused(path: Path, text: str | bytes, message: str
     assert refused(path, text).startswith(message)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (S + "level = " + "[" * 100_000, ", line 2: nested more than 32 deep"),
+        (S + "level = [\n" + "{a=" * 100_000 + "}" * 100_000, ", line 3: nested more than 32 deep"),
+        (S + "a" + ".a" * 100_000 + " = 1\n", ", line 2: nested more than 32 deep"),
+        (S + "[a" + ".a" * 100_000 + "]\n", ", line 2: nested more than 32 deep"),
+        (S + "x = {a" + ".a" * 100_000 + " = 1}\n", ", line 2: nested more than 32 deep"),
+        (S + 'x = """' + ' \\"""' * 100_000, ": not valid TOML: "),
+        (S + "[a]\nb = 1\n" * 50_000, ", line 4: a stands in line 2 already"),
+        (S + "#" * config.LARGEST, ": larger than 1,024 KiB, which no settings are"),
+    ],
+)
+def test_a_file_that_nobody_wrote_is_refused_in_no_time_and_memory(
+    path: Path, text: str, message: str
+) -> None:
+    assert refused(path, text).startswith(message)
+    with pytest.raises(UsageError, match="sources can't be"):
+        config.set_value(path.with_name("other"), "sources", "[" * 100_000)
+
+
+def test_signs_in_texts_and_comments_do_not_nest(path: Path) -> None:
+    source = "maildir:/var/" + "[{a.b." * 100
+    lines = f"# {'[' * 100}\nsources = [\n" + "".join(
+        f"{q}{source}{number}{q}, # {'{' * 100}\n" for number, q in enumerate(('"', "'", '"""'))
+    )
+    path.write_text(lines + "]\n[scan]\nworkers = 3 # 1.2.3\n")
+    settings = config.load(path)
+    assert settings.sources == tuple(f"{source}{number}" for number in range(3))
+    assert settings.workers == 3
+
+
 def test_a_file_that_cannot_be_read_makes_the_backup_unusable(tmp_path: Path) -> None:
     with pytest.raises(BackupUnusable, match=r"config\.toml is missing: put it back"):
         config.load(tmp_path / "config.toml")
