@@ -32,7 +32,7 @@ class BackupUnusable(EngineError):
 
 
 class ClockError(BackupUnusable):
-    """The journal's last time is far ahead of the clock: recording now would spoil later times."""
+    """The clock, or the journal's last time, is wrong: recording now would spoil later times."""
 
 
 class Damaged(EngineError):

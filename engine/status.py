@@ -12,10 +12,10 @@ from engine.backup import Backup
 from engine.blobs import Form, decode_location
 from engine.heartbeat import Seen, State
 from engine.journal.erasures import erasures
+from engine.journal.horizon import MAX_AHEAD
 from engine.journal.reader import Reader
 from engine.journal.records import unseal
 from engine.journal.verified import Dates, dates
-from engine.journal.writer import MAX_AHEAD
 from engine.operations import Record, under_way
 from engine.scan.problems import Problems, recorded
 
@@ -67,6 +67,8 @@ class Status:
     """What the last scans couldn't back up."""
     erased: int
     """How many messages and accounts were erased on demand: views of the past lack these."""
+    refused: str
+    """Why no scan can be recorded by this machine's clock; empty where it can."""
 
     @property
     def age(self) -> float | None:
@@ -110,6 +112,8 @@ def upkeep(figures: Status, when: Callable[[int], str]) -> Upkeep:
     """How the backup is kept up to date, in words that are true of every way to do that. `when`
     shows a time."""
     state, fresh = figures.daemon.state, figures.freshness
+    if figures.refused:
+        return Upkeep(True, f"no backup is being made: {figures.refused}")
     if figures.daemon.running and state:
         return _by_daemon(state, when)
     if figures.following:
@@ -142,6 +146,7 @@ def _by_daemon(state: State, when: Callable[[int], str]) -> Upkeep:
 def status(backup: Backup) -> Status:
     """Asks a backup. Costs a row for every folder and every blob, some microseconds each."""
     identity = backup.identity
+    own = identity.server == place.server_id()
     with backup.reader() as reader:
         known = accounts(reader)
         living = [account for account in known if account.deleted is None]
@@ -152,7 +157,7 @@ def status(backup: Backup) -> Status:
             format=identity.format,
             created=identity.created,
             server=identity.server,
-            own=identity.server == place.server_id(),
+            own=own,
             accounts=len(living),
             deleted_accounts=len(known) - len(living),
             items=sum(count_items(reader, account.item) for account in living),
@@ -171,6 +176,7 @@ def status(backup: Backup) -> Status:
             running=tuple(under_way(backup.path)),
             problems=recorded(backup.path),
             erased=len({erasure.item for erasure in erasures(reader)}),
+            refused=backup.journal.clock_problem(reader) if own else "",
         )
 
 

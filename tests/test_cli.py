@@ -25,6 +25,7 @@ import engine.scan.smart
 from engine import place
 from engine.backup import Backup
 from engine.cli import VERBS, main
+from engine.journal.journal import Journal
 from engine.journal.keys import pair_key
 from engine.journal.writer import Content
 from engine.model import item_id
@@ -440,6 +441,7 @@ def test_status_judges_the_age_of_the_last_complete_scan(
 
     def later(backup: Backup) -> object:
         backup.clock = past.clock
+        backup.journal = Journal(backup.journal.environment, past.clock)
         return status(backup)
 
     monkeypatch.setattr(engine.cli.status, "status", later)

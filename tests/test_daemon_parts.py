@@ -224,6 +224,7 @@ def sample() -> metrics.Sample:
         free=5 << 30,
         total=10 << 30,
         level=1,
+        refused=True,
         operations={"scan": 1, "watch": 1},
     )
 
@@ -244,6 +245,7 @@ timefs_realtime_lag_seconds 0.25
 timefs_realtime_queue_length 4.0
 timefs_space_free_bytes 5.36870912e+09
 timefs_space_level 1.0
+timefs_clock_refused 1.0
 timefs_operations_running{kind="scan"} 1.0
 timefs_last_scan_timestamp_seconds 2000.0
 """

@@ -21,6 +21,7 @@ from engine.backup import Backup
 from engine.errors import BackupUnusable, ClockError, Conflict, RecordDamaged
 from engine.journal import timeline
 from engine.journal.environment import FORMAT
+from engine.journal.horizon import MAX_AHEAD
 from engine.journal.keys import MAX_SEQUENCE, item_key
 from engine.journal.reader import Reader
 from engine.journal.records import (
@@ -31,7 +32,6 @@ from engine.journal.records import (
     pack,
     seal,
 )
-from engine.journal.writer import MAX_AHEAD
 from engine.model import ROOT, Action, item_id
 from tests.desk import (
     SECOND,

@@ -180,6 +180,8 @@ class Views:
 
     def _come(self, reader: Reader) -> int:
         """How many of the ends of scans have come."""
+        if self._scanned > reader.horizon() + 1:  # times were set right
+            self._scanned, self._listed = 0, []
         for scan in reader.scans(self._scanned):
             self._scanned = scan.end + 1
             if scan.complete:

@@ -11,14 +11,17 @@ from typing import Protocol
 from engine import damage
 from engine.backup import Backup
 from engine.check.account import check_account
+from engine.check.aside import Aside
 from engine.check.choice import in_order, share_of, waiting
 from engine.check.comparison import compare_source
 from engine.check.packs import check_packs
 from engine.check.records import check_records, rows_to_read
 from engine.check.repair import repair as mend
 from engine.check.report import Report
+from engine.check.times import set_times_right
 from engine.errors import StorageFull
 from engine.journal import verified
+from engine.journal.horizon import length
 from engine.journal.records import Verified
 from engine.scan.smart import NamedSource
 
@@ -64,27 +67,42 @@ def check(
     *,
     deep: bool = False,
     repair: bool = False,
+    clock: bool = False,
     sources: Sequence[NamedSource] = (),
     progress: Progress | None = None,
 ) -> Report:
     """Checks what `scope` says; without it everything, with `deep` in depth.
 
     With `repair` (the backup must be open for writing) what can be mended is, and the report is of
-    a second check; what is lost here is fetched again from the `sources`, where they have it. A
-    deep check of all packs
-    that was interrupted is gone on with, where the backup is open for writing: packs that it found
-    sound aren't read again. Blocks; may be interrupted anywhere.
+    a second check; what is lost here is fetched again from the `sources`, where they have it. With
+    `clock` times that haven't come are set right before. A deep check of all packs that was
+    interrupted is gone on with, where the backup is open for writing: packs that it found sound
+    aren't read again. Blocks; may be interrupted anywhere.
     """
     scope = scope or Scope(deep=deep)
     watcher = progress or Silent()
+    done = _set_times_right(backup) if clock else []
     report = _check(backup, scope, sources, watcher)
     if repair and not report.ok:
-        done = mend(backup, report, sources, watcher)
+        done += mend(backup, report, sources, watcher)
         report = _check(backup, scope, sources, watcher)
-        report.repaired = done
+    report.repaired = done
     damage.note(backup.path, report.lost, whole=_remembers(scope))
     _end(backup, scope)
     return report
+
+
+def _set_times_right(backup: Backup) -> list[str]:
+    """Sets right the times that haven't come; returns what was done, in words."""
+    with Aside(backup.path, backup.clock.now()) as aside:
+        corrected = set_times_right(backup, aside)
+        if corrected is None:
+            return []
+        return [
+            f"gave {corrected.transactions:,} transactions and {corrected.scans:,} scans, recorded "
+            f"up to {length(corrected.ahead)} ahead of this machine's clock, times up to now",
+            f"kept the times that they had in {aside.path}",
+        ]
 
 
 def _check(

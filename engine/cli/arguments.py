@@ -11,7 +11,7 @@ from datetime import tzinfo
 from pathlib import Path
 
 from engine.backup import DEFAULT_PATH, Backup
-from engine.clock import SystemClock
+from engine.clock import Clock, SystemClock
 from engine.errors import UsageError
 from engine.timestamps import format_time, local_zone, parse
 
@@ -24,9 +24,11 @@ def backup_path(args: argparse.Namespace) -> Path:
 
 
 @contextmanager
-def opened(path: Path, *, write: bool = False, verify: bool = False) -> Iterator[Backup]:
+def opened(
+    path: Path, *, write: bool = False, verify: bool = False, clock: Clock | None = None
+) -> Iterator[Backup]:
     """The backup at `path`, open for as long as the block lasts. Raises as `Backup` does."""
-    backup = Backup(path, write=write, verify=verify)
+    backup = Backup(path, write=write, verify=verify, clock=clock)
     try:
         yield backup
     finally:

@@ -43,6 +43,10 @@ nothing: what is bad and was replaced is kept in the directory 'aside' of the ba
 can't be mended stays, and is damaged; all else can be read. What is reported then, and the exit
 status, is of a second check.
 
+After a scan by a clock that was far ahead no other one can be made until that time has come. Once
+the clock is right, --repair --clock gives what was recorded then the times up to now, in the order
+in which it was recorded. Nothing is lost but the wrong times.
+
 What can't be read is remembered: 'engine search' and 'engine log' mark it."""
 
 EXAMPLES = """\
@@ -51,7 +55,8 @@ EXAMPLES = """\
     engine check --deep --sample 5%
     engine check --account alice@example.com --source
     engine check --json | jq -r '.problems[].what'
-    engine check --repair"""
+    engine check --repair
+    engine check --repair --clock"""
 
 
 TOLD = 100
@@ -67,10 +72,17 @@ def add_arguments(parser: CommandParser) -> None:
     )
     parser.add_argument("--source", action="store_true", help="compare with the live server, too")
     parser.add_argument("--repair", action="store_true", help="mend what can be mended")
+    parser.add_argument(
+        "--clock",
+        action="store_true",
+        help="with --repair: set times right that were recorded by a clock far ahead",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """See DESCRIPTION."""
+    if args.clock and not args.repair:
+        raise UsageError("--clock: goes with --repair alone")
     path = backup_path(args)
     share = _share(args.sample)
     with (
@@ -94,7 +106,14 @@ def run(args: argparse.Namespace) -> int:
         bar = CheckBar(drawn) if drawn else None
         progress = CheckProgress(work.operation, work.stop, bar)
         sources = _sources(backup) if args.source or args.repair else []
-        report = check(backup, scope, repair=args.repair, sources=sources, progress=progress)
+        report = check(
+            backup,
+            scope,
+            repair=args.repair,
+            clock=args.clock,
+            sources=sources,
+            progress=progress,
+        )
         if report.problems:
             count = output.counted(len(report.problems) + report.omitted, "problem")
             work.operation.ends(Outcome.PROBLEMS, count)
@@ -146,7 +165,7 @@ def _sources(backup: Backup) -> list[NamedSource]:
 
 
 def _detail(args: argparse.Namespace) -> str:
-    words = [word for word in ("deep", "source", "repair") if getattr(args, word)]
+    words = [word for word in ("deep", "source", "repair", "clock") if getattr(args, word)]
     return ", ".join([*words, *([f"sample {args.sample}"] if args.sample else [])])
 
 

@@ -122,6 +122,10 @@ def _history(args: argparse.Namespace) -> int:
             begin_import(backup, past, wanted)
             progress = _Counting(work.operation, drawn, past.head.transactions)
             done = import_history(backup, past, wanted, work.stop, progress)
+        with backup.reader() as reader:
+            ahead = reader.horizon() > backup.clock.now() and backup.journal.clock_problem(reader)
+        if ahead:
+            output.complain(f"nothing can be recorded in {path} yet: {ahead}")
         if done.lost:
             count = output.counted(len(done.lost), "content")
             work.operation.ends(Outcome.PROBLEMS, f"{count} missing")

@@ -12,6 +12,7 @@ from engine.cli.arguments import backup_path, opened, when, zone
 from engine.cli.operating import Work, failures_told, operating
 from engine.cli.parser import CommandParser
 from engine.cli.progress import ScanBar, bars
+from engine.clock import SystemClock
 from engine.notifications import telling
 from engine.operations import Outcome, ScanProgress
 from engine.scan.smart import NamedSource, Options, Result, SourcesMissing, scan
@@ -29,7 +30,11 @@ killed, leaves nothing half done: the next one goes on from there.
 A message or an account that can't be read is named, and the rest is backed up (status 1). A source
 that can't be reached, or that suddenly shows none of what it had, is refused (status 4): it is more
 likely not mounted than emptied, and nothing is recorded as deleted. Where there are several
-sources, the others are scanned nevertheless."""
+sources, the others are scanned nevertheless.
+
+A clock that can't be right is refused, too (status 3), for what is recorded by it could not be
+followed by anything until its time has come: one that is far behind what was recorded last, or one
+that is 40 days past it while the kernel says that nothing keeps it right."""
 
 EXAMPLES = """\
     engine scan
@@ -66,6 +71,12 @@ def add_arguments(parser: CommandParser) -> None:
         action="store_true",
         help="believe a source that suddenly shows nothing: record all of it as deleted",
     )
+    parser.add_argument(
+        "--accept-clock",
+        action="store_true",
+        help="believe this machine's clock, though nothing keeps it right and it is more than "
+        "40 days past all that was recorded",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -81,7 +92,9 @@ def run(args: argparse.Namespace) -> int:
     try:
         with (
             failures_told(path, "scan", quiet=options.dry_run),
-            opened(path, write=not options.dry_run) as backup,
+            opened(
+                path, write=not options.dry_run, clock=SystemClock(trusted=args.accept_clock)
+            ) as backup,
             operating(
                 backup,
                 "scan",

@@ -21,10 +21,10 @@ since when history is complete: from then on any moment can be looked at, with a
 That is the end of the first scan, until a purge removes what is older. Where nobody makes a backup,
 that is said in red.
 
-For monitoring, --max-age sets the exit status: 1 if the last scan of all accounts ended longer ago
-than that, if there was none, or if it is so far ahead of the clock that no other one can be kept.
-Scans of single accounts don't count. Where the daemon's real-time scan had recorded all that there
-was at a later time, that time counts.
+The exit status is 1 if nothing can be recorded, for this machine's clock or that of an earlier scan
+is wrong. For monitoring, --max-age sets it as well: 1 if the last scan of all accounts ended longer
+ago than that, or if there was none. Scans of single accounts don't count. Where the daemon's
+real-time scan had recorded all that there was at a later time, that time counts.
 
 What the last scans couldn't back up is listed, and makes the exit status 1 as it did theirs: the
 next scan that finds it in order takes it from the list."""
@@ -61,11 +61,13 @@ def run(args: argparse.Namespace) -> int:
         _print_upkeep(figures)
         _print_problems(figures.problems)
     fresh = figures.freshness
-    if limit is None or (fresh is not None and fresh <= limit and not figures.ahead):
-        return 1 if figures.problems.count else 0
-    old = "there was none" if fresh is None else _age(fresh, figures, "old")
-    output.complain(f"the last scan: {old}; --max-age is {args.max_age}")
-    return 1
+    if limit is not None and (fresh is None or fresh > limit or figures.ahead):
+        old = "there was none" if fresh is None else _age(fresh, figures, "old")
+        output.complain(f"the last scan: {old}; --max-age is {args.max_age}")
+        return 1
+    if figures.refused:
+        output.complain(f"nothing can be recorded: {figures.refused}")
+    return 1 if figures.refused or figures.problems.count else 0
 
 
 def _print_upkeep(figures: Status) -> None:
@@ -121,6 +123,7 @@ def _document(path: Path, figures: Status, where: tzinfo) -> dict[str, object]:
         "age_seconds": figures.age,
         "fresh_seconds": figures.freshness,
         "daemon": _daemon(figures, where),
+        "refused": figures.refused or None,
         "upkeep": upkeep(figures, lambda time: _moment(time, figures.now))._asdict(),
         "running": [{"id": record.id, "kind": record.kind} for record in figures.running],
         "complete_since": when(figures.complete_since, where),

@@ -349,6 +349,7 @@ class Daemon:
         with self._backup.reader() as reader:
             transactions = reader.last_sequence()
             last = max((scan.end for scan in reader.scans() if scan.complete), default=0)
+            refused = bool(self._backup.journal.clock_problem(reader))
         kinds = Counter(record.kind for record in under_way(self._backup.path))
         return Sample(
             transactions=transactions,
@@ -366,5 +367,6 @@ class Daemon:
             free=self._room.free,
             total=self._room.total,
             level=int(self._level),
+            refused=refused,
             operations=kinds,
         )

@@ -50,6 +50,8 @@ class Sample:
     free: int
     total: int
     level: int
+    refused: bool = False
+    """Whether nothing can be recorded by this machine's clock."""
     operations: Mapping[str, int] = field(default_factory=dict)
     """Running ones by kind."""
 
@@ -82,6 +84,7 @@ class Collector:
             ("realtime_queue_length", "Accounts that wait to be looked at.", sample.queue),
             ("space_free_bytes", "Free space for the backup path.", sample.free),
             ("space_total_bytes", "Size of its file system.", sample.total),
+            ("clock_refused", "Whether the clock keeps scans from recording.", sample.refused),
             ("space_level", "0 enough, 1 scarce, 2 too little: no scans.", sample.level),
         )
         for name, text, value in gauges:

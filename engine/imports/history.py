@@ -37,7 +37,6 @@ from engine.journal.records import (
     Transaction,
 )
 from engine.journal.replay import Replay, begin, forget, mark
-from engine.journal.writer import MAX_AHEAD
 from engine.messages import HEAD, parse_headers
 from engine.model import MAX_ITEM, ROOT, Action, Headers, Kind, Version, parse_item_id
 from engine.stop import Stop
@@ -172,11 +171,6 @@ class _Import:
         """Bytes of content in the part that is being made."""
 
     def run(self) -> Imported:
-        head = self._past.head
-        if head.instant > self._backup.clock.now() + MAX_AHEAD:
-            raise ImportRefused(
-                f"{self._past.where}: is of a time that has not come: set this machine's clock"
-            )
         picked = self._owners()
         self._find_erased()
         self._spans()

@@ -9,12 +9,13 @@ from types import TracebackType
 import msgspec
 
 from engine.clock import Clock
-from engine.errors import Conflict
+from engine.errors import ClockError, Conflict
 from engine.journal.environment import Environment
+from engine.journal.horizon import next_time, problem
 from engine.journal.keys import item_key, time_key
 from engine.journal.reader import Reader
 from engine.journal.records import ScanRecord, pack, seal
-from engine.journal.writer import Commit, next_time
+from engine.journal.writer import Commit
 from engine.model import ROOT
 
 
@@ -50,18 +51,34 @@ class Journal:
         """One moment of the journal, for as long as the block lasts: keep it short."""
         return ReaderBlock(self.environment)
 
+    def clock_problem(self, reader: Reader) -> str:
+        """Why nothing can be recorded by the clock as it is, and what to do; empty where it can."""
+        return problem(reader.state(), self._clock.now(), self._clock.doubtful)
+
+    def require_clock(self) -> None:
+        """Raises ClockError where nothing can be recorded by the clock as it is."""
+        with self.reader() as reader:
+            self._now(reader)
+
+    def _now(self, reader: Reader) -> int:
+        now = self._clock.now()
+        if said := problem(reader.state(), now, self._clock.doubtful):
+            raise ClockError(f"{self.environment.path.parent}: {said}")
+        return now
+
     @contextmanager
     def commit(self, account: int = ROOT, revision: int | None = None) -> Iterator[Commit]:
         """A commit of changes to one account (ROOT: to make a new one, with `create`). Written
         wholly and durably at the end of the block, or not at all.
 
         Raises Conflict where the account's revision is not the one that was planned from,
-        ClockError where the journal is ahead of the clock, StorageFull.
+        ClockError where the clock can't be right, StorageFull.
         """
         with self.environment.write() as txn:
-            commit = Commit(self.environment, txn, account, self._clock.now())
+            reader = Reader(self.environment, txn)
+            commit = Commit(self.environment, txn, account, self._now(reader))
             if revision is not None:
-                found = Reader(self.environment, txn).account_state(account).revision
+                found = reader.account_state(account).revision
                 if found != revision:
                     raise Conflict(f"account {account} was changed meanwhile")
             yield commit
@@ -75,7 +92,7 @@ class Journal:
             tables = self.environment.tables
             reader = Reader(self.environment, txn)
             state = reader.state()
-            end = next_time(self.environment, state, self._clock.now())
+            end = next_time(state, self._now(reader))
             record = msgspec.structs.replace(record, end=end)
             key = time_key(end)
             txn.put(key, seal(key, pack(record)), db=tables.scans)

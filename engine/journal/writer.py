@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from engine.errors import ClockError, Conflict, RecordDamaged
+from engine.errors import Conflict, RecordDamaged
 from engine.journal import derive, headers, timeline
 from engine.journal.environment import Environment, Txn
+from engine.journal.horizon import next_time
 from engine.journal.keys import (
     MAX_SEQUENCE,
     cursor_key,
@@ -39,9 +40,6 @@ from engine.journal.records import (
 from engine.model import MAX_ITEM, ROOT, Action, Headers, Kind, Version
 from engine.naming import message_name, name_hash, unique
 from engine.sources.source import guid, stem
-
-MAX_AHEAD = 5 * 60 * 1_000_000
-"""How far the last recorded time may be ahead of the clock, in microseconds."""
 
 
 class Content(NamedTuple):
@@ -84,7 +82,7 @@ class Commit:
         self._txn = txn
         self._reader = Reader(environment, txn)
         state = self._reader.state()
-        self._time = next_time(environment, state, now)
+        self._time = next_time(state, now)
         self.account = account
         self._next_item = state.next_item
         self._first = self._next = state.next_sequence
@@ -402,14 +400,3 @@ class Commit:
             state_now = self._reader.account_state(self.account)
             state_next = msgspec.structs.replace(state_now, revision=state_now.revision + 1)
             self._put(self._tables.accounts, item_key(self.account), pack(state_next))
-
-
-def next_time(environment: Environment, state: State, now: int) -> int:
-    """The time of what is recorded next. Raises ClockError."""
-    if state.last_time > now + MAX_AHEAD:
-        ahead = (state.last_time - now) // 1_000_000
-        raise ClockError(
-            f"{environment.path.parent}: its last change was recorded {ahead} s ahead of this "
-            "machine's clock: set the clock right (or wait), then scan again"
-        )
-    return max(now, state.last_time + 1)

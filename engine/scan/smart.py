@@ -178,6 +178,8 @@ class _Scan:
 
     def run(self) -> Result:
         result = self._result
+        if not self._options.dry_run:
+            self._backup.journal.require_clock()
         found = self._find_accounts()
         known = self._within_reach(found)
         compared = roster.compare(

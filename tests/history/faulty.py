@@ -63,6 +63,9 @@ class SourceClock:
     def now(self) -> int:
         return time.time_ns() // 1000 + self._ahead
 
+    def doubtful(self) -> bool:
+        return False
+
 
 class FaultyJournal(Journal):
     """Calls `fail` at its nth commit: before it, inside it once all is written, or after it."""

@@ -25,9 +25,9 @@ from engine.errors import (
     SourceUnavailable,
     StorageFull,
 )
+from engine.journal.horizon import MAX_AHEAD
 from engine.journal.keys import MAX_SEQUENCE
 from engine.journal.reader import Logged
-from engine.journal.writer import MAX_AHEAD
 from engine.model import Action
 from engine.scan.smart import Result
 from engine.stop import Stop
