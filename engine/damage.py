@@ -18,7 +18,8 @@ from engine import plainfile
 from engine.backup import Backup
 from engine.blobs.verification import wrong_content
 from engine.durable import locked_directory, replace_file
-from engine.errors import Damaged
+from engine.errors import Damaged, RecordDamaged
+from engine.journal.reader import Reader
 
 _FILE = "damaged"
 
@@ -64,6 +65,20 @@ def note(backup: Path, digests: Collection[bytes], *, whole: bool) -> None:
             return
         lines = "".join(f"{digest.hex()}\n" for digest in sorted(found))
         replace_file(backup / _FILE, lines.encode("ascii"))
+
+
+def forget(backup: Backup) -> None:
+    """Takes out what the backup has no more. Raises OSError."""
+    with backup.reader() as reader:
+        known = {digest for digest in _found(backup.path) if _is_known(reader, digest)}
+    note(backup.path, known, whole=True)
+
+
+def _is_known(reader: Reader, digest: bytes) -> bool:
+    try:
+        return reader.blob(digest) is not None
+    except RecordDamaged:
+        return True
 
 
 def _found(backup: Path) -> set[bytes]:

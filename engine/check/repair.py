@@ -18,6 +18,7 @@ from engine.check.mending import mend_records
 from engine.check.refetch import forget_unnamed, refetch
 from engine.check.report import Report
 from engine.check.spoilt import put_aside
+from engine.check.unnamed import doubt_unnamed
 from engine.errors import RecordDamaged
 from engine.journal import derive, timeline
 from engine.journal.environment import Environment, Txn
@@ -72,6 +73,8 @@ def repair(
                 done.append(f"fetched {_counted(fetched, 'blob')} again from the source")
         if report.lost and (forgotten := forget_unnamed(backup, report.lost, aside)):
             done.append(f"forgot {_counted(forgotten, 'lost blob')} that nothing names any more")
+        if mended:
+            doubt_unnamed(backup)
         if "header" in kinds or "header" in damaged or mended:
             headers = rebuild_headers(backup, aside)
             if headers:

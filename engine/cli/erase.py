@@ -26,9 +26,15 @@ Only what was deleted at its source can be erased, for the next scan would recor
 it there, run 'engine scan', then erase it. What is on hold can't be erased.
 
 The erasure is recorded in a ledger, without anything of what was erased: an import or a restore
-from an older copy of the backup finds it there, and doesn't bring it back. Copies of the backup
-path that were made elsewhere are not touched. In the journal's file the name, addresses and subject
-may stay in space that is free, where no command sees them, until it is used again.
+from an older copy of the backup finds it there, and doesn't bring it back.
+
+It goes from every file of the backup path: also from the free space of the journal, from the
+journal's copies, which are made anew as one, from what repairs have put aside and an import has
+left, both of which are removed, and from the lists of operations and notifications. What can't be
+reached is named, and the exit status is 1. Outside of the backup path nothing is reached: copies of
+it or of the journal that were made elsewhere, logs, and mail that told of it. A daemon that runs
+may write a little of what it has in memory into free space of the journal once more, which the next
+purge overwrites.
 
 ITEM is an ID as 'engine search --deleted' prints it, ACCOUNT the name of a deleted account, or its
 ID where several had that name."""

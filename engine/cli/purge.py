@@ -27,6 +27,8 @@ a deleted account held goes with the account, not before it. Accounts on hold lo
 
 A message that was removed is gone from every view of the past, and its content is gone from the
 disk, unless another message has the same. A folder goes once nothing that stays was ever in it.
+With what is removed go the copies of the journal, of which a new one is made, and what repairs have
+put aside. Lists of operations and notifications may name it until they end by themselves.
 
 Scans and mounts may go on meanwhile, and a file that is open can be read to its end. A purge may be
 killed at any time: the next one goes on. Some free space is needed while packs are written anew,

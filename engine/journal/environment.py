@@ -324,6 +324,10 @@ class Environment:
         except lmdb.Error as error:
             raise translate(error, self.path) from error
 
+    def readers(self) -> str:
+        """Who reads a moment of it now, as LMDB lists it: process, thread, transaction."""
+        return str(self._env.readers())
+
     def size(self) -> int:
         """Bytes in use by the journal (its file may be longer: freed pages are used again)."""
         with self.read() as txn:

@@ -192,6 +192,11 @@ def seal(key: bytes, payload: bytes) -> bytes:
     return payload + crc32(payload, crc32(key)).to_bytes(4, "big")
 
 
+def is_intact(key: bytes, value: bytes) -> bool:
+    """Whether a stored value is what was written under `key`."""
+    return crc32(value[:-4], crc32(key)).to_bytes(4, "big") == value[-4:]
+
+
 def unseal(table: str, key: bytes, value: bytes) -> bytes:
     """The payload of a stored value. Raises RecordDamaged where the checksum is wrong."""
     payload = value[:-4]

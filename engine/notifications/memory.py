@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -67,6 +67,14 @@ class Memory:
                 (self._instead / _NAME).unlink()
             with suppress(OSError):
                 self._instead.rmdir()
+
+    def forget(self, forgotten: Callable[[str, Condition], bool]) -> None:
+        """Forgets the conditions that are to be. Raises OSError."""
+        with self.locked():
+            known = self.conditions()
+            kept = {key: each for key, each in known.items() if not forgotten(key, each)}
+            if kept != known:
+                self.keep(kept)
 
     def _safe(self) -> bool:
         """Whether the other place is there, and is this user's alone."""

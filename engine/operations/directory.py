@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -143,6 +143,26 @@ class Directory:
         for name in self._days():
             if name < day(before):
                 (self._ended / f"{name}.jsonl").unlink(missing_ok=True)
+
+    def amend(self, change: Callable[[Record], Record]) -> None:
+        """Replaces each record of what ended by what `change` makes of it; a line that is none
+        goes. Raises OSError."""
+        for name in self._days():
+            descriptor = plainfile.open_plain(self._ended / f"{name}.jsonl", os.O_RDWR)
+            with open(descriptor, "r+b") as file:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                lines = file.read().splitlines(keepends=True)
+                kept = [
+                    line if (changed := change(record)) == record else encode(changed)
+                    for line in lines
+                    if (record := decode(line))
+                ]
+                if kept != lines:
+                    file.seek(0)
+                    file.writelines(kept)
+                    file.truncate()
+                    file.flush()
+                    os.fsync(descriptor)
 
     # By anybody
 

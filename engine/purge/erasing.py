@@ -20,6 +20,7 @@ from engine.model import Kind, Version, item_id
 from engine.purge.alone import alone
 from engine.purge.items import remove_account, restore_keyframes
 from engine.purge.outcome import Outcome, give_back
+from engine.purge.traces import words_of
 from engine.stop import Stop
 
 
@@ -42,12 +43,13 @@ def erase(backup: Backup, item: int, stop: Stop) -> Erased:
     with alone(backup):
         with backup.reader() as reader:
             version = judge(reader, item)
+            words = words_of(reader, item)
         if version.kind == Kind.ACCOUNT:
             contents = _erase_account(backup, item, version, erased, stop)
         else:
             contents = _erase_message(backup, item, erased)
         restore_keyframes(backup, stop)
-        give_back(backup, erased.outcome, stop)
+        give_back(backup, erased.outcome, stop, words)
         with backup.reader() as reader:
             erased.shared = sum(reader.blob(digest) is not None for digest in contents)
     return erased

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from engine.backup import Backup
 from engine.errors import RecordDamaged
 from engine.journal.removal import Removed
+from engine.purge import traces
 from engine.purge.blobs import remove_unneeded
 from engine.purge.shrinking import Shrunk, shrink
 from engine.stop import Stop
@@ -29,8 +31,9 @@ class Outcome:
     """What is damaged and stays until that is mended."""
 
 
-def give_back(backup: Backup, outcome: Outcome, stop: Stop) -> None:
-    """Removes the content that nothing names any more. To be called `alone`."""
+def give_back(backup: Backup, outcome: Outcome, stop: Stop, words: Collection[str] = ()) -> None:
+    """Removes the content that nothing names any more, and all that tells of what was removed;
+    `words` are how it may be named elsewhere. To be called `alone`."""
     problems: list[str] = []
     try:
         outcome.blobs = remove_unneeded(backup, stop, problems)
@@ -38,3 +41,5 @@ def give_back(backup: Backup, outcome: Outcome, stop: Stop) -> None:
         problems.append(str(error))
     outcome.shrunk = shrink(backup, stop)
     outcome.problems = [*outcome.removed.problems, *problems, *outcome.shrunk.problems]
+    if words or outcome.removed.items or outcome.blobs or outcome.shrunk.packs:
+        outcome.problems += traces.remove(backup, words, stop)

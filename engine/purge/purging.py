@@ -14,6 +14,7 @@ from engine.purge.due import Due, find_due, still_due
 from engine.purge.erasing import finish, unfinished
 from engine.purge.items import remove_account, remove_items, restore_keyframes
 from engine.purge.outcome import Outcome, give_back
+from engine.purge.traces import words_of
 from engine.stop import Stop
 
 
@@ -58,10 +59,13 @@ def purge(backup: Backup, stop: Stop, progress: Progress | None = None) -> Outco
             outcome.accounts += bool(removed.items)
             outcome.removed.add(removed)
             watcher.advance(1)
+        words: set[str] = set()
         for account in unfinished(backup):
+            with backup.reader() as reader:
+                words |= words_of(reader, account)
             outcome.removed.add(finish(backup, account, stop))
         restore_keyframes(backup, stop)
-        give_back(backup, outcome, stop)
+        give_back(backup, outcome, stop, words)
     return outcome
 
 
