@@ -7,23 +7,25 @@ on the disk.
 
 from __future__ import annotations
 
+import io
 import os
-import shutil
-import tarfile
 from pathlib import Path
-from typing import IO
 
 import zstandard
 
 from engine.errors import EngineError, NotAnExport
 from engine.export import form
 from engine.export.form import Head
+from engine.imports.tar import Member, TarError, TarReader
 from engine.stop import Stop
 
 _CHUNK = 1 << 20
 _SMALL = 1 << 20
 _WINDOW = 128 << 20
 """Memory that a decompressor may take."""
+_BUFFER = 1 << 18
+_EACH = 2048
+"""Bytes that a file takes besides its own."""
 _SPARE = 64 << 20
 """Bytes that must be left free on the disk."""
 _DEEP = 12
@@ -40,15 +42,17 @@ def unpack(archive: Path, directory: Path, stop: Stop) -> None:
         with (
             archive.open("rb") as file,
             zstandard.ZstdDecompressor(max_window_size=_WINDOW).stream_reader(file) as stream,
-            tarfile.open(fileobj=stream, mode="r|", bufsize=1 << 18) as tar,
+            io.BufferedReader(stream, _BUFFER) as buffered,
         ):
-            _Unpacking(archive, directory, stop, tar).run()
-    except (tarfile.TarError, zstandard.ZstdError, EOFError) as error:
-        raise NotAnExport(f"{archive}: is no export, or damaged: {error}") from None
+            _Unpacking(archive, directory, stop, TarReader(buffered.read)).run()
+    except (TarError, zstandard.ZstdError) as error:
+        raise NotAnExport(
+            f"{archive}: {error}: it is damaged, or not made by 'engine export'"
+        ) from None
 
 
 class _Unpacking:
-    def __init__(self, archive: Path, directory: Path, stop: Stop, tar: tarfile.TarFile) -> None:
+    def __init__(self, archive: Path, directory: Path, stop: Stop, tar: TarReader) -> None:
         self._archive = archive
         self._directory = directory
         self._stop = stop
@@ -58,83 +62,68 @@ class _Unpacking:
 
     def run(self) -> None:
         ended = False
-        first = self._next()
-        if first is None or first.name != form.HEAD or not first.isreg():
+        first = self._tar.next()
+        if first is None or first.name != form.HEAD or first.directory:
             raise NotAnExport(f"{self._archive}: is no export: {form.HEAD} isn't its first file")
         self._begin(first)
-        while (info := self._next()) is not None:
+        while (member := self._tar.next()) is not None:
             self._stop.check()
             if ended:
                 raise self._wrong("goes on after its end")
-            ended = info.name == form.TAIL
-            if info.isdir():
+            ended = member.name == form.TAIL
+            if member.directory:
                 self._directories -= 1
                 if self._directories < 0:
                     raise self._wrong("holds more than it says")
-                self._place(info).mkdir(mode=0o700)
-            elif info.isreg():
-                self._file(info, extra=ended)
+                self._place(member).mkdir(mode=0o700)
             else:
-                raise self._wrong(f"holds {info.name[:200]!r}, which is no plain file")
+                self._file(member, extra=ended)
         if not ended:
             raise self._wrong("is cut short")
 
-    def _begin(self, info: tarfile.TarInfo) -> None:
-        if info.size > _SMALL:
+    def _begin(self, first: Member) -> None:
+        if first.size > _SMALL:
             raise self._wrong(f"has a {form.HEAD} that is too long")
-        text = self._content(info).read(info.size)
+        text = b"".join(iter(lambda: self._tar.read(_SMALL), b""))
         head = form.parse(Head, text, f"{self._archive}: {form.HEAD}")
         self._files, self._bytes = head.files, head.bytes
         self._directories = 4 * head.files + 8  # four for each folder, which has files
-        free = shutil.disk_usage(self._directory).free
-        if head.bytes + _SPARE > free:
+        room = os.statvfs(self._directory)
+        free = room.f_bavail * room.f_frsize
+        if head.bytes + head.files * _EACH + _SPARE > free:
             raise EngineError(
-                f"{self._directory}: unpacking {self._archive} takes {head.bytes:,} bytes, and "
-                f"{free:,} are free: make room"
+                f"{self._directory}: unpacking {self._archive} takes {head.bytes:,} bytes in "
+                f"{head.files:,} files, and {free:,} are free: make room"
             )
         (self._directory / form.HEAD).write_bytes(text)
 
-    def _next(self) -> tarfile.TarInfo | None:
-        info = self._tar.next()
-        vars(self._tar)["members"].clear()  # it would remember a million files
-        return info
-
-    def _file(self, info: tarfile.TarInfo, *, extra: bool) -> None:
+    def _file(self, member: Member, *, extra: bool) -> None:
         """Writes a file. `extra`: it is the last one, which the first doesn't count."""
-        if extra and info.size > form.MAX_LINE:
+        if extra and member.size > form.MAX_LINE:
             raise self._wrong(f"has a {form.TAIL} that is too long")
         if not extra:
             self._files -= 1
-            self._bytes -= info.size
+            self._bytes -= member.size
         if self._files < 0 or self._bytes < 0:
             raise self._wrong("holds more than it says")
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-        written = 0
-        with os.fdopen(os.open(self._place(info), flags, 0o600), "wb") as file:
-            content = self._content(info)
-            while chunk := content.read(_CHUNK):
-                written += file.write(chunk)
-        if written != info.size:
-            raise self._wrong("is cut short")
+        with os.fdopen(os.open(self._place(member), flags, 0o600), "wb") as file:
+            while chunk := self._tar.read(_CHUNK):
+                self._stop.check()
+                file.write(chunk)
 
-    def _content(self, info: tarfile.TarInfo) -> IO[bytes]:
-        content = self._tar.extractfile(info)
-        if content is None:
-            raise self._wrong(f"holds {info.name[:200]!r}, which is no plain file")
-        return content
-
-    def _place(self, info: tarfile.TarInfo) -> Path:
+    def _place(self, member: Member) -> Path:
         """Where it goes. Raises NotAnExport for what would be elsewhere, or is there already."""
-        parts = info.name.split("/")
+        parts = member.name.split("/")
         odd = any(part in ("", ".", "..") or "\0" in part for part in parts)
-        if odd or len(parts) > _DEEP or info.issparse():
-            raise self._wrong(f"holds {info.name[:200]!r}, which no export does")
+        if odd or len(parts) > _DEEP:
+            raise self._wrong(f"holds {member.name[:200]!r}, which no export does")
         place = self._directory.joinpath(*parts)
         if os.path.lexists(place):
-            raise self._wrong(f"holds {info.name[:200]!r} twice")
+            raise self._wrong(f"holds {member.name[:200]!r} twice")
         if len(parts) > 1 and not place.parent.is_dir():
             if parts[0] != form.CONTENTS or len(parts) != 3:
-                raise self._wrong(f"holds {info.name[:200]!r} without its directory")
+                raise self._wrong(f"holds {member.name[:200]!r} without its directory")
             place.parent.mkdir(mode=0o700, parents=True)
         return place
 
