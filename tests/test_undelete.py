@@ -258,3 +258,33 @@ def test_a_damaged_content_is_named_and_the_rest_restored(house: House) -> None:
     assert f"{item}: Undeleted" in fate.err
     assert "0 restored, 1 skipped, 1 failed" in fate.out
     assert not list(house.alice.root.rglob("tmp/*"))
+
+
+def test_a_folder_is_found_by_the_names_that_it_had(house: House) -> None:
+    start = house.scan()
+    house.alice.expunge("1.m", "Work")
+    house.alice.expunge("2.m", "Work/Apollo")
+    house.alice.expunge("0.m")
+    house.scan()
+    house.alice.rename_folder("Work", "Archive")
+    renamed = house.scan()
+    house.alice.expunge("5.m", "Archive")
+    words = ("--since", start, "--dry-run")
+    for name, numbers in (
+        ("Work", [1, 2, 5]),
+        ("Archive", [1, 2, 5]),
+        ("Work/Apollo", [2]),
+        ("Archive/Apollo", [2]),
+        ("INBOX", [0]),
+    ):
+        done = house.account("undelete", ALICE, *words, "--folder", name)
+        found = sorted(row["item"] for row in done["restored"])
+        assert found == sorted(house.item(number) for number in numbers), name
+    done = house.account(
+        "undelete", ALICE, *words, "--folder", "Archive", "--until", renamed, "--no-scan"
+    )
+    assert len(done["restored"]) == 2
+    done = house.account("undelete", ALICE, "--since", start, "--folder", "Work", "--to-original")
+    assert {row["folder"] for row in done["restored"]} == {"Archive", "Archive/Apollo"}
+    fate = house.run("undelete", ALICE, *words, "--folder", "Work/Zeus", status=2)
+    assert "has no folder 'Work/Zeus', and never had" in fate.err

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from engine.accounts import Account
 from engine.errors import RecordDamaged, UsageError
 from engine.journal.happened import deletions
+from engine.journal.keys import MAX_SEQUENCE
 from engine.journal.reader import Reader
 from engine.model import Entry, Version, item_id
 from engine.sources.source import FolderPath
@@ -61,24 +61,27 @@ def deleted(
     reader: Reader, account: Account, since: int, until: int, folder: tuple[str, ...] = ()
 ) -> Selection:
     """What was deleted from a living account in (since, until], two sequences, and isn't there at
-    `until`; `folder`: only from this one, named as views name it, and those below.
+    `until`; `folder`: only from this one, and those below. It is named as views name it, by the
+    name that it has or any that it had.
 
-    Raises UsageError where the account never had such a folder up to then, and RecordDamaged.
+    Raises UsageError where the account never had such a folder, and RecordDamaged.
     """
-    if folder and not _ever_had(reader, account.item, folder, until):
+    meant = _ever_called(reader, account.item, folder)
+    if not meant:
         raise UsageError(f"{account.name} has no folder {'/'.join(folder)!r}, and never had")
     selection = Selection(account, 0)
-    places: dict[int, tuple[tuple[str, ...], FolderPath]] = {}
+    places: dict[int, FolderPath | None] = {}
     folders: set[FolderPath] = set()
     for item, _, version in deletions(reader, account.item, since, until):
         assert version is not None
         place = item if version.container else version.folder
         if place not in places:
-            path = reader.path(place, until)[1:]
-            shown = tuple(entry.version.name for entry in path)
-            places[place] = (shown, tuple(source_name(entry.version) for entry in path))
-        shown, own = places[place]
-        if shown[: len(folder)] != folder:
+            path = reader.path(place, until)
+            within = not meant.isdisjoint(entry.item for entry in path)
+            names = tuple(source_name(entry.version) for entry in path[1:])
+            places[place] = names if within else None
+        own = places[place]
+        if own is None:
             continue
         if version.container:
             folders.add(own)
@@ -144,23 +147,19 @@ def _named(path: list[Entry]) -> str:
     return "/".join(entry.version.name for entry in path)
 
 
-def _ever_had(reader: Reader, account: int, names: tuple[str, ...], sequence: int) -> bool:
-    """Whether a folder of this path was in the account at `sequence` or, deleted since, before."""
+def _ever_called(reader: Reader, account: int, names: tuple[str, ...]) -> set[int]:
+    """The folders that this path has ever led to, living or deleted; without names the account."""
     containers = {account}
     for name in names:
-        containers = set(_called(reader, containers, name, sequence))
-    return bool(containers)
-
-
-def _called(reader: Reader, containers: set[int], name: str, sequence: int) -> Iterator[int]:
-    """The folders of this name in these containers, living or deleted."""
-    for container in containers:
-        entry = reader.lookup(container, name, sequence)
-        if entry and entry.version.container:
-            yield entry.item
-        for item, _, version in reader.deletions(container, sequence):
-            if version and version.container and version.name == name:
-                yield item
+        containers = {
+            item
+            for container in containers
+            for item, taken in reader.holders(container, name, MAX_SEQUENCE)
+            if (version := reader.version(item, taken))
+            and version.container
+            and version.name == name
+        }
+    return containers
 
 
 def subscribed(meta: dict[str, Any], folders: list[FolderPath]) -> list[FolderPath] | None:
