@@ -27,6 +27,7 @@ from engine.sources.maildir_location import Location
 from engine.sources.maildir_mailbox import MaildirMailbox
 from engine.sources.source import FolderPath, reason, shown
 from engine.targets import maildir_subscriptions
+from engine.targets.dotlock import Patience
 from engine.targets.maildir_files import directories, is_nested
 from engine.targets.maildir_folder import MaildirFolder, failure
 from engine.targets.owned import (
@@ -35,6 +36,7 @@ from engine.targets.owned import (
     finish_directory,
     make_directory,
     make_file,
+    owner_beside,
     owner_of,
     sync_directory,
 )
@@ -104,7 +106,7 @@ class MaildirTargetMailbox:
         """Takes over the tree. Raises SourceUnavailable if the mailbox can't be read."""
         self._path = path
         self._tree = tree
-        self._clock = clock
+        self._patience = Patience()
         self._reading = MaildirMailbox(path, tree, clock)
         try:
             self._reading.folders()
@@ -155,22 +157,24 @@ class MaildirTargetMailbox:
                 found[digest] += 1
         return found
 
-    def make_folder(self, path: FolderPath) -> None:
+    def make_folder(self, path: FolderPath) -> bool:
         seen = self._seen(path)
         place = self._places[seen] if seen else None
         real = place is not None and not place.implied
         parts = place.parts if place and real else self._new_parts(path)
         if real and self._is_made(parts):
-            return
+            return False
+        new = not parts
         try:
             for length in range(1, len(parts) + 1):
-                self._make_step(parts[:length])
+                new = self._make_step(parts[:length])
             self._fill(parts)
         except OSError as error:
             raise failure(self._shown(parts), error) from error
         if not real:
             self._places[path] = Place(parts)
             self._names[parts] = path
+        return new
 
     def _is_made(self, parts: tuple[str, ...]) -> bool:
         try:
@@ -196,10 +200,10 @@ class MaildirTargetMailbox:
         nested = is_nested(place.parts for place in self._places.values())
         return directories(path, nested=nested)
 
-    def _make_step(self, parts: tuple[str, ...]) -> None:
+    def _make_step(self, parts: tuple[str, ...]) -> bool:
         above = self._tree.open_directory(parts[:-1])
         try:
-            make_directory(above, parts[-1], owner_of(above))
+            return make_directory(above, parts[-1], owner_beside(above, directories=True))
         finally:
             os.close(above)
 
@@ -224,14 +228,16 @@ class MaildirTargetMailbox:
         if place.trouble:
             raise DeliveryFailed(f"{where}: {place.trouble}")
         try:
-            return MaildirFolder(where, self._tree, place.parts, flags, self._clock)
+            return MaildirFolder(where, self._tree, place.parts, flags, self._patience)
         except OSError as error:
             raise failure(where, error) from error
 
     def subscribe(self, paths: Collection[FolderPath], *, begin: bool = False) -> int:
         try:
             owner = owner_of(self._tree.root)
-            return maildir_subscriptions.add(self._tree.root, paths, owner, begin=begin)
+            return maildir_subscriptions.add(
+                self._tree.root, paths, owner, self._patience, begin=begin
+            )
         except OSError as error:
             raise failure(f"{self._path}/subscriptions", error) from error
 

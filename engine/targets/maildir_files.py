@@ -17,19 +17,21 @@ NAME_MAX = 255
 """Bytes that a file's name may have."""
 
 _IN_DIRECTORY = re.compile(rb"[./\\]|^~")
-_SIZES = re.compile(rb"(?:,[SW]=[0-9]+)+$")
+_SIZES = re.compile(rb"(?:,[SW]=[0-9]{1,15})+$")
+_SIZE = re.compile(r",S=([0-9]+)")
 
 
-def unique_name(date: int, now: int, process: int, number: int, chance: bytes, host: str) -> str:
+def unique_name(date: int, process: int, number: int, chance: bytes, host: str) -> str:
     """The unique part of a new message's name, as https://cr.yp.to/proto/maildir.html has it,
     without sizes: `SECONDS.M<microseconds>P<process>Q<number>R<chance>.HOST`.
 
-    The seconds are those of `date`, the message's own, for servers number new messages in this
-    order, and clients show them so. `chance`, random bytes, makes it unique all the same.
+    The time is that of `date`, the message's own, for servers number new messages in this order,
+    and clients show them so; of equal dates in that of the numbers. `chance`, random bytes, makes
+    it unique all the same.
     """
     host = host.replace("/", "\\057").replace(":", "\\072") or "localhost"
-    seconds = max(date, 0) // 1_000_000
-    return f"{seconds}.M{now % 1_000_000}P{process}Q{number}R{chance.hex()}.{host}"
+    seconds, micro = divmod(max(date, 0), 1_000_000)
+    return f"{seconds}.M{micro:06}P{process}Q{number:07}R{chance.hex()}.{host}"
 
 
 def size_fields(head: bytes, size: int, lines: int, identity: bytes) -> str:
@@ -43,6 +45,12 @@ def size_fields(head: bytes, size: int, lines: int, identity: bytes) -> str:
         had = _SIZES.search(identity)
         return had[0].decode() if had else ""
     return f",S={size},W={size + lines}"
+
+
+def counted_size(fields: str) -> int:
+    """The length that `size_fields` tell, which servers count against a quota; 0 for none."""
+    found = _SIZE.search(fields)
+    return int(found[1]) if found else 0
 
 
 class LineCounter:

@@ -16,14 +16,15 @@ from contextlib import suppress
 
 from blake3 import blake3
 
-from engine.clock import Clock
 from engine.errors import BlobDamaged, DeliveryFailed, TargetFull
 from engine.sources.beneath import Tree
 from engine.sources.maildir_names import flag_letters
 from engine.sources.source import reason, shown
-from engine.targets import maildir_keywords
-from engine.targets.maildir_files import LineCounter, size_fields, unique_name
-from engine.targets.owned import make_directory, make_file, owner_of, write_all
+from engine.targets import maildir_keywords, maildir_quota
+from engine.targets.dotlock import NotOurs, Patience
+from engine.targets.maildir_files import LineCounter, counted_size, size_fields, unique_name
+from engine.targets.maildir_keywords import Letters
+from engine.targets.owned import make_directory, make_file, owner_beside, owner_of, write_all
 from engine.targets.target import Letter
 
 _NUMBERS = itertools.count(1)
@@ -40,13 +41,25 @@ def failure(where: str, error: OSError) -> DeliveryFailed | TargetFull:
 class MaildirFolder:
     """See `engine.targets.target.TargetFolder`."""
 
+    verbatim = True
+    numbered = False
+    """Servers number them by their names, which begin with their dates."""
+
     def __init__(
-        self, path: str, tree: Tree, parts: tuple[str, ...], flags: Collection[str], clock: Clock
+        self,
+        path: str,
+        tree: Tree,
+        parts: tuple[str, ...],
+        flags: Collection[str],
+        patience: Patience,
     ) -> None:
         """Opens the folder at `parts` in the tree; `path` is its path, for messages. Raises
         OSError."""
         self._path = path
-        self._clock = clock
+        self._tree = tree
+        self._sizes: list[int] = []
+        """Of what was delivered, and isn't in the mailbox's count yet."""
+        self.problems: list[str] = []
         self._tmp = self._cur = -1
         folder = tree.open_directory(parts)
         try:
@@ -54,13 +67,22 @@ class MaildirFolder:
                 make_directory(folder, name, owner_of(folder))
             self._cur = tree.open_listing((*parts, "cur"))
             self._tmp = tree.open_directory((*parts, "tmp"))
-            self._owner = owner_of(self._cur)
-            self._letters = maildir_keywords.prepare(folder, self._cur, flags, self._owner)
+            self._owner = owner_beside(self._cur, directories=False)
+            self._letters = self._prepared(folder, flags, patience)
         except BaseException:
             self.close()
             raise
         finally:
             os.close(folder)
+
+    def _prepared(self, folder: int, flags: Collection[str], patience: Patience) -> Letters:
+        """The letters of keywords. A user who has put something else into their place loses them,
+        and not the messages."""
+        try:
+            return maildir_keywords.prepare(folder, self._cur, flags, owner_of(self._cur), patience)
+        except NotOurs as error:
+            self.problems.append(f"{shown(self._path)}: {reason(error)}: keywords are left out")
+            return Letters((), frozenset(maildir_keywords.keywords_among(flags)))
 
     @property
     def lost(self) -> frozenset[str]:
@@ -75,7 +97,6 @@ class MaildirFolder:
     def _deliver(self, letter: Letter) -> str:
         unique = unique_name(
             letter.date,
-            self._clock.now(),
             os.getpid(),
             next(_NUMBERS),
             secrets.token_bytes(8),
@@ -85,6 +106,7 @@ class MaildirFolder:
         try:
             try:
                 sizes = _write(fd, letter)
+                size = counted_size(sizes) or os.fstat(fd).st_size
                 os.utime(fd, ns=(letter.date * 1000, letter.date * 1000))
                 os.fsync(fd)
             finally:
@@ -95,13 +117,25 @@ class MaildirFolder:
             with suppress(FileNotFoundError):
                 os.unlink(unique, dir_fd=self._tmp)
             raise
+        self._sizes.append(size)
         return f"{unique}{sizes}"
 
     def sync(self) -> None:
+        self._count()
         try:
             os.fsync(self._cur)
         except OSError as error:
             raise failure(self._path, error) from error
+
+    def _count(self) -> None:
+        """Tells the mailbox's quota of what came."""
+        sizes, self._sizes = self._sizes, []
+        if sizes:
+            try:
+                maildir_quota.add(self._tree.root, sum(sizes), len(sizes))
+            except OSError as error:
+                what = f"{reason(error)}: what was restored isn't counted"
+                self.problems.append(f"{maildir_quota.FILE}: {what}")
 
     def close(self) -> None:
         for fd in (self._cur, self._tmp):

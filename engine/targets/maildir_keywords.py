@@ -20,6 +20,7 @@ from engine.sources.maildir_names import (
     unique_part,
 )
 from engine.targets import dotlock
+from engine.targets.dotlock import Patience
 from engine.targets.owned import Owner
 
 _FILE = "dovecot-keywords"
@@ -55,9 +56,11 @@ def assigned(table: Sequence[str], wanted: Collection[str]) -> Letters:
     return Letters(tuple(keywords), frozenset(lost))
 
 
-def prepare(folder: int, current: int, flags: Collection[str], owner: Owner) -> Letters:
+def prepare(
+    folder: int, current: int, flags: Collection[str], owner: Owner, patience: Patience
+) -> Letters:
     """Sees to it that a folder (its descriptor, and that of its `cur`) has letters for the keywords
-    among these flags. Raises OSError.
+    among these flags. Raises NotOurs, and OSError.
 
     Where messages have letters, and the file isn't there, the server keeps it elsewhere: we don't
     know what the letters mean, and give none.
@@ -69,7 +72,7 @@ def prepare(folder: int, current: int, flags: Collection[str], owner: Owner) -> 
         return letters
     if raw is None and _lettered(current):
         return Letters((), frozenset(wanted))
-    with dotlock.locked(folder, _LOCK, owner):
+    with dotlock.locked(folder, _LOCK, owner, patience):
         raw = dotlock.content(folder, _FILE) or b""
         before = parse_keywords(raw)
         letters = assigned(before, wanted)

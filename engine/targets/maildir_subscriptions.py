@@ -11,6 +11,7 @@ from collections.abc import Collection
 from engine.sources.maildir_names import encode_mutf7
 from engine.sources.source import FolderPath
 from engine.targets import dotlock
+from engine.targets.dotlock import Patience
 from engine.targets.owned import Owner
 
 _FILE = "subscriptions"
@@ -36,13 +37,15 @@ def added(raw: bytes | None, paths: Collection[FolderPath]) -> tuple[bytes, int]
     return raw, count
 
 
-def add(root: int, paths: Collection[FolderPath], owner: Owner, *, begin: bool) -> int:
+def add(
+    root: int, paths: Collection[FolderPath], owner: Owner, patience: Patience, *, begin: bool
+) -> int:
     """Adds folders to the list of the mailbox whose root is open at this descriptor, and returns
     how many were new. Where there is no list, one is made only to `begin` with. Raises OSError."""
     raw = dotlock.content(root, _FILE)
     if (raw is None and not begin) or not added(raw, paths)[1]:
         return 0
-    with dotlock.locked(root, _FILE, owner):
+    with dotlock.locked(root, _FILE, owner, patience):
         content, count = added(dotlock.content(root, _FILE), paths)
         if count:
             dotlock.replace(root, _FILE, content, owner)

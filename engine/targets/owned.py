@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import os
 import stat
+from collections import Counter
+from itertools import islice
 from typing import NamedTuple
 
 PRIVATE = 0o700
 """Mode of a mailbox that is made where there was none."""
+
+_NEIGHBOURS = 50
+"""How many entries of a directory tell how what is made beside them should be."""
 
 
 class Owner(NamedTuple):
@@ -40,6 +45,37 @@ def _may_give(group: int) -> bool:
 def owner_of(descriptor: int) -> Owner:
     """The owner of a directory, as that of what is made in it."""
     status = os.fstat(descriptor)
+    return Owner(status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode))
+
+
+def owner_beside(directory: int, *, directories: bool) -> Owner:
+    """The owner of most of what is in a directory, files or `directories`, as that of what is made
+    beside them: servers give them another group or mode than the directory has. What belongs to
+    another user than the directory doesn't count; where nothing does, it is the directory's."""
+    owner = owner_of(directory)
+    usual: Counter[Owner] = Counter()
+    fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory)
+    try:
+        with os.scandir(fd) as entries:
+            for entry in islice(entries, _NEIGHBOURS):
+                if entry.name not in ("cur", "new", "tmp"):
+                    found = _owner_of_entry(entry, directories)
+                    if found and found.user == owner.user:
+                        usual[found] += 1
+    finally:
+        os.close(fd)
+    return usual.most_common(1)[0][0] if usual else owner
+
+
+def _owner_of_entry(entry: os.DirEntry[str], directory: bool) -> Owner | None:
+    """None where it is no file, or no `directory`, or is gone."""
+    try:
+        status = entry.stat(follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    wanted = stat.S_ISDIR if directory else stat.S_ISREG
+    if not wanted(status.st_mode):
+        return None
     return Owner(status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode))
 
 
