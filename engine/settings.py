@@ -100,6 +100,17 @@ class Settings:
             "0 is as fast as it goes.",
         ),
     ] = 0
+    restore_unpack: Annotated[
+        bool,
+        Setting(
+            "restore.unpack",
+            Switch(),
+            "Whether messages that their server kept compressed are restored to an IMAP server as "
+            "they were before. The backup has what the server kept, and what arrives is then not "
+            "the same byte for byte; else each is named as a failure. What is encrypted never "
+            "goes there.",
+        ),
+    ] = False
     imap_method: Annotated[
         str,
         Setting(

@@ -83,6 +83,8 @@ PURE = (
     "engine.targets.maildir_files",
     "engine.targets.crlf",
     "engine.targets.imap_names",
+    "engine.targets.imap_flags",
+    "engine.targets.unpacking",
     "engine.restore.plan",
     "engine.maildirs",
     "engine.export.form",

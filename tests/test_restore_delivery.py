@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 
 import pytest
 
 from engine.accounts import Account
 from engine.errors import DeliveryFailed, EngineError, SourceUnavailable, TargetFull
-from engine.restore.delivery import Delivered, deliver
+from engine.restore.delivery import SEALED, Delivered, deliver
 from engine.restore.plan import Plan, plan
-from engine.restore.selection import Message, deleted
+from engine.restore.selection import Message, Selection, deleted
 from engine.sources.source import FolderPath
 from engine.stop import Stop
 from engine.targets.target import Letter
@@ -26,11 +27,19 @@ class Obedient:
 
     where = "nowhere"
     lost = frozenset({"odd"})
+    verbatim = True
 
-    def __init__(self, act: Callable[[int], object] = lambda number: None) -> None:
+    def __init__(
+        self, act: Callable[[int], object] = lambda number: None, *, numbered: bool = False
+    ) -> None:
         self.act = act
+        self.numbered = numbered
+        self.problems: list[str] = []
+        self.there: Counter[bytes] = Counter()
+        """What is in a folder that is there although it isn't known."""
         self.sync_error: EngineError | None = None
         self.got: Counter[bytes] = Counter()
+        self.dates: list[int] = []
         self.tries = 0
         self.made: list[FolderPath] = []
         self.shown: list[FolderPath] = []
@@ -39,12 +48,13 @@ class Obedient:
         return path in self.made
 
     def contents(self, *_: object) -> Counter[bytes]:
-        return Counter()
+        return Counter(self.there)
 
-    def make_folder(self, path: FolderPath) -> None:
+    def make_folder(self, path: FolderPath) -> bool:
         if path == ("Refused",):
             raise DeliveryFailed("no such folder here")
         self.made.append(path)
+        return not self.there
 
     def open_folder(self, path: FolderPath, flags: Collection[str]) -> Obedient:
         return self
@@ -53,10 +63,12 @@ class Obedient:
         self.shown += paths
         return len(paths)
 
-    def deliver(self, letter: Letter) -> None:
+    def deliver(self, letter: Letter) -> str:
         self.tries += 1
         self.act(self.tries)
         self.got[b"".join(letter.chunks)] += 1
+        self.dates.append(letter.date)
+        return ""
 
     def sync(self) -> None:
         if self.sync_error:
@@ -65,10 +77,13 @@ class Obedient:
     def close(self) -> None: ...
 
 
-def planned(small: SmallBackup, folder: str = "INBOX") -> Plan:
+def planned(
+    small: SmallBackup, folder: str = "INBOX", contents: Sequence[bytes] | None = None
+) -> Plan:
     account = small.account("alice")
     inbox = small.folder(account, folder)
-    items = small.messages(account, inbox, [letter(number) for number in range(MESSAGES)])
+    wanted = [letter(number) for number in range(MESSAGES)] if contents is None else contents
+    items = small.messages(account, inbox, wanted)
     small.delete(account, *items)
     with small.backup.reader() as reader:
         owner = Account(account, "alice", "alice", 0, None)
@@ -154,3 +169,63 @@ def test_a_folder_that_cant_be_made_fails_with_all_it_holds(small: SmallBackup) 
     assert len(done.failed) == MESSAGES + 1
     assert {failure.what for failure in done.failed} == {"no such folder here"}
     assert done.unfinished == 0
+
+
+def test_where_messages_are_numbered_they_come_in_order_of_their_dates(small: SmallBackup) -> None:
+    made = planned(small)
+    (path, messages) = next(iter(made.deliveries.items()))
+    shuffled = [*messages[7:], *messages[:7]]
+    made = plan(Selection(Account(1, "a", "a", 0, None), 0, messages=shuffled), (), {}, {})
+    mailbox = Obedient(numbered=True)
+    done = deliver(small.backup, made, mailbox, Stop())
+    assert done.ok
+    assert [message.date for message in made.deliveries[path]] == mailbox.dates
+    assert mailbox.dates == sorted(mailbox.dates)
+    assert len(mailbox.dates) == len(done.restored) == MESSAGES
+
+
+def test_several_numbered_folders_are_served_at_once_and_all_is_accounted_for(
+    small: SmallBackup,
+) -> None:
+    made = planned(small)
+    ((_, messages),) = made.deliveries.items()
+    each = 40 // 8
+    made.deliveries = {(f"F{n}",): messages[n * each : (n + 1) * each] for n in range(8)}
+    mailbox = Obedient(failing(DeliveryFailed("too odd"), 3, 9), numbered=True)
+    done = deliver(small.backup, made, mailbox, Stop())
+    assert (len(done.restored), len(done.failed), done.unfinished) == (MESSAGES - 2, 2, 0)
+    full = Obedient(failing(TargetFull("full"), 11), numbered=True)
+    done = deliver(small.backup, made, full, Stop())
+    assert isinstance(done.ended, TargetFull)
+    assert accounted(done) == MESSAGES
+    assert full.tries < 11 + small.backup.settings.restore_workers
+
+
+def test_a_folder_that_was_there_after_all_is_compared_with(small: SmallBackup) -> None:
+    made = planned(small)
+    ((_, messages),) = made.deliveries.items()
+    mailbox = Obedient()
+    mailbox.there = Counter([messages[0].digest, messages[1].digest, b"other"])
+    told = list[Message]()
+    done = deliver(small.backup, made, mailbox, Stop(), told.append)
+    assert done.ok
+    assert {skipped.message for skipped in done.skipped} == set(messages[:2])
+    assert (len(done.restored), done.unfinished, len(told)) == (MESSAGES - 2, 0, MESSAGES)
+    assert done.folders == []
+
+
+def test_what_the_place_did_without_is_a_problem(small: SmallBackup) -> None:
+    mailbox = Obedient()
+    mailbox.problems = ["the quota isn't counted"]
+    done = deliver(small.backup, planned(small), mailbox, Stop())
+    assert len(done.restored) == MESSAGES
+    assert [(each.item, each.what) for each in done.failed] == [(None, "the quota isn't counted")]
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_what_only_its_own_server_can_read_is_told(small: SmallBackup, own: bool) -> None:
+    contents = [letter(1), gzip.compress(letter(2)), b"CRYPTED\x03\x07\x02" + bytes(400)]
+    done = deliver(small.backup, planned(small, contents=contents), Obedient(), Stop(), own=own)
+    assert len(done.restored) == 3
+    assert done.forms == ({} if own else {"gzip": 1, "encrypted": 1})
+    assert [each.what for each in done.failed] == ([] if own else [SEALED.format(1)])

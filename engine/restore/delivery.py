@@ -1,11 +1,19 @@
-"""Carries out a plan: folder by folder, several messages at once. One bad message never stops the
-others; a target that is full ends it, and what was delivered stays."""
+"""Carries out a plan: folder by folder, several messages at once; or several folders at once, where
+the messages of each must come in order. One bad message never stops the others; a target that is
+full ends it, and what was delivered stays."""
 
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import (
+    ALL_COMPLETED,
+    FIRST_COMPLETED,
+    Future,
+    ThreadPoolExecutor,
+    wait,
+)
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
@@ -24,7 +32,13 @@ from engine.restore.throttle import Throttle
 from engine.settings import Settings
 from engine.sources.source import FolderPath
 from engine.stop import Stop
-from engine.targets.target import Letter, TargetFolder, TargetMailbox
+from engine.stored_form import ENCRYPTED, LONGEST, stored_form
+from engine.targets.target import Letter, TargetFolder, TargetMailbox, Wanted
+
+SEALED = (
+    "{:,} of the restored messages are encrypted: nobody can read them there unless the mail "
+    "server has the keys of the one that they come from"
+)
 
 
 class Contents(Protocol):
@@ -64,6 +78,9 @@ class Delivered:
     """That were made."""
     lost: set[str] = field(default_factory=set)
     """Flags of restored messages that the target can't keep."""
+    forms: Counter[str] = field(default_factory=Counter)
+    """How many of the restored messages are kept there as another server had compressed or
+    encrypted them, by the form (see `engine.stored_form`)."""
     subscribed: int = 0
     unfinished: int = 0
     """Messages that it didn't come to."""
@@ -82,10 +99,13 @@ def deliver(
     mailbox: TargetMailbox,
     stop: Stop,
     progress: Callable[[Message], None] = lambda message: None,
+    *,
+    own: bool = False,
 ) -> Delivered:
     """Delivers what a plan says. Blocks. `progress` is told of each message that is done with, in
-    any thread. Whatever goes wrong is in the outcome, also that it was asked to stop."""
-    return _Delivery(contents, made, mailbox, stop, progress).run()
+    any thread. `own`: the mailbox is the one that the messages were in. Whatever goes wrong is in
+    the outcome, also that it was asked to stop."""
+    return _Delivery(contents, made, mailbox, stop, progress, own).run()
 
 
 class _Delivery:
@@ -96,13 +116,19 @@ class _Delivery:
         mailbox: TargetMailbox,
         stop: Stop,
         progress: Callable[[Message], None],
+        own: bool,
     ) -> None:
         self._contents = contents
         self._plan = made
         self._mailbox = mailbox
         self._stop = stop
         self._progress = progress
+        self._own = own
         self._outcome = Delivered(skipped=list(made.skipped))
+        self._forms: dict[int, str] = {}
+        """Of what was read, by item: those that aren't plain."""
+        self._unseen: set[FolderPath] = set()
+        """Folders that turned out to be there, and weren't compared with."""
         self._lock = threading.Lock()
         self._ended = threading.Event()
         settings = contents.settings
@@ -114,17 +140,25 @@ class _Delivery:
         with ThreadPoolExecutor(self._workers, "restore") as pool:
             try:
                 bad = self._make_folders()
+                running: set[Future[None]] = set()
                 for path, messages in self._plan.deliveries.items():
                     self._stop.check()
                     if path in bad:
                         self._fail(messages, path, bad[path])
                     else:
-                        self._folder(pool, path, messages)
+                        running |= self._folder(pool, path, messages)
+                    if len(running) >= self._workers:
+                        running = _settled(running, FIRST_COMPLETED)
+                _settled(running, ALL_COMPLETED)
                 self._subscribe()
             except (Interrupted, SourceUnavailable, TargetFull) as error:
+                self._ended.set()
                 outcome.ended = error
+        if sealed := outcome.forms[ENCRYPTED]:
+            outcome.failed.append(Failure(None, (), SEALED.format(sealed)))
         failed = sum(failure.item is not None for failure in outcome.failed)
-        outcome.unfinished = self._plan.count - len(outcome.restored) - failed
+        there = len(outcome.skipped) - len(self._plan.skipped)
+        outcome.unfinished = self._plan.count - len(outcome.restored) - failed - there
         return outcome
 
     def _make_folders(self) -> dict[FolderPath, str]:
@@ -132,15 +166,17 @@ class _Delivery:
         bad: dict[FolderPath, str] = {}
         for path in self._plan.folders:
             self._stop.check()
-            new = not self._mailbox.has_folder(path)
+            known = self._mailbox.has_folder(path)
             try:
-                self._mailbox.make_folder(path)
+                made = self._mailbox.make_folder(path)
             except DeliveryFailed as error:
                 bad[path] = str(error)
                 self._outcome.failed.append(Failure(None, path, str(error)))
                 continue
-            if new:
+            if made:
                 self._outcome.folders.append(path)
+            elif not known:
+                self._unseen.add(path)
         return bad
 
     def _subscribe(self) -> None:
@@ -153,33 +189,76 @@ class _Delivery:
         except DeliveryFailed as error:
             self._outcome.failed.append(Failure(None, (), str(error)))
 
-    def _folder(self, pool: ThreadPoolExecutor, path: FolderPath, messages: list[Message]) -> None:
-        flags = {flag for message in messages for flag in kept_flags(message.flags)}
+    def _folder(
+        self, pool: ThreadPoolExecutor, path: FolderPath, messages: list[Message]
+    ) -> set[Future[None]]:
+        """Delivers to a folder, or lets it be done: returns what isn't done yet."""
         try:
+            messages = self._missing(path, messages)
+            flags = {flag for message in messages for flag in kept_flags(message.flags)}
             folder = self._mailbox.open_folder(path, flags)
         except DeliveryFailed as error:
-            self._fail(messages, path, str(error))
-            return
+            with self._lock:
+                self._fail(messages, path, str(error))
+            return set()
+        todo = iter(messages)
+        if folder.numbered:
+            return {pool.submit(self._serve, folder, path, todo, lambda work: work())}
+        count = min(self._workers, len(messages))
+
+        def spread(work: Callable[[], None]) -> None:
+            _settled({pool.submit(work) for _ in range(count)}, ALL_COMPLETED)
+
+        self._serve(folder, path, todo, spread)
+        return set()
+
+    def _missing(self, path: FolderPath, messages: list[Message]) -> list[Message]:
+        """The messages without those that are in a folder that was there after all."""
+        if path not in self._unseen:
+            return messages
+        wanted = {Wanted(message.digest, message.size) for message in messages}
+        there = self._mailbox.contents(path, wanted, lambda identity: None, self._contents.chunks)
+        missing = []
+        for message in messages:
+            if there[message.digest]:
+                there[message.digest] -= 1
+                self._outcome.skipped.append(Skipped(message, path))
+                self._progress(message)
+            else:
+                missing.append(message)
+        return missing
+
+    def _serve(
+        self,
+        folder: TargetFolder,
+        path: FolderPath,
+        todo: Iterator[Message],
+        run: Callable[[Callable[[], None]], None],
+    ) -> None:
+        """Delivers messages to an open folder, and closes it. `run` does it in as many threads as
+        the folder stands."""
         done: list[Message] = []
         with closing(folder):
-            todo = iter(messages)
-            workers = [
-                pool.submit(self._work, folder, path, todo, done)
-                for _ in range(min(self._workers, len(messages)))
-            ]
-            wait(workers)
-            self._settle(folder, path, done)
-            for worker in workers:
-                worker.result()
+            try:
+                run(lambda: self._work(folder, path, todo, done))
+            finally:
+                with self._lock:
+                    self._settle(folder, path, done)
 
     def _settle(self, folder: TargetFolder, path: FolderPath, done: list[Message]) -> None:
+        outcome = self._outcome
         try:
             folder.sync()
         except DeliveryFailed as error:
             self._fail(done, path, str(error))
         else:
-            self._outcome.restored += done
-            self._outcome.lost |= folder.lost
+            outcome.restored += done
+            outcome.lost |= folder.lost
+            if folder.verbatim and not self._own:
+                outcome.forms.update(
+                    self._forms[message.item] for message in done if message.item in self._forms
+                )
+        outcome.failed += [Failure(None, path, problem) for problem in folder.problems]
 
     def _work(
         self, folder: TargetFolder, path: FolderPath, todo: Iterator[Message], done: list[Message]
@@ -213,8 +292,19 @@ class _Delivery:
             date=message.date,
             flags=kept_flags(message.flags),
             identity=message.identity,
-            chunks=self._throttle.through(self._contents.chunks(message.digest)),
+            chunks=self._throttle.through(self._noted(message)),
         )
+
+    def _noted(self, message: Message) -> Iterator[bytes]:
+        """A content; notes its form."""
+        first = b""
+        for chunk in self._contents.chunks(message.digest):
+            if len(first) < LONGEST:
+                first += chunk[:LONGEST]
+            yield chunk
+        if form := stored_form(first):
+            with self._lock:
+                self._forms[message.item] = form
 
     def _fail(self, messages: list[Message], path: FolderPath, what: str) -> None:
         self._outcome.failed += [Failure(message.item, path, what) for message in messages]
@@ -222,3 +312,12 @@ class _Delivery:
     def _wait(self, seconds: float) -> None:
         if self._stop.wait(seconds):
             self._stop.check()
+
+
+def _settled(running: set[Future[None]], when: str) -> set[Future[None]]:
+    """Waits for all that runs, or for the first that ends; returns what runs still. Raises what
+    ended one."""
+    done, left = wait(running, return_when=when)
+    for each in done:
+        each.result()
+    return left

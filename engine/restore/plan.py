@@ -35,7 +35,7 @@ class Plan:
     folders: list[FolderPath] = field(default_factory=list)
     """Folders that must be there in the end, each after those that hold it."""
     deliveries: dict[FolderPath, list[Message]] = field(default_factory=dict)
-    """By the folder to deliver to, in order."""
+    """By the folder to deliver to, in order; in each by date."""
     skipped: list[Skipped] = field(default_factory=list)
     erased: list[Message] = field(default_factory=list)
     """Messages that must not come back, as their content was erased from one of the accounts."""
@@ -88,7 +88,10 @@ def plan(
                 needed |= {path[:length] for length in range(len(into), len(path))}
     needed |= {placed(folder, selection.base, into) for folder in selection.folders}
     made.folders = sorted(needed | made.deliveries.keys())
-    made.deliveries = dict(sorted(made.deliveries.items()))
+    made.deliveries = {
+        path: sorted(messages, key=lambda message: (message.date, message.item))
+        for path, messages in sorted(made.deliveries.items())
+    }
     if not into:
         made.subscriptions = selection.subscriptions
     return made

@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from engine.sources.imap.names import component_name
-from engine.sources.maildir_names import encode_mutf7
+from engine.sources.imap.wire import Status
+from engine.sources.maildir_names import decode_name, encode_mutf7
 from engine.sources.source import INBOX, FolderPath
 
 SYSTEM_FLAGS = ("\\Answered", "\\Deleted", "\\Draft", "\\Flagged", "\\Seen")
@@ -35,6 +36,19 @@ def folder_name(path: FolderPath, separator: bytes, prefix: bytes) -> bytes:
     if path[0] == INBOX[0]:
         return joined
     return prefix + joined
+
+
+def same_but_case(one: bytes, other: bytes) -> bool:
+    """Whether two names of folders differ in nothing but capitals and small letters."""
+    return decode_name(one).casefold() == decode_name(other).casefold()
+
+
+def says_exists(status: Status) -> bool:
+    """Whether a refusal to make a folder says that it is there (RFC 5530), by its code or, where it
+    has none, in words."""
+    if status.code:
+        return status.code == "ALREADYEXISTS"
+    return status.word == "NO" and "exist" in status.text.lower()
 
 
 def flag_list(flags: Iterable[str]) -> bytes:

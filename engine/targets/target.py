@@ -8,7 +8,7 @@ overwrite or to change what is there. What is to be delivered, and what is there
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from blake3 import blake3
@@ -49,6 +49,24 @@ class TargetFolder(Protocol):
     @property
     def lost(self) -> frozenset[str]:
         """Of the flags that were said to come, those that this place can't keep."""
+        ...
+
+    @property
+    def problems(self) -> Sequence[str]:
+        """What else went wrong in this folder, each fit to be shown: messages are there all the
+        same."""
+        ...
+
+    @property
+    def verbatim(self) -> bool:
+        """Whether a content is kept as it is, also one that its server had compressed or encrypted.
+        Other places get what was compressed unpacked or not at all, and nothing encrypted."""
+        ...
+
+    @property
+    def numbered(self) -> bool:
+        """Whether the place numbers messages as they come, so that they are to come one after the
+        other, in order of their dates."""
         ...
 
     def deliver(self, letter: Letter) -> str:
@@ -100,9 +118,11 @@ class TargetMailbox(Protocol):
         """
         ...
 
-    def make_folder(self, path: FolderPath) -> None:
-        """Makes a folder, and nothing where it is there. Raises DeliveryFailed, TargetFull, and
-        SourceUnavailable where the mailbox itself can't be made."""
+    def make_folder(self, path: FolderPath) -> bool:
+        """Makes a folder, and nothing where it is there. Returns whether it was made: where
+        `has_folder` didn't know of it and it is there all the same, under a name that the place
+        takes for the same one, what it holds hasn't been looked at. Raises DeliveryFailed,
+        TargetFull, and SourceUnavailable where the mailbox itself can't be made."""
         ...
 
     def open_folder(self, path: FolderPath, flags: Collection[str]) -> TargetFolder:

@@ -37,10 +37,10 @@ class UnmadeMailbox:
     ) -> Counter[bytes]:
         return Counter() if self._made is None else self._made.contents(path, wanted, known, read)
 
-    def make_folder(self, path: FolderPath) -> None:
+    def make_folder(self, path: FolderPath) -> bool:
         if self._made is None:
             self._made = self._make()
-        self._made.make_folder(path)
+        return self._made.make_folder(path)
 
     def open_folder(self, path: FolderPath, flags: Collection[str]) -> TargetFolder:
         if self._made is None:

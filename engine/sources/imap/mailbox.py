@@ -31,6 +31,7 @@ from engine.sources.source import (
     FolderPath,
     MailboxIdentity,
     SourceError,
+    SourceFolder,
     SourceItem,
     shown,
 )
@@ -109,6 +110,13 @@ class ImapMailbox:
             self._metadata = metadata
             self._trouble = trouble
         return found
+
+    def add(self, path: FolderPath, name: bytes) -> None:
+        """Makes a folder readable that was made since `folders` was asked, or that the server lists
+        under another name."""
+        folder = Folder(SourceFolder(path), name, None)
+        with self._lock:
+            self._folders = {**(self._folders or {}), path: folder}
 
     def cursor(self, path: FolderPath) -> bytes | None:
         folder = self._known_folders().get(path)

@@ -109,6 +109,12 @@ class Session:
                     found.is_gone(name)
         return found.result()
 
+    def answers(self, name: bytes) -> bool:
+        """Whether there is a folder that the server knows by this name, listed so or not."""
+        found = OverviewTaker()
+        self._connection.run_all([[b"STATUS ", *argument(name), b" (MESSAGES)"]], found.take)
+        return any(name.upper() == told.upper() for told in found.counts)
+
     def rights(self, names: Sequence[bytes]) -> dict[bytes, dict[str, str]]:
         """Who may do what in each folder (GETACL, RFC 4314), where we may know."""
         found: dict[bytes, dict[str, str]] = {}

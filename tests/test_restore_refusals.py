@@ -1,0 +1,326 @@
+"""Restores to IMAP servers that take less than they are given, or call folders by other names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from blake3 import blake3
+
+from engine.clock import SystemClock
+from engine.errors import DeliveryFailed, TargetFull
+from engine.sources.imap.wire import Status
+from engine.sources.source import FolderPath
+from engine.targets import open_target
+from engine.targets.imap_flags import Flags, over_flags, says_full
+from engine.targets.imap_names import same_but_case, says_exists
+from engine.targets.target import Letter, TargetMailbox, Wanted
+from tests.dovecot import dovecot
+from tests.faults import Server
+from tests.imap_script import Script, serving
+from tests.restores import House
+
+DATE = 1_700_000_000_000_000
+INBOX = ("INBOX",)
+
+
+# What refusals say
+
+
+def status(said: str) -> Status:
+    word, _, text = said.partition(" ")
+    code = re.match(r"\[(\S+)[^]]*\] ", text)
+    return Status(b"T1", word, code[1] if code else "", b"", text[code.end() :] if code else text)
+
+
+@pytest.mark.parametrize(
+    ("said", "full", "flags"),
+    [
+        ("NO [OVERQUOTA] Quota exceeded (mailbox for user is full)", True, False),
+        ("NO [LIMIT] too many", True, True),
+        ("NO Quota exceeded", True, False),
+        ("NO Over quota", True, False),
+        ("NO Mailbox is full / Blocks limit exceeded / Inode limit exceeded", True, False),
+        ("NO No space left on device", True, False),
+        ("NO Append failed: disk full", True, False),
+        ("NO Not enough disk space", True, False),
+        ("NO insufficient system storage", True, False),
+        ("NO [TOOBIG] Message size exceeding limit", False, False),
+        ("NO [SERVERBUG] Internal error occurred. Refer to server log", False, False),
+        ("NO APPEND failed", False, True),
+        ("BAD Command Argument Error. 11", False, True),
+        ("NO [CANNOT] Invalid keyword", False, True),
+        ("NO Message too large", False, True),
+    ],
+)
+def test_what_a_refusal_is_over(said: str, full: bool, flags: bool) -> None:
+    assert says_full(status(said)) is full
+    assert over_flags(status(said)) is flags
+
+
+@pytest.mark.parametrize(
+    ("said", "exists"),
+    [
+        ("NO [ALREADYEXISTS] Mailbox already exists", True),
+        ("NO Mailbox already exists", True),
+        ("NO Folder exists", True),
+        ("NO [CANNOT] this can't exist", False),
+        ("NO Permission denied", False),
+        ("BAD what?", False),
+    ],
+)
+def test_which_refusals_say_that_a_folder_exists(said: str, exists: bool) -> None:
+    assert says_exists(status(said)) is exists
+
+
+def test_names_that_differ_in_case_only() -> None:
+    assert same_but_case(b"Entw&APw-rfe", b"ENTW&ANw-RFE")
+    assert not same_but_case(b"Work", b"Works")
+
+
+def test_flags_are_given_up_as_little_as_can_be() -> None:
+    flags = Flags()
+    assert flags.attempts(["$Junk", "\\Seen"]) == [("$Junk", "\\Seen"), ("\\Seen",), ()]
+    assert flags.attempts(["\\Seen"]) == [("\\Seen",), ()]
+    assert flags.attempts([]) == [()]
+    flags.saw(["$Junk", "\\Seen", "todo"], ["$JUNK", "\\Seen"])
+    assert flags.refused == {"todo"}
+    flags.judge(["$Junk", "new", "\\Seen"], ["$Junk", "\\Seen"])
+    assert flags.attempts(["$Junk", "new", "todo", "\\Seen", "other"]) == [
+        ("$Junk", "\\Seen", "other"),
+        ("$Junk", "\\Seen"),
+        ("\\Seen",),
+        (),
+    ]
+    assert not flags.unseen(["$Junk", "\\Seen"])
+    assert flags.unseen(["other"])
+
+
+# A server that refuses
+
+
+@dataclass
+class Picky(Script):
+    """A server of one account that takes messages, some of them not."""
+
+    folders: dict[bytes, list[bytes]] = field(default_factory=lambda: {b"INBOX": []})
+    refuse: Callable[[bytes, list[bytes]], bytes | None] = lambda folder, flags: None
+    """What it answers to a message for a folder with these flags, if it doesn't take it."""
+    keeps: Callable[[bytes], bool] = lambda flag: True
+    """Which flags it keeps of those that it takes."""
+    uidplus: bool = True
+    known: Callable[[bytes], bytes] = bytes
+    """The folder that it means by a name."""
+    taken: list[tuple[bytes, list[bytes], bytes]] = field(default_factory=list)
+    open: bytes = b""
+
+    def answer(self, command: bytes) -> bytes:
+        verb, _, rest = command.partition(b" ")
+        done = b"%T OK done\r\n"
+        if verb == b"LIST":
+            self.commands.append(command)
+            return b"".join(b'* LIST () "/" "%s"\r\n' % name for name in self.folders) + done
+        if verb == b"STATUS":
+            self.commands.append(command)
+            name = rest.partition(b" (")[0].strip(b'"')
+            if self.known(name) in self.folders and b"X-GUID" not in command:
+                row = b"MESSAGES %d UIDVALIDITY 7 UIDNEXT 1000" % len(
+                    self.folders[self.known(name)]
+                )
+                return b'* STATUS "%s" (%s)\r\n' % (name, row) + done
+            return b"%T NO there is no such folder\r\n"
+        if verb == b"EXAMINE":
+            self.open = self.known(rest.strip(b'"'))
+            self.messages = []
+            return super().answer(command)
+        if verb == b"CREATE":
+            self.commands.append(command)
+            name = rest.strip(b'"')
+            if any(name.lower() == known.lower() for known in self.folders):
+                return b"%T NO Mailbox already exists\r\n"
+            self.folders[name] = []
+            return done
+        if command.startswith(b"UID FETCH") and b"FLAGS" in command and self.taken:
+            self.commands.append(command)
+            uid = int(command.split()[2].partition(b":")[0])
+            if uid <= len(self.taken):
+                kept = b" ".join(filter(self.keeps, self.taken[uid - 1][1]))
+                return b"* %d FETCH (UID %d FLAGS (%s))\r\n" % (uid, uid, kept) + done
+            return done
+        if verb == b"APPEND":
+            self.commands.append(command[:80])
+            match = re.match(rb'("[^"]*"|\S+) \(([^)]*)\) "[^"]*" ', rest)
+            assert match
+            folder, flags = match[1].strip(b'"'), match[2].split()
+            if refusal := self.refuse(folder, flags):
+                return b"%T " + refusal + b"\r\n"
+            self.taken.append((folder, flags, rest[match.end() :]))
+            code = b"[APPENDUID 7 %d] " % len(self.taken) if self.uidplus else b""
+            return b"%T OK " + code + b"done\r\n"
+        return super().answer(command)
+
+    @property
+    def appends(self) -> int:
+        return sum(command.startswith(b"APPEND") for command in self.commands)
+
+
+@contextmanager
+def mailbox_of(server: Picky, monkeypatch: pytest.MonkeyPatch) -> Iterator[TargetMailbox]:
+    monkeypatch.setenv("PASSWORD_OF_DORA", "secret")
+    with serving(server):
+        query = "method=each&login=dora&password_variable=PASSWORD_OF_DORA"
+        target = open_target(f"imap:127.0.0.1:{server.port}?{query}", SystemClock())
+        with closing(target.mailbox("dora")) as mailbox:
+            yield mailbox
+
+
+def letter(number: int, *flags: str) -> Letter:
+    raw = b"Subject: %d\r\n\r\n" % number
+    return Letter(blake3(raw).digest(), len(raw), DATE, tuple(sorted(flags)), b"", [raw])
+
+
+FLAGS = [(), ("\\Seen", "todo"), ("\\Seen", "$Junk"), ("todo",), ("\\Flagged", "\\Seen")]
+
+
+def delivered(mailbox: TargetMailbox, path: FolderPath = INBOX) -> frozenset[str]:
+    """Delivers a message with each of FLAGS; what got lost."""
+    folder = mailbox.open_folder(path, {flag for flags in FLAGS for flag in flags})
+    with closing(folder):
+        for number, flags in enumerate(FLAGS):
+            folder.deliver(letter(number, *flags))
+        return folder.lost
+
+
+@pytest.mark.parametrize("answer", [b"NO APPEND failed", b"BAD Command Argument Error. 11"])
+def test_a_server_without_keywords_gets_the_messages_without(
+    answer: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = Picky()
+    server.refuse = lambda folder, flags: (
+        answer if any(not flag.startswith(b"\\") for flag in flags) else None
+    )
+    with mailbox_of(server, monkeypatch) as mailbox:
+        assert delivered(mailbox) == {"todo", "$Junk"}
+    assert [flags for _, flags, _ in server.taken] == [
+        [],
+        [b"\\Seen"],
+        [b"\\Seen"],
+        [],
+        [b"\\Flagged", b"\\Seen"],
+    ]
+    assert server.appends == len(FLAGS) + 2
+
+
+def test_a_keyword_that_is_taken_goes_on_being_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Picky()
+    server.refuse = lambda folder, flags: b"NO [CANNOT] $Junk?" if b"$Junk" in flags else None
+    with mailbox_of(server, monkeypatch) as mailbox:
+        assert delivered(mailbox) == {"$Junk"}
+    assert [flags for _, flags, _ in server.taken][1:4] == [
+        [b"\\Seen", b"todo"],
+        [b"\\Seen"],
+        [b"todo"],
+    ]
+
+
+def test_a_server_without_any_flags_gets_the_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Picky()
+    server.refuse = lambda folder, flags: b"NO flags?" if flags else None
+    with mailbox_of(server, monkeypatch) as mailbox:
+        assert delivered(mailbox) == {"todo", "$Junk", "\\Seen", "\\Flagged"}
+    assert [flags for _, flags, _ in server.taken] == [[]] * len(FLAGS)
+
+
+def test_a_flag_that_a_server_drops_without_a_word_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As with PERMANENTFLAGS that have no `\\*`."""
+    server = Picky()
+    server.keeps = lambda flag: flag in (b"\\Seen", b"$JUNK", b"$Junk")
+    with mailbox_of(server, monkeypatch) as mailbox:
+        assert delivered(mailbox) == {"todo", "\\Flagged"}
+    assert server.appends == len(FLAGS)
+    assert all(not command.startswith(b"SELECT") for command in server.commands)
+    silent = Picky(uidplus=False)
+    silent.keeps = lambda flag: False
+    with mailbox_of(silent, monkeypatch) as mailbox:
+        assert delivered(mailbox) == frozenset()
+
+
+def test_a_message_that_is_refused_anyway_is_named_with_the_first_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server = Picky()
+    server.refuse = lambda folder, flags: b"NO the %s" % (b"first" if flags else b"last")
+    with mailbox_of(server, monkeypatch) as mailbox:
+        folder = mailbox.open_folder(INBOX, ["\\Seen"])
+        with pytest.raises(DeliveryFailed, match="the first"):
+            folder.deliver(letter(1, "\\Seen"))
+        assert folder.lost == frozenset()
+        server.refuse = lambda folder, flags: b"NO [TOOBIG] no"
+        with pytest.raises(DeliveryFailed, match="TOOBIG"):
+            folder.deliver(letter(1, "\\Seen"))
+        assert server.appends == 3
+        server.refuse = lambda folder, flags: b"NO Quota exceeded"
+        with pytest.raises(TargetFull, match="Quota exceeded"):
+            folder.deliver(letter(1, "\\Seen"))
+        assert server.appends == 4
+
+
+# Folders under other names
+
+
+def test_a_folder_that_is_there_in_another_case_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Picky(folders={b"INBOX": [], b"Work": []})
+    with mailbox_of(server, monkeypatch) as mailbox:
+        assert not mailbox.has_folder(("work",))
+        assert not mailbox.make_folder(("work",))
+        assert mailbox.has_folder(("work",))
+        delivered(mailbox, ("work",))
+        assert mailbox.make_folder(("New",))
+        assert not mailbox.make_folder(("New",))
+    assert {folder for folder, _, _ in server.taken} == {b"Work"}
+
+
+def test_a_folder_that_a_server_knows_by_a_name_that_it_does_not_list(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server = Picky(folders={b"INBOX": [], b"INBOX/x": [b"1"]})
+    server.known = lambda name: re.sub(rb"^inbox", b"INBOX", name)
+    with mailbox_of(server, monkeypatch) as mailbox:
+        assert mailbox.has_folder(("inbox", "x"))
+        assert not mailbox.make_folder(("inbox", "x"))
+        assert not mailbox.has_folder(("inbox", "y"))
+        mailbox.contents(("inbox", "x"), [Wanted(b"", 0)], lambda identity: None, lambda d: [])
+    assert b'EXAMINE "inbox/x"' in server.commands or b"EXAMINE inbox/x" in server.commands
+    assert (
+        sum(command.startswith(b"STATUS") and b"/y" in command for command in server.commands) == 1
+    )
+
+
+# As commands
+
+
+@pytest.mark.parametrize("separator", ["/", "."])
+def test_folders_that_a_server_takes_for_others_are_restored_once(
+    separator: str, tmp_path: Path, quick: Server
+) -> None:
+    house = House(tmp_path, quick)
+    names = [".INBOX.x", ".inbox.y", ".Inbox", ".Work", ".work", ".a\\2fb", ".v1\\2e2"]
+    for number, name in enumerate(names):
+        place = house.alice.root / name / "cur"
+        for directory in ("cur", "new", "tmp"):
+            (place.parent / directory).mkdir(parents=True)
+        (place / f"{number}.m:2,S").write_bytes(b"Subject: %d\n\n%d\n" % (number, number))
+    instant = house.scan()
+    with dovecot(separator=separator) as server:
+        target = server.spec(["alice@example.com"])
+        words = ("alice@example.com", "--at", instant, "--target", target)
+        for restored in (len(names), 0):
+            done = house.account("restore", *words)
+            assert (len(done["restored"]), done["failed"]) == (restored, [])
+        assert len(done["skipped"]) == len(names)
