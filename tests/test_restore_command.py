@@ -304,3 +304,109 @@ def test_a_killed_restore_is_completed_by_the_next(house: House) -> None:
     assert seen(target) == {name: kept(messages) for name, messages in seen(house.alice).items()}
     listed = house.run("operations", "--all", "--json").json
     assert {row["outcome"] for row in listed if row["kind"] == "restore"} == {"died", "done"}
+
+
+def account_items(house: House, name: str) -> dict[bool, str]:
+    """The IDs of the accounts of a name, by whether they are alive."""
+    rows = house.run("accounts", "--json").json
+    return {row["deleted"] is None: row["id"] for row in rows if row["name"] == name}
+
+
+def test_a_deleted_account_however_it_is_named(house: House) -> None:
+    needs("/dev/fuse")
+    wanted = {name: kept(messages) for name, messages in seen(house.alice).items()}
+    house.mailbox("bob")
+    house.scan()
+    listed = house.scan()
+    house.alice.root.rename(house.root / "away")
+    house.scan()
+    item = account_items(house, ALICE)[False]
+    with mounted(house.backup, house.root / "mnt") as mount:
+        path = mount.point / "latest" / ".deleted" / ALICE
+        for number, what in enumerate((item, path, ALICE, f"{ALICE}/INBOX", path / "INBOX")):
+            name = f"copy{number}@example.com"
+            house.run("restore", what, "--account", name)
+            found = seen(house.mailbox(f"copy{number}"))
+            folders = ["INBOX"] if "INBOX" in str(what) else wanted
+            assert {folder: found[folder] for folder in folders} == {
+                folder: wanted[folder] for folder in folders
+            }, what
+    house.run("restore", ALICE, "--at", listed, "--account", "copy5@example.com")
+    assert seen(house.mailbox("copy5")) == wanted
+    assert not house.alice.root.exists()
+    house.run("restore", ALICE)
+    assert seen(house.mailbox("alice")) == wanted
+
+
+def test_a_name_that_is_anothers_by_now_gets_nothing_of_the_former_owner(house: House) -> None:
+    wanted = {name: kept(messages) for name, messages in seen(house.alice).items()}
+    house.mailbox("bob")
+    before = house.scan()
+    house.alice.root.rename(house.root / "away")
+    house.scan()
+    stranger = house.mailbox("alice")
+    stranger.deliver(b"Subject: a stranger's\n\n", unique="s")
+    house.scan()
+    left = seen(stranger)
+    items = account_items(house, ALICE)
+    for words in (
+        [items[False]],
+        [items[False], "--to-original"],
+        [items[False], "--into", "Old"],
+        [ALICE, "--at", before, "--to-original"],
+        [ALICE, "--at", before, "--into", "Old"],
+    ):
+        fate = house.run("restore", *words, status=2)
+        assert f"belongs to another account now ({items[True]})" in fate.err, words
+        assert fate.err.count("\n") == 1
+    assert "where to?" in house.run("restore", ALICE, "--at", before, status=2).err
+    assert seen(stranger) == left
+    house.run("restore", items[False], "--account", "alice-old@example.com")
+    assert seen(house.mailbox("alice-old")) == wanted
+    house.run("restore", items[False], "--account", ALICE, "--into", "Old")
+    assert seen(house.mailbox("alice"))["Old/Work"] == wanted["Work"]
+
+
+def test_one_mailbox_that_cant_be_opened_costs_no_other(house: House) -> None:
+    house.mailbox("bob").deliver(b"Subject: own\n\n", unique="own")
+    instant = house.scan()
+    (house.root / "out").mkdir()
+    (house.root / "out" / ALICE).touch()
+    fate = house.run(
+        "restore", ALICE, "bob@example.com", house.item(0), "--json", "--at", instant,
+        "--target", f"maildir:{house.root}/out/{{account}}", status=4,
+    )  # fmt: skip
+    alice, bob, message = fate.json["accounts"]
+    assert (len(alice["restored"]), alice["unfinished"]) == (0, 8)
+    assert (len(bob["restored"]), bob["unfinished"]) == (1, 0)
+    assert (len(message["restored"]), message["unfinished"]) == (0, 1)
+    assert fate.err.count("\n") == 1
+    assert "9 messages left" in fate.err
+
+
+def test_messages_that_fail_for_one_reason_take_one_line(house: House) -> None:
+    instant = house.scan()
+    target = Maildir(house.root / "out")
+    (target.root / "tmp").rmdir()
+    (target.root / "tmp").symlink_to(house.root)
+    (target.root / ".Work.Apollo").symlink_to(house.root)
+    words = ("--at", instant, "--target", f"maildir:{target.root}")
+    fate = house.run("restore", ALICE, *words, status=1)
+    lines = fate.err.splitlines()
+    assert len(lines) == 3
+    assert sum("2 messages: " in line for line in lines) == 2
+
+
+def test_what_a_server_kept_encrypted_is_only_good_where_it_was(house: House) -> None:
+    sealed = b"CRYPTED\x03\x07\x02" + bytes(300)
+    house.alice.deliver(sealed, unique="1.h,S=90,W=95")
+    instant = house.scan()
+    house.alice.expunge("1.h,S=90,W=95")
+    done = house.account("undelete", ALICE, "--since", instant, "--to-original")
+    assert (len(done["restored"]), done["failed"], done["stored_as"]) == (1, [], {})
+    (name,) = (name for name, path in house.alice.messages().items() if path.read_bytes() == sealed)
+    assert name.endswith(",S=90,W=95")
+    target = f"maildir:{house.root}/out"
+    fate = house.run("restore", ALICE, "--at", instant, "--target", target, status=1)
+    assert "1 of the restored messages are encrypted: nobody can read them there" in fate.err
+    assert "9 restored, 0 skipped, 1 failed" in fate.out

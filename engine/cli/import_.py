@@ -19,6 +19,7 @@ from engine.cli.export import choice, choice_arguments
 from engine.cli.operating import operating, stoppable
 from engine.cli.parser import CommandParser
 from engine.cli.progress import bars
+from engine.cli.restoring import failures, remarks
 from engine.clock import SystemClock
 from engine.errors import EngineError, Interrupted, UsageError
 from engine.imports.delivery import Erased, Told, deliver_state
@@ -369,19 +370,20 @@ def _row(one: Told) -> dict[str, object]:
         ],
         "erased": one.erased,
         "lost_keywords": sorted(outcome.lost),
+        "stored_as": dict(outcome.forms),
         "unfinished": outcome.unfinished,
     }
 
 
 def _report(one: Told, *, dry_run: bool) -> None:
     outcome, name = one.outcome, one.selection.account.name
-    for failure in outcome.failed[:_NAMED]:
-        item = f"{item_id(failure.item)}: " if failure.item else ""
-        output.complain(f"{name}: {item}{'/'.join(failure.folder)}: {failure.what}")
-    if len(outcome.failed) > _NAMED:
-        output.complain(f"{name}: and {len(outcome.failed) - _NAMED:,} more; --json names all")
-    if outcome.lost:
-        output.complain(f"{name}: these keywords can't be kept: {', '.join(sorted(outcome.lost))}")
+    lines = list(failures(outcome))
+    for line in lines[:_NAMED]:
+        output.complain(f"{name}: {line}")
+    if len(lines) > _NAMED:
+        output.complain(f"{name}: and more; --json names all")
+    for line in remarks(outcome):
+        output.complain(f"{name}: {line}")
     erased = f", {one.erased:,} erased" if one.erased else ""
     verb = "would be delivered" if dry_run else "delivered"
     output.line(

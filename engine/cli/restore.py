@@ -34,9 +34,11 @@ such as search and log print it; or the path of any of these under a mounted bac
 It goes to the mailbox that it comes from: with --to-original into the folders that it was in, with
 --into below a folder of another name. --account puts it into another account, and --target
 anywhere else: into a Maildir on disk, or another server; then folders keep their names unless
---into says otherwise. Among Maildirs the mailbox of an account that is deleted, or never was, is
-made; let the mail server know of the account yourself. Of its settings the subscriptions are
-restored; filters and rights are told by 'engine show', with the account's ID.
+--into says otherwise. What was deleted as a whole account goes where it was if nothing else is
+said, unless its name belongs to another account by now. Among Maildirs the mailbox of an account
+that is deleted, or never was, is made; let the mail server know of the account yourself. Of its
+settings the subscriptions are restored; filters and rights are told by 'engine show', with the
+account's ID.
 
 Of what is deleted, an account or a message, the last state is meant where no --at is given. Of what
 is alive an instant must be given; and 'latest' only with --yes where it is to repair the mailbox
@@ -53,6 +55,7 @@ EXAMPLES = """\
     engine restore k3f9q2 --to-original
     engine restore alice@example.com/Work --at 2024-05-01T10:00 --into 'Work as of May'
     engine restore alice@example.com --at yesterday --to-original --dry-run
+    engine restore bob@example.com
     engine restore bob@example.com --account bob-restored@example.com
     engine restore bob@example.com --at 2024-05-01 --target maildir:/tmp/bob
     engine restore /mnt/backup-at/2d-ago/alice@example.com/Sent --at 2d-ago --to-original"""
@@ -80,16 +83,16 @@ def add_arguments(parser: CommandParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """See DESCRIPTION."""
-    if not (args.to_original or args.into or args.account or args.target):
-        raise UsageError(
-            "where to? say --to-original, --into FOLDER, --account NAME or --target KIND:LOCATION"
-        )
     into = restoring.folder_path("--into", args.into) if args.into else ()
     instant = _instant(args)
     path, wanted = _resolve(args)
     with opened(path) as backup, backup.reader() as reader:
         found = {account.item: account for text in wanted for account in owners(reader, text)}
     living = [account for account in found.values() if account.deleted is None]
+    if living and not (args.to_original or args.into or args.account or args.target):
+        raise UsageError(
+            "where to? say --to-original, --into FOLDER, --account NAME or --target KIND:LOCATION"
+        )
     _question_latest(args, living)
     scans = [] if args.no_scan or instant is not None else living
     names = list(dict.fromkeys(account.name for account in found.values()))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ from engine.restore.plan import Plan, placed
 from engine.restore.presence import compare
 from engine.restore.selection import Message, Selection
 from engine.sources.source import FolderPath
+from engine.stored_form import ENCRYPTED
 from engine.targets.target import TargetMailbox
 
 if TYPE_CHECKING:
@@ -77,9 +79,16 @@ def folder_path(option: str, text: str) -> FolderPath:
 
 
 def run(args: argparse.Namespace, backup: Backup, work: Work, tasks: list[Task]) -> int:
-    """Plans and does what the tasks say, tells it, and returns the exit status."""
+    """Plans and does what the tasks say, tells it, and returns the exit status. What ends one
+    mailbox ends no other, but for an interruption."""
     began = time.monotonic()
+    ended: dict[int, EngineError] = {}
+    """Why it is no use to go on with an account."""
     for task in tasks:
+        account = task.selection.account.item
+        if account in ended:
+            task.outcome.unfinished = len(task.selection.messages)
+            continue
         try:
             destination = task.open()
             with closing(destination.mailbox):
@@ -87,13 +96,16 @@ def run(args: argparse.Namespace, backup: Backup, work: Work, tasks: list[Task])
         except EngineError as error:
             if isinstance(error, Interrupted):
                 error = Interrupted("interrupted while comparing: nothing was written")
-            if task is tasks[0]:
+            if len(tasks) == 1 or (task is tasks[0] and isinstance(error, UsageError)):
                 raise error from None
             task.outcome.ended = error
+            task.outcome.unfinished = len(task.selection.messages)
         if not args.json:
             _report(task, dry_run=args.dry_run)
-        if task.outcome.ended:
+        if isinstance(task.outcome.ended, Interrupted):
             break
+        if task.outcome.ended:
+            ended[account] = task.outcome.ended
     problems = sum(len(task.outcome.failed) for task in tasks)
     if problems:
         work.operation.ends(Outcome.PROBLEMS, f"{output.counted(problems, 'failure')}")
@@ -105,9 +117,11 @@ def run(args: argparse.Namespace, backup: Backup, work: Work, tasks: list[Task])
                 "seconds": round(time.monotonic() - began, 3),
             }
         )
-    ended = next((task.outcome.ended for task in tasks if task.outcome.ended), None)
-    if ended:
-        raise _explained(ended, tasks)
+    endings = [(task, task.outcome.ended) for task in tasks if task.outcome.ended]
+    for task, ending in endings[:-1]:
+        output.complain(f"{task.selection.account.name}: {ending}")
+    if endings:
+        raise _explained(endings[-1][1], tasks)
     return 0 if all(task.outcome.ok for task in tasks) else 1
 
 
@@ -124,7 +138,7 @@ def _perform(
     if args.dry_run:
         task.outcome = _foreseen(task.plan, mailbox)
     else:
-        task.outcome = _delivered(args, backup, work, task.plan, mailbox)
+        task.outcome = _delivered(args, backup, work, task.plan, destination)
     task.outcome.failed += [
         Failure(None, placed(folder, task.selection.base, into), what)
         for folder, what in task.selection.unreadable
@@ -132,7 +146,7 @@ def _perform(
 
 
 def _delivered(
-    args: argparse.Namespace, backup: Backup, work: Work, made: Plan, mailbox: TargetMailbox
+    args: argparse.Namespace, backup: Backup, work: Work, made: Plan, destination: Destination
 ) -> Delivered:
     with bars(quiet=args.json) as progress:
         bar = _bar(progress, made)
@@ -143,7 +157,7 @@ def _delivered(
             work.operation.advance("bytes", message.size)
             bar(message)
 
-        return deliver(backup, made, mailbox, work.stop, done)
+        return deliver(backup, made, destination.mailbox, work.stop, done, own=destination.own)
 
 
 def _bar(progress: Progress | None, made: Plan) -> Callable[[Message], None]:
@@ -182,6 +196,33 @@ def _shown(path: FolderPath) -> str:
     return "/".join(path)
 
 
+def failures(outcome: Delivered) -> Iterator[str]:
+    """What failed, in lines: of a folder's messages that failed for the same reason one."""
+    same = Counter((failure.folder, failure.what) for failure in outcome.failed if failure.item)
+    for failure in outcome.failed:
+        folder = _shown(failure.folder) or "the account"
+        count = same.pop((failure.folder, failure.what), 0) if failure.item else 1
+        if count > 1:
+            yield f"{folder}: {count:,} messages: {failure.what}"
+        elif count:
+            item = f"{item_id(failure.item)}: " if failure.item else ""
+            yield f"{item}{folder}: {failure.what}"
+
+
+def remarks(outcome: Delivered) -> Iterator[str]:
+    """What isn't as it was in messages that were restored, in lines."""
+    if outcome.lost:
+        names = ", ".join(sorted(outcome.lost))
+        yield f"these flags can't be kept there, and are left out: {names}"
+    packed = outcome.forms.total() - outcome.forms[ENCRYPTED]
+    if packed:
+        forms = ", ".join(sorted(outcome.forms.keys() - {ENCRYPTED}))
+        yield (
+            f"{output.counted(packed, 'message')} came compressed as their server kept them "
+            f"({forms}): the mail server there must be able to read that"
+        )
+
+
 def _places(task: Task) -> dict[int, FolderPath]:
     """The folder that each message goes to, by item."""
     return {
@@ -209,14 +250,13 @@ def _announce(task: Task, *, dry_run: bool) -> None:
 
 def _report(task: Task, *, dry_run: bool) -> None:
     outcome = task.outcome
-    for failure in outcome.failed[:_NAMED]:
-        item = f"{item_id(failure.item)}: " if failure.item else ""
-        output.complain(f"{item}{_shown(failure.folder) or 'the account'}: {failure.what}")
-    if len(outcome.failed) > _NAMED:
-        output.complain(f"and {len(outcome.failed) - _NAMED:,} more; --json names all")
-    if outcome.lost:
-        names = ", ".join(sorted(outcome.lost))
-        output.complain(f"these keywords can't be kept there, and are left out: {names}")
+    told = list(failures(outcome))
+    for line in told[:_NAMED]:
+        output.complain(line)
+    if len(told) > _NAMED:
+        output.complain("and more; --json names all")
+    for line in remarks(outcome):
+        output.complain(line)
     counts = (
         f"{len(outcome.restored):,} restored, {len(outcome.skipped):,} skipped, "
         f"{len(outcome.failed):,} failed"
@@ -259,5 +299,6 @@ def _row(task: Task) -> dict[str, object]:
         "erased": [item_id(message.item) for message in task.plan.erased],
         "folders": [_shown(path) for path in outcome.folders],
         "lost_keywords": sorted(outcome.lost),
+        "stored_as": dict(outcome.forms),
         "unfinished": outcome.unfinished,
     }

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from engine.accounts import Account, accounts
 from engine.backup import Backup
 from engine.errors import UsageError
+from engine.model import item_id
 from engine.sources import open_source
 from engine.targets import open_target
 from engine.targets.target import TargetMailbox
@@ -21,6 +22,8 @@ class Destination(NamedTuple):
     item: int | None
     """The account's item, where it is one that this backup has, and alive."""
     mailbox: TargetMailbox
+    own: bool = False
+    """Whether it is the mailbox that the account had."""
 
 
 def open_destination(
@@ -31,7 +34,8 @@ def open_destination(
     account comes from, and is made only where the backup has no such account alive: one that is
     missing though it should be there is more likely not mounted.
 
-    Raises SourceUnavailable where it can't be opened, UsageError where there is no such place.
+    Raises SourceUnavailable where it can't be opened, UsageError where there is no such place, or
+    where the name of a deleted account is another's by now, unless that one is `other`.
     """
     name = other or account.source_name
     if target:
@@ -47,11 +51,17 @@ def open_destination(
             "say where to restore to with --target KIND:LOCATION"
         )
     if known:
+        own = known.item == account.item
+        if not own and not other:
+            raise UsageError(
+                f"the name {known.name} belongs to another account now ({item_id(known.item)}), "
+                f"whose mailbox this isn't: put it beside with --account or --target; --account "
+                f"{known.name} if the present owner shall have it"
+            )
         opened = open_target(origin, backup.clock, backup.settings).mailbox(known.source_name)
-        return Destination(known.source_name, known.item, opened)
+        return Destination(known.source_name, known.item, opened, own)
     open_source(
         origin, backup.clock, backup.settings
     ).accounts()  # raises where it shows none: not mounted
-    return Destination(
-        name, None, open_target(origin, backup.clock, backup.settings).mailbox(name, make=True)
-    )
+    opened = open_target(origin, backup.clock, backup.settings).mailbox(name, make=True)
+    return Destination(name, None, opened, own=name == account.source_name)

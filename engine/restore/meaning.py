@@ -87,7 +87,7 @@ def _item(reader: Reader, account: Account, item: int, sequence: int | None) -> 
     recorded = reader.recorded(item, MAX_SEQUENCE)
     if recorded and recorded.version is None:
         before = reader.version_before(item, recorded.sequence)
-        if before.container:
+        if before.container and item != account.item:
             raise UsageError(
                 f"{item_id(item)} is a folder, and what it held was deleted before it: "
                 "say of which time, with --at TIME"
