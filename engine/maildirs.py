@@ -28,12 +28,17 @@ INBOX = "INBOX"
 
 KEYWORDS = "dovecot-keywords"
 """The file that says what the letters a to z mean in a Maildir."""
+UIDLIST = "dovecot-uidlist"
+"""The file that says which UIDs the messages of a Maildir have."""
+SUBSCRIPTIONS = "subscriptions"
+"""The file in an account's Maildir that says which folders programs show."""
 MARK = "maildirfolder"
 """The empty file that marks a Maildir as a folder of another one."""
 
 NAME_MAX = 255
 
 _ESCAPED = re.compile(rb"[./\\]|^~")
+_TAB_ESCAPED = re.compile(rb"[\0\x01\t\r\n]")
 
 
 def directory_name(path: Sequence[str], item: int) -> bytes:
@@ -50,9 +55,34 @@ def _escape(match: re.Match[bytes]) -> bytes:
     return b"\\%02x" % match[0][0]
 
 
+def base_name(item: int) -> bytes:
+    """What a message's file name in `cur` begins with, whatever its flags."""
+    return f"{item_id(item)}.timefs".encode()
+
+
 def message_name(item: int, flags: Iterable[str], keywords: Sequence[str]) -> bytes:
     """A message's file name in `cur`, where the folder has these keywords."""
-    return f"{item_id(item)}.timefs:2,{flag_letters(flags, keywords)}".encode()
+    return base_name(item) + f":2,{flag_letters(flags, keywords)}".encode()
+
+
+def uidlist(validity: int, guid: str, uids: Iterable[tuple[int, bytes]]) -> bytes:
+    """The text of a `dovecot-uidlist`, version 3: UIDs in order, each with a message's base name.
+    `guid` is the mailbox's: 32 hex digits."""
+    lines = [b"%d :%s\n" % row for row in uids]
+    last = int(lines[-1].split(b" ", 1)[0]) if lines else 0
+    return b"3 V%d N%d G%s\n" % (validity, last + 1, guid.encode()) + b"".join(lines)
+
+
+def subscriptions(paths: Iterable[Sequence[str]]) -> bytes:
+    """The text of Dovecot's file `subscriptions`, version 2, for the folders of these paths."""
+    return b"V\t2\n\n" + b"".join(
+        b"\t".join(_TAB_ESCAPED.sub(_tab_escape, encode_mutf7(part)) for part in path) + b"\n"
+        for path in paths
+    )
+
+
+def _tab_escape(match: re.Match[bytes]) -> bytes:
+    return b"\x01" + {b"\0": b"0", b"\x01": b"1", b"\t": b"t", b"\r": b"r", b"\n": b"n"}[match[0]]
 
 
 def keywords_of(messages: Iterable[Iterable[str]]) -> tuple[str, ...]:

@@ -70,7 +70,9 @@ _CUT_LENGTH = len("~") + 8
 _HALF_ESCAPE = re.compile(r"%[0-9A-F]?$")
 _SUFFIX = re.compile(r"(?<=.)\.(?=[0-9]*[A-Za-z])[0-9A-Za-z]{1,8}$", re.DOTALL)
 
-_IN_VIEW = frozenset((".", "..", ".deleted", ".maildir", "readme.txt"))
+_IN_VIEW = frozenset(
+    (".", "..", ".calendar", ".contacts", ".deleted", ".maildir", ".own", ".server", "readme.txt")
+)
 _IN_ACCOUNT = frozenset((".", "..", ".deleted", "account.json"))
 
 
@@ -115,8 +117,8 @@ def folder_name(raw: str) -> str:
 
 
 def account_name(raw: str) -> str:
-    """An account's own name, fit for an entry of a view: like `folder_name`, but that `.maildir`
-    and `README.txt` have a meaning there, and `account.json` has none."""
+    """An account's own name, fit for an entry of a view: like `folder_name`, but that `.maildir`,
+    `README.txt` and the like have or will have a meaning there, and `account.json` has none."""
     return _safe(raw, _IN_VIEW)
 
 

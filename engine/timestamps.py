@@ -12,6 +12,7 @@ period that it names: `2024-05` is May's first microsecond. Beyond that:
   mistaken for a day (YYMMDD).
 - A time takes `Z` or an offset (`+02`, `+0200`, `+02:00`), a date alone takes only `Z`: `2024-05`
   could be a year with an offset.
+- `t` and `z` will do for `T` and `Z` (RFC 3339, 5.6): mail programs write names in lower case.
 - `24:00`, a leap second and more than six decimals are refused.
 - `90m-ago`, `1h-ago`, `2d-ago`, `1w-ago`: minutes and hours are exact, days and weeks are those of
   the calendar, that is, the same time of day in the zone. All are rounded down to the minute.
@@ -45,8 +46,8 @@ _DAYS = {"d": 1, "w": 7}
 _EPOCH = datetime(1970, 1, 1)
 _ABSOLUTE = re.compile(
     r"([0-9]{4}) (?: (-?)([0-9]{2}) (?: \2([0-9]{2})"
-    r" (?: T([0-9]{2}) (?: (:?)([0-9]{2}) (?: \6([0-9]{2}) (?: [.,]([0-9]{1,6}) )? )? )?"
-    r" (?P<offset> [+-][0-9]{2} (?: :?[0-9]{2} )? )? )? )? )? (?P<utc>(?(offset)|Z?))",
+    r" (?: [Tt]([0-9]{2}) (?: (:?)([0-9]{2}) (?: \6([0-9]{2}) (?: [.,]([0-9]{1,6}) )? )? )?"
+    r" (?P<offset> [+-][0-9]{2} (?: :?[0-9]{2} )? )? )? )? )? (?P<utc>(?(offset)|[Zz]?))",
     re.VERBOSE,
 )
 _RELATIVE = re.compile(r"([0-9]{1,9})([mhdw])-ago")

@@ -31,6 +31,7 @@ from timefs.views import Moment
 README = b"README.txt"
 DELETED = b".deleted"
 MAILDIR = b".maildir"
+OWN = b".own"
 ACCOUNT = b"account.json"
 
 
@@ -42,6 +43,8 @@ class TopDirectory(Directory):
             return directory(Place.DELETED, ROOT)
         if name == MAILDIR:
             return directory(Place.MAILDIRS, ROOT)
+        if name == OWN:
+            return directory(Place.OWNERS, ROOT)
         if name == README and not moment.sequence:
             return directory(Place.README, ROOT)
         return _named(moment, ROOT, name)

@@ -6,7 +6,7 @@ Pure packing of numbers, below 2**63. What an inode shows is `timefs.tree`'s bus
            tag 1..3     item            edition       a file whose attributes never change
            tag 0        57..0 as below                what belongs to one top-level name
 
-    bits   56..41       40..37          36..0
+    bits   57..42       41..37          36..0
            slot         place           item
 
 A file's inode is the same at every instant that shows the same content of the item, so that its
@@ -54,12 +54,33 @@ class Place(IntEnum):
     """What was created in a range: in a folder, an account, or (ROOT) the accounts."""
     CHANGED = 9
     """As CREATED."""
-    README = 10
+    OWNERS = 10
+    """`.own`. The item is ROOT."""
+    OWN = 11
+    """As MAILDIR, of the account that bears a name now."""
+    OWN_CUR = 12
+    OWN_NEW = 13
+    OWN_TMP = 14
+    LOST = 15
+    """As OWN, with what had been deleted."""
+    LOST_CUR = 16
+    LOST_NEW = 17
+    LOST_TMP = 18
+    README = 19
     """The item is ROOT."""
-    KEYWORDS = 11
+    KEYWORDS = 20
     """`dovecot-keywords` of a MAILDIR."""
-    MARK = 12
+    MARK = 21
     """`maildirfolder`, which tells a Maildir++ folder from an inbox."""
+    OWN_KEYWORDS = 22
+    OWN_MARK = 23
+    OWN_UIDS = 24
+    """`dovecot-uidlist` of an OWN."""
+    OWN_SUBSCRIPTIONS = 25
+    LOST_KEYWORDS = 26
+    LOST_MARK = 27
+    LOST_UIDS = 28
+    LOST_SUBSCRIPTIONS = 29
 
 
 class Local(NamedTuple):
@@ -79,6 +100,9 @@ class Constant(NamedTuple):
 
 
 SLOTS = 2**16
+_PLACE, _SLOT = 37, 42
+"""Where they begin: the first is where the item ends."""
+_PLACE_MASK = 31
 _FIRST_CONSTANT = 2**61
 _MAX_EDITION = 2**24 - 1
 _PLACES = tuple(Place)
@@ -89,7 +113,7 @@ def local_inode(slot: int, place: Place, item: int) -> int:
     """The inode of what belongs to a slot. Raises OverflowError for numbers that don't fit."""
     if not 0 <= slot < SLOTS or not 0 <= item <= MAX_ITEM:
         raise OverflowError(f"slot {slot}, item {item} don't fit an inode number")
-    return slot << 41 | place << 37 | item
+    return slot << _SLOT | place << _PLACE | item
 
 
 def constant_inode(tag: Tag, item: int, edition: int) -> int:
@@ -106,15 +130,15 @@ def is_constant(inode: int) -> bool:
 
 def is_directory(inode: int) -> bool:
     """Whether it is a directory."""
-    return inode < _FIRST_CONSTANT and (inode >> 37 & 15) < Place.README
+    return inode < _FIRST_CONSTANT and (inode >> _PLACE & _PLACE_MASK) < Place.README
 
 
 def split_local(inode: int) -> Local:
     """The inverse of `local_inode`. Raises ValueError for a number that was not made here."""
-    place = inode >> 37 & 15
-    if inode >> 57 or place >= len(_PLACES):
+    place = inode >> _PLACE & _PLACE_MASK
+    if inode >> _SLOT >= SLOTS or place >= len(_PLACES):
         raise ValueError(f"inode {inode} was not made here")
-    return Local(inode >> 41, _PLACES[place], inode & MAX_ITEM)
+    return Local(inode >> _SLOT, _PLACES[place], inode & MAX_ITEM)
 
 
 def split_constant(inode: int) -> Constant:

@@ -10,11 +10,11 @@ and `tmp` are empty: nothing is delivered here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from engine import maildirs
 from engine.maildirs import INBOX, directory_name, keywords_of, message_name
-from engine.model import ROOT, Entry, Kind
+from engine.model import ROOT, Kind
 from engine.sources.maildir_names import format_keywords
 from timefs.inodes import Place
 from timefs.listing import Listing, Node
@@ -34,7 +34,10 @@ from timefs.views import Moment
 
 KEYWORDS = maildirs.KEYWORDS.encode()
 MARK = maildirs.MARK.encode()
-_EMPTY = Listing([])
+EMPTY = Listing([])
+
+FolderPath = tuple[str, ...]
+"""A folder's name and those of its parents below the account, outermost first."""
 
 
 class MaildirsDirectory(Directory):
@@ -60,18 +63,29 @@ class MaildirsDirectory(Directory):
 class MaildirDirectory(Directory):
     """A folder, or an account: its inbox and all other folders."""
 
+    place = Place.MAILDIR
+    mark = Place.MARK
+    parts: tuple[tuple[bytes, Place], ...] = (
+        (b"cur", Place.CUR),
+        (b"new", Place.NEW),
+        (b"tmp", Place.TMP),
+        (KEYWORDS, Place.KEYWORDS),
+    )
+    """What every Maildir has, and"""
+    of_account: tuple[tuple[bytes, Place], ...] = ()
+    """what only that of an account has."""
+
     def lookup(self, moment: Moment, item: int, name: bytes) -> Node | None:
-        for known, node in _parts(item):
+        for known, node in self._parts(item):
             if name == known:
                 return node
         return self.listing(moment, item).find(name)
 
     def listing(self, moment: Moment, item: int) -> Listing:
-        _messages(self.lists, moment, item)  # the size of the keywords will be asked for
-        if container(moment, item).kind == Kind.ACCOUNT:
-            key = (Place.MAILDIR, item, moment.sequence)
+        if self.is_account(moment, item):
+            key = (self.place, item, moment.sequence)
             return self.lists.listing(key, lambda: self._build(moment, item))
-        return Listing([*_parts(item), (MARK, directory(Place.MARK, item))])
+        return Listing([*self._parts(item), (MARK, directory(self.mark, item))])
 
     def changed(self, moment: Moment, item: int) -> int:
         version = container(moment, item)
@@ -80,21 +94,25 @@ class MaildirDirectory(Directory):
     def _build(self, moment: Moment, account: int) -> Listing:
         if not moment.patient:
             raise Slow
-        folders = [
-            (directory_name(path, entry.item), directory(Place.MAILDIR, entry.item))
-            for path, entry in self._folders(moment, account, ())
+        rows = [
+            (directory_name(path, folder), directory(self.place, folder))
+            for path, folder in self.folders(moment, account)
             if path != (INBOX,)
         ]
-        return Listing([*_parts(account), *folders])
+        of_account = [(name, directory(place, account)) for name, place in self.of_account]
+        return Listing([*self._parts(account), *of_account, *rows])
 
-    def _folders(
-        self, moment: Moment, item: int, path: tuple[str, ...]
-    ) -> Iterator[tuple[tuple[str, ...], Entry]]:
-        """All folders below a container, with their paths."""
-        for entry in self.lists.containers(moment.reader, item, moment.sequence):
-            below = (*path, entry.version.name)
-            yield below, entry
-            yield from self._folders(moment, entry.item, below)
+    def folders(self, moment: Moment, account: int) -> Iterable[tuple[FolderPath, int]]:
+        """The folders of an account, with their paths."""
+        return folders(self.lists, moment, account)
+
+    def is_account(self, moment: Moment, item: int) -> bool:
+        """Whether it is an account, and no folder. Raises Gone."""
+        messages(self.lists, moment, item)  # the size of the keywords will be asked for
+        return container(moment, item).kind == Kind.ACCOUNT
+
+    def _parts(self, item: int) -> list[tuple[bytes, Node]]:
+        return [(name, directory(place, item)) for name, place in self.parts]
 
 
 class MessagesDirectory(Directory):
@@ -104,10 +122,10 @@ class MessagesDirectory(Directory):
         return self.listing(moment, item).find(name)
 
     def listing(self, moment: Moment, item: int) -> Listing:
-        return _messages(self.lists, moment, item)
+        return messages(self.lists, moment, item)
 
     def changed(self, moment: Moment, item: int) -> int:
-        return _messages_changed(moment, item)
+        return messages_changed(moment, item)
 
 
 class EmptyDirectory(Directory):
@@ -117,7 +135,7 @@ class EmptyDirectory(Directory):
         return None
 
     def listing(self, moment: Moment, item: int) -> Listing:
-        return _EMPTY
+        return EMPTY
 
     def changed(self, moment: Moment, item: int) -> int:
         return container(moment, item).since
@@ -127,10 +145,10 @@ class KeywordsDocument(Document):
     """`dovecot-keywords`: which keyword each letter means."""
 
     def content(self, moment: Moment, item: int) -> bytes:
-        return format_keywords(_messages(self.lists, moment, item).keywords)
+        return format_keywords(messages(self.lists, moment, item).keywords)
 
     def changed(self, moment: Moment, item: int) -> int:
-        return _messages_changed(moment, item)
+        return messages_changed(moment, item)
 
 
 class MarkDocument(Document):
@@ -143,40 +161,40 @@ class MarkDocument(Document):
         return container(moment, item).since
 
 
-def _parts(item: int) -> list[tuple[bytes, Node]]:
-    """What every Maildir has."""
-    return [
-        (b"cur", directory(Place.CUR, item)),
-        (b"new", directory(Place.NEW, item)),
-        (b"tmp", directory(Place.TMP, item)),
-        (KEYWORDS, directory(Place.KEYWORDS, item)),
-    ]
+def folders(
+    lists: Lists, moment: Moment, item: int, path: FolderPath = ()
+) -> Iterator[tuple[FolderPath, int]]:
+    """All living folders below a container, with their paths."""
+    for entry in lists.containers(moment.reader, item, moment.sequence):
+        below = (*path, entry.version.name)
+        yield below, entry.item
+        yield from folders(lists, moment, entry.item, below)
 
 
-def _messages(lists: Lists, moment: Moment, item: int) -> Listing:
+def messages(lists: Lists, moment: Moment, item: int) -> Listing:
     """The messages of a Maildir, and its keywords."""
     reader, sequence = moment.reader, moment.sequence
-    folder = _folder(moment, item)
+    folder = message_folder(moment, item)
     if folder is None:
-        return _EMPTY
+        return EMPTY
 
     def build() -> Listing:
         refuse_long(moment, folder)
-        messages = [
+        rows = [
             (entry.item, entry.version.flags, item_node(entry))
             for entry in reader.entries(folder, sequence)
             if entry.version.kind == Kind.MESSAGE
         ]
-        keywords = keywords_of(flags for _, flags, _ in messages)
+        keywords = keywords_of(flags for _, flags, _ in rows)
         return Listing(
-            ((message_name(item, flags, keywords), node) for item, flags, node in messages),
+            ((message_name(item, flags, keywords), node) for item, flags, node in rows),
             keywords=keywords,
         )
 
     return lists.listing((Place.CUR, folder, reader.folder_state(folder, sequence)), build)
 
 
-def _folder(moment: Moment, item: int) -> int | None:
+def message_folder(moment: Moment, item: int) -> int | None:
     """The folder whose messages a Maildir holds: of an account its inbox, if it has one."""
     if container(moment, item).kind == Kind.FOLDER:
         return item
@@ -184,8 +202,9 @@ def _folder(moment: Moment, item: int) -> int | None:
     return inbox.item if inbox and inbox.version.container else None
 
 
-def _messages_changed(moment: Moment, item: int) -> int:
-    folder = _folder(moment, item)
+def messages_changed(moment: Moment, item: int) -> int:
+    """When the messages of a Maildir last changed."""
+    folder = message_folder(moment, item)
     changed = container(moment, item).since
     if folder != item:  # another folder may have become the inbox
         changed = last_change(moment, item, changed)

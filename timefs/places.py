@@ -21,6 +21,9 @@ from timefs.views import Moment
 LISTED = 50_000
 """Entries of listings that are kept, of about 200 bytes each."""
 
+DOCUMENTS = 8 << 20
+"""Bytes of files that are kept, which are made from listings."""
+
 CONTAINERS = 8_000
 """Containers that are kept, of about 1000 bytes each."""
 
@@ -56,9 +59,16 @@ class Shown:
         """The time of the last change in microseconds. Raises Gone."""
         raise NotImplementedError
 
+    def modified(self, moment: Moment, item: int) -> int:
+        """What it shows as the time of its last modification, and of the last access."""
+        return self.changed(moment, item)
+
 
 class Directory(Shown):
     """A directory. In its listing and lookups, slot 0 stands for that of the moment."""
+
+    lasting = True
+    """Whether its names can't come to mean anything else, where the moment lasts."""
 
     def lookup(self, moment: Moment, item: int, name: bytes) -> Node | None:
         """What has that name; None where nothing does. Raises Slow."""
@@ -161,6 +171,7 @@ class Lists:
     def forget(self) -> None:
         """Forgets them all: a purge changes what the past shows."""
         self._listings: Cache[Listing] = Cache(LISTED)
+        self._documents: Cache[bytes] = Cache(DOCUMENTS)
         self._containers: Cache[Sequence[Entry]] = Cache(CONTAINERS)
         self._happened: Cache[Happened] = Cache(TOUCHED)
         self._happened_last = Happened(0, 0, {})
@@ -174,6 +185,14 @@ class Lists:
             listing = build()
             self._listings.put(key, listing)
         return listing
+
+    def document(self, key: tuple[int, ...], build: Callable[[], bytes]) -> bytes:
+        """As `listing`, of a file's content."""
+        content = self._documents.get(key)
+        if content is None:
+            content = build()
+            self._documents.put(key, content)
+        return content
 
     def containers(self, reader: Reader, folder: int, sequence: int) -> Sequence[Entry]:
         """As `Reader.containers`. May take long."""

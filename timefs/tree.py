@@ -21,10 +21,11 @@ from engine.errors import BlobDamaged, BlobMissing, EngineError, UsageError
 from engine.journal.keys import MAX_SEQUENCE
 from engine.journal.reader import Reader
 from engine.model import ROOT, Version, item_id
-from timefs import documents
+from timefs import documents, own
 from timefs.folders import (
     DELETED,
     MAILDIR,
+    OWN,
     DeletedDirectory,
     FolderDirectory,
     PrehistoryDocument,
@@ -121,6 +122,7 @@ class Tree:
             Place.README: PrehistoryDocument(lists, zone),
             Place.KEYWORDS: KeywordsDocument(lists),
             Place.MARK: MarkDocument(lists),
+            **own.places(lists),
         }
         self._ranges: dict[Place, Shown] = {
             Place.TOP: RangeTopDirectory(lists),
@@ -154,6 +156,7 @@ class Tree:
         """What a directory has under a name. Raises Slow, Gone."""
         with self._moment(parent, patient) as moment:
             place, item = self._directory(moment, parent)
+            moment = _as_lasting(moment, place)
             node = place.lookup(moment, item, name)
             return Found(None, moment.lasting) if node is None else self._complete(moment, node)
 
@@ -169,7 +172,7 @@ class Tree:
         """What a directory lists. Raises Slow, Gone."""
         with self._moment(inode, patient) as moment:
             place, item = self._directory(moment, inode)
-            return OpenDirectory(moment, place.listing(moment, item))
+            return OpenDirectory(_as_lasting(moment, place), place.listing(moment, item))
 
     @contextmanager
     def rows(self, opened: OpenDirectory, start: int) -> Iterator[Iterator[Row]]:
@@ -220,7 +223,7 @@ class Tree:
         if self._at is None:
             return [name.encode() for name in self._views.names()]
         opened = self.open(ROOT_INODE, patient=True)
-        return [*opened.listing.names, DELETED, MAILDIR]
+        return [*opened.listing.names, DELETED, MAILDIR, OWN]
 
     def places_of(self, inode: int) -> list[tuple[int, bytes]]:
         """The folders (items) that a constant file was ever in, with its names there."""
@@ -303,9 +306,9 @@ class Tree:
         shown = self._shown_at(moment).get(place)
         if shown is None:
             raise Gone
-        size, time = shown.size(moment, item), shown.changed(moment, item)
-        inode = local_inode(moment.slot, place, item)
-        return Found(Node(inode, size, time, time), moment.lasting)
+        size = shown.size(moment, item)
+        times = shown.modified(moment, item), shown.changed(moment, item)
+        return Found(Node(local_inode(moment.slot, place, item), size, *times), moment.lasting)
 
     def _rows(self, moment: Moment, listing: Listing, start: int) -> Iterator[Row]:
         for index, node in enumerate(listing.nodes(start), start):
@@ -326,6 +329,11 @@ class Tree:
         place, item = self._directory(moment, ROOT_INODE)
         view = place.lookup(moment, item, name)
         return Found(None, False) if view is None else self._complete(moment, view)
+
+
+def _as_lasting(moment: Moment, place: Directory) -> Moment:
+    """The moment for what is in a directory."""
+    return moment if place.lasting else moment._replace(lasting=False)
 
 
 def _slot(inode: int) -> int:
