@@ -11,6 +11,7 @@ import pytest
 
 from engine.clock import ManualClock
 from engine.errors import SourceEmpty, SourceUnavailable, UsageError
+from engine.scan.known import count_messages, known_folders
 from engine.scan.smart import NamedSource, Options, Result, scan
 from engine.sources import open_source
 from engine.sources.events import Hint
@@ -338,3 +339,25 @@ def test_a_source_of_other_forms_alone_says_so(tmp_path: Path) -> None:
     with pytest.raises(SourceUnavailable, match="there is mdbox in") as raised:
         source(f"{tmp_path}/{{user}}/Maildir").accounts()
     assert not isinstance(raised.value, SourceEmpty)
+
+
+# Folders whose names can't be as they are
+
+
+def test_names_that_nobody_can_mend_are_notes(desk: Desk, tmp_path: Path) -> None:
+    alice = Maildir(tmp_path / "v/alice")
+    for number, name in enumerate((".R&D", ".R&-D", ".INBOX", ".R&D.Plans", ".&AAAA-", ".&amp")):
+        Maildir(alice.root / name).deliver(b"Subject: %d\n\n" % number, unique=f"{number}.h")
+    backup = Scanned(desk, f"{tmp_path}/v/{{account}}")
+    for _ in range(2):
+        result = backup.scan()
+        assert problems(result) == []
+        assert [(note.account, note.where) for note in result.tally.notes] == [
+            ("alice", f"{alice.root}/.INBOX"),
+            ("alice", f"{alice.root}/.R&D"),
+        ]
+    with desk.reader() as reader:
+        (account,) = reader.accounts()
+        assert count_messages(reader, known_folders(reader, account.item)) == 6
+        names = {folder.path for folder in known_folders(reader, account.item)}
+    assert {("R&D",), ("R&D~2",), ("R&D", "Plans"), ("INBOX~2",), ("&amp",)} <= names

@@ -366,11 +366,12 @@ def test_two_directories_of_one_name_are_both_shown(maildir: Maildir, opened: Op
     found = mailbox.folders()
     paths = [folder.path for folder in found.folders]
     assert paths == [("Entwürfe",), ("Entwürfe~2",), ("INBOX",), ("INBOX~2",)]
-    assert [error.where for error in found.errors] == [
+    assert [note.where for note in found.notes] == [
         f"{maildir.root}/.INBOX",
         f"{maildir.root}/Entwürfe",
     ]
-    assert "shown as Entwürfe~2" in found.errors[1].what
+    assert "shown as Entwürfe~2" in found.notes[1].what
+    assert (found.errors, found.complete) == ((), True)
     assert listed(mailbox, "Entwürfe~2") == {b"1": ()}
     assert listed(mailbox, "Entwürfe") == {}
 

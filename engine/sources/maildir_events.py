@@ -22,6 +22,7 @@ from inotify_simple import Event, INotify, flags
 
 from engine import place
 from engine.sources.events import Give, Hint, Note
+from engine.sources.maildir_courier import SUBSCRIBED
 from engine.sources.maildir_location import Location
 from engine.sources.maildir_unfinished import Unfinished
 from engine.sources.maildir_watches import (
@@ -203,7 +204,7 @@ class MaildirEvents:
                 self._torn.add(folder.account)
             elif name == "dovecot-keywords":
                 self._touched.add((folder.account.name, folder))
-            elif name == "subscriptions":
+            elif name in ("subscriptions", SUBSCRIBED):
                 self._subscribed.add(folder.account.name)
         elif (level := watches.levels.get(wd)) is not None:
             if mask & _LOST:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from engine.errors import SourceUnavailable
 from engine.sources import maildir_names as names
 from engine.sources.beneath import Tree, open_untouched
+from engine.sources.maildir_courier import KEYWORDS
 from engine.sources.source import (
     INBOX,
     FolderList,
@@ -44,6 +45,9 @@ class Place(NamedTuple):
     """There is no directory, only directories of folders in the folder."""
     trouble: str = ""
     """Why it can't be read, if that is known already."""
+    courier: bool = False
+    """Its keywords are Courier's. Where Dovecot has files of its own, it has taken the mailbox over
+    from Courier."""
 
 
 class _Found(NamedTuple):
@@ -55,10 +59,10 @@ class _Found(NamedTuple):
 def find_folders(tree: Tree, root: str) -> tuple[FolderList, dict[FolderPath, Place]]:
     """All folders and where they are; `root` is the mailbox's path, for messages.
 
-    There is always an INBOX. Where two directories mean the same folder, the first keeps the name:
-    the root before all, then in the order of the directories' names; others get `~2`, `~3` and so
-    on, and an error. Raises SourceUnavailable if the mailbox was removed, OSError if its root
-    can't be read.
+    There is always an INBOX. Where two directories mean the same folder, as `.R&-D` and `.R&D` do,
+    or `.INBOX` and the root, the first keeps the name: the root before all, then in the order of
+    the directories' names; others get `~2`, `~3` and so on, and a note: nobody need mend that.
+    Raises SourceUnavailable if the mailbox was removed, OSError if its root can't be read.
     """
     for _ in range(_WALKS):
         walk = _Walk(tree, root)
@@ -86,6 +90,7 @@ class _Walk:
         self._visited: set[tuple[int, int]] = set()
         self._links: list[tuple[FolderPath, tuple[str, ...]]] = []
         self._errors: list[SourceError] = []
+        self._notes: list[SourceError] = []
         self._complete = True
         self.disturbed = False
         """Whether a directory changed while it was read. What is renamed then may be found under
@@ -103,6 +108,7 @@ class _Walk:
         status = os.fstat(fd)
         self._visited.add((status.st_dev, status.st_ino))
         folder, guid, below, links = False, False, [], []
+        dovecot = courier = False
         with os.scandir(fd) as entries:
             for entry in entries:
                 name = entry.name
@@ -111,17 +117,22 @@ class _Walk:
                     folder = folder or directory or entry.is_symlink()
                 elif name == "tmp":
                     continue
+                elif name == KEYWORDS:
+                    courier = directory
                 elif directory:
                     below.append(name)
                 elif name == _UIDLIST:
                     guid = True
+                elif name == "dovecot-keywords":
+                    dovecot = True
                 elif entry.is_symlink():
                     links.append(name)
         if _changed(status, os.fstat(fd)):
             self.disturbed = True
             self._complete = False
         if folder:
-            self._take(path or INBOX, parts, guid, status)
+            place = Place(parts, courier=courier and not (guid or dovecot))
+            self._take(path or INBOX, place, guid, status)
         elif parts and parts[-1].startswith("."):
             return
         for name in sorted(below):
@@ -148,9 +159,8 @@ class _Walk:
         except OSError as error:
             self._unread(parts, reason(error))
 
-    def _take(
-        self, path: FolderPath, parts: tuple[str, ...], guid: bool, status: os.stat_result
-    ) -> None:
+    def _take(self, path: FolderPath, place: Place, guid: bool, status: os.stat_result) -> None:
+        parts = place.parts
         identities = [f"dir:{status.st_dev}:{status.st_ino}"]
         if guid:
             try:
@@ -160,7 +170,7 @@ class _Walk:
                 self._errors.append(SourceError(where, reason(error)))
             else:
                 identities[:0] = [f"guid:{found}"] if found else []
-        self._found.append(_Found(path, Place(parts), tuple(identities)))
+        self._found.append(_Found(path, place, tuple(identities)))
 
     def judge_links(self) -> None:
         """Symbolic links to directories aren't followed. One to a directory of this mailbox is only
@@ -190,7 +200,7 @@ class _Walk:
             if number > 1:
                 other = self._shown(folders[found.path].place.parts)
                 what = f"is shown as {shown('/'.join(path))}: {other} has its name"
-                self._errors.append(SourceError(self._shown(found.place.parts), what))
+                self._notes.append(SourceError(self._shown(found.place.parts), what))
             folders[path] = found
         folders.setdefault(INBOX, _Found(INBOX, Place(())))
         for path in list(folders):
@@ -202,7 +212,8 @@ class _Walk:
             for path, found in sorted(folders.items())
         )
         places = {path: found.place for path, found in folders.items()}
-        return FolderList(listed, self._complete, tuple(self._errors)), places
+        errors, notes = tuple(self._errors), tuple(self._notes)
+        return FolderList(listed, self._complete, errors, notes), places
 
     def _unread(self, parts: tuple[str, ...], what: str) -> None:
         self._errors.append(SourceError(self._shown(parts), what))

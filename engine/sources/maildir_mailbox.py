@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, NamedTuple, cast
 
 from engine.clock import Clock
 from engine.errors import ItemUnreadable, ItemVanished, SourceUnavailable
+from engine.sources import maildir_courier as courier
 from engine.sources import maildir_names as names
 from engine.sources.beneath import Tree
 from engine.sources.maildir_content import MessageFile, refusal
@@ -91,9 +92,12 @@ class MaildirMailbox:
     def metadata(self) -> dict[str, Any]:
         try:
             raw = self._tree.read_file((), _SUBSCRIPTIONS, _SMALL_FILE)
+            if raw is None:
+                raw = self._tree.read_file((), courier.SUBSCRIBED, _SMALL_FILE)
+                return {} if raw is None else {"subscriptions": courier.subscriptions(raw)}
         except OSError as error:
             raise ItemUnreadable(f"{self._shown(_SUBSCRIPTIONS)}: {reason(error)}") from error
-        return {} if raw is None else {"subscriptions": names.subscriptions(raw)}
+        return {"subscriptions": names.subscriptions(raw)}
 
     def folders(self) -> FolderList:
         try:
@@ -144,6 +148,7 @@ class MaildirMailbox:
         except OSError as error:
             raise self._failure(place.parts, error) from error
         keywords = self._keywords(place.parts, errors)
+        noted = self._courier_keywords(place.parts, errors) if place.courier else {}
         flags: dict[str, tuple[str, ...]] = {}
         items = []
         for unique, locator in found.items():
@@ -151,7 +156,10 @@ class MaildirMailbox:
             if suffix not in flags:
                 flags[suffix] = names.flags_of(names.suffix_letters(suffix), keywords)
             identity = unique.encode(_ENCODING, "surrogateescape")
-            items.append(SourceItem(path, identity, flags[suffix], locator))
+            shows = flags[suffix]
+            if unique in noted:
+                shows = courier.with_keywords(shows, noted[unique])
+            items.append(SourceItem(path, identity, shows, locator))
         cursor = stamps.cursor if exact and not errors else b""
         return FolderListing(cursor, items, tuple(errors))
 
@@ -253,6 +261,10 @@ class MaildirMailbox:
             changed, modified = status.st_ctime_ns, status.st_mtime_ns
             cursor += _STAMPS.pack(status.st_ino, modified, changed)
             newest = max(newest, modified, changed)
+        if place.courier:
+            status = os.stat(prefix + courier.KEYWORDS, dir_fd=self._tree.root)
+            cursor += _STAMPS.pack(status.st_ino, status.st_mtime_ns, status.st_ctime_ns)
+            newest = max(newest, status.st_mtime_ns, status.st_ctime_ns)
         return _Stamps(cursor, newest) if directories else None
 
     def _look_for_real(self, place: Place) -> _Stamps:
@@ -269,6 +281,15 @@ class MaildirMailbox:
             errors.append(SourceError(self._shown(*parts, _KEYWORDS), reason(error)))
             return ()
         return names.parse_keywords(raw or b"")
+
+    def _courier_keywords(
+        self, parts: tuple[str, ...], errors: list[SourceError]
+    ) -> dict[str, tuple[str, ...]]:
+        try:
+            return courier.read_keywords(self._tree, parts)
+        except OSError as error:
+            errors.append(SourceError(self._shown(*parts, courier.KEYWORDS), reason(error)))
+            return {}
 
     def _differing(
         self, parts: tuple[str, ...], twins: list[tuple[str, str]]

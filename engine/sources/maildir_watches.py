@@ -15,6 +15,7 @@ from typing import NamedTuple, Protocol
 
 from inotify_simple import flags
 
+from engine.sources.maildir_courier import KEYWORDS
 from engine.sources.maildir_folders import DEPTH, TRASHED, path_below
 from engine.sources.maildir_location import Location
 from engine.sources.source import INBOX, FolderPath, reason, shown
@@ -271,6 +272,9 @@ class _Walk:
                         boxes = True
                         box = f"{path}/{entry.name}"
                         self._add(box, _BOX, folder, self._watches.boxes)
+                    elif entry.name == KEYWORDS:
+                        noted = f"{path}/{entry.name}"
+                        self._add(noted, _FOLDER, folder, self._watches.boxes)
                     elif entry.name != "tmp" and entry.is_dir(follow_symlinks=False):
                         others.append(entry.name)
         except OSError as error:
