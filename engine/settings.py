@@ -323,6 +323,23 @@ class Settings:
         str,
         Setting("purge.time", TIME_OF_DAY, "At which time of that day."),
     ] = "04:00"
+    journal_copy_time: Annotated[
+        str,
+        Setting(
+            "journal.copy_time",
+            Text(f"{TIME_OF_DAY.what}, or nothing for never", f"({TIME_OF_DAY.pattern})?"),
+            "When 'engine run' copies the journal each day, to 'journal-copies' in the backup "
+            "path. 'engine check --repair' uses the newest copy where the journal is damaged.",
+        ),
+    ] = "05:00"
+    journal_copy_days: Annotated[
+        int,
+        Setting(
+            "journal.copy_days",
+            Whole(0, 36_500),
+            "For how many days a copy is kept. 0 keeps only the newest.",
+        ),
+    ] = 7
     space_warn: Annotated[
         str,
         Setting(

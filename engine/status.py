@@ -11,6 +11,8 @@ from engine.accounts import accounts, count_items
 from engine.backup import Backup
 from engine.blobs import Form, decode_location
 from engine.heartbeat import Seen, State
+from engine.journal import copies
+from engine.journal.copies import JournalCopy
 from engine.journal.erasures import erasures
 from engine.journal.horizon import MAX_AHEAD
 from engine.journal.reader import Reader
@@ -48,6 +50,8 @@ class Status:
     stored_bytes: int
     """Of the packs that hold them."""
     journal_bytes: int
+    journal_copies: tuple[JournalCopy, ...]
+    """The newest first."""
     scans: int
     """Completed ones of all accounts; so are the two below."""
     first_scan: int | None
@@ -166,6 +170,7 @@ def status(backup: Backup) -> Status:
             raw_bytes=raw,
             stored_bytes=stored,
             journal_bytes=backup.journal.environment.size(),
+            journal_copies=tuple(copies.found_in(backup.path / copies.DIRECTORY)),
             scans=len(ends),
             first_scan=ends[0] if ends else None,
             last_scan=ends[-1] if ends else None,

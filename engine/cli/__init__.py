@@ -39,6 +39,7 @@ VERBS = {
     "export": "write accounts, of any time or with their whole history, to files",
     "import": "take in what was exported: a history, or a state for a mail server",
     "check": "verify that all of the backup is sound, and repair it",
+    "backup-journal": "copy the journal, for when its file is damaged",
     "operations": "list what runs and what ran, and stop it",
     "notifications": "list what was told to the administrator, and try whether it arrives",
     "purge": "remove what is past its retention, for good",
@@ -119,7 +120,7 @@ def _run(argv: Sequence[str], args: argparse.Namespace) -> int:
     if args.verb not in VERBS:
         verb, args.verb = args.verb, ""
         raise UsageError(f"there is no verb {verb!r}; there are {', '.join(VERBS)}")
-    name = f"{args.verb}_" if keyword.iskeyword(args.verb) else args.verb
+    name = f"{args.verb}_" if keyword.iskeyword(args.verb) else args.verb.replace("-", "_")
     module = importlib.import_module(f"engine.cli.{name}")
     parser = _parser(args.verb, module)
     # Options may stand between words; but argparse allows that only where no '--' ends them.

@@ -117,6 +117,11 @@ def _document(path: Path, figures: Status, where: tzinfo) -> dict[str, object]:
             "stored_bytes": figures.stored_bytes,
         },
         "journal_bytes": figures.journal_bytes,
+        "journal_copies": {
+            "count": len(figures.journal_copies),
+            "bytes": sum(copy.size for copy in figures.journal_copies),
+            "newest": when(max((c.time for c in figures.journal_copies), default=None), where),
+        },
         "scans": figures.scans,
         "first_scan": when(figures.first_scan, where),
         "last_scan": when(figures.last_scan, where),
@@ -158,6 +163,15 @@ def _daemon(figures: Status, where: tzinfo) -> dict[str, object]:
     return found
 
 
+def _copies(figures: Status) -> str:
+    """The copies of the journal."""
+    if not figures.journal_copies:
+        return "no copy of it"
+    newest, size = figures.journal_copies[0], sum(copy.size for copy in figures.journal_copies)
+    count = output.counted(len(figures.journal_copies), "copy", "copies")
+    return f"{count} of {output.size(size)}, the newest from {_moment(newest.time, figures.now)}"
+
+
 def _listed(end: int | None, where: tzinfo) -> str:
     """The end of a scan, by the name under which the mount lists it."""
     return "never" if end is None else format_listed(listed_second(end), where)
@@ -183,7 +197,7 @@ def _lines(path: Path, figures: Status, where: tzinfo) -> list[tuple[str, str]]:
             f"{output.counted(figures.blobs, 'blob')}, {output.size(figures.raw_bytes)}; "
             f"stored in {output.size(figures.stored_bytes)}",
         ),
-        ("journal", output.size(figures.journal_bytes)),
+        ("journal", f"{output.size(figures.journal_bytes)}; {_copies(figures)}"),
     ]
     if figures.age is None:
         return [*lines, ("last scan", "none yet: 'engine scan' makes the first")]

@@ -19,6 +19,7 @@ from engine.daemon.parts import Pulse
 from engine.daemon.schedule import When
 from engine.daemon.telling import Teller
 from engine.errors import Interrupted
+from engine.journal import copies
 from engine.logs import Log
 from engine.notifications import telling
 from engine.operations import Outcome, PurgeProgress, ScanProgress, running
@@ -193,8 +194,33 @@ def _purge(context: Context, pulse: Pulse, stop: Stop) -> None:
     )
 
 
+def _daily_copy(settings: Settings) -> When | None:
+    return When(settings.journal_copy_time) if settings.journal_copy_time else None
+
+
+def _copy_journal(context: Context, pulse: Pulse, stop: Stop) -> None:
+    backup = context.backup
+    began = time.monotonic()
+    with running(backup, "backup-journal", detail="scheduled", stop=stop):
+        made, removed = copies.rotate(
+            backup.journal.environment,
+            backup.path,
+            backup.clock.now(),
+            backup.settings.journal_copy_days,
+            Alive(stop, pulse).check,
+        )
+    _log.info(
+        "journal-copied",
+        file=made.path,
+        bytes=made.size,
+        removed=removed,
+        seconds=time.monotonic() - began,
+    )
+
+
 JOBS = {
     "scan": Job(_daily_scan, _smart_scan, adds=True),
     "purge": Job(_weekly_purge, _purge, adds=False),
+    "backup-journal": Job(_daily_copy, _copy_journal, adds=True),
 }
 """By name. When several are due at once, in this order."""

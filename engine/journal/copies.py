@@ -104,6 +104,20 @@ def forget(directory: Path, before: int) -> int:
     return len(removed)
 
 
+def rotate(
+    environment: Environment,
+    backup: Path,
+    now: int,
+    days: int,
+    tick: Callable[[], None] = lambda: None,
+) -> tuple[JournalCopy, int]:
+    """Makes a copy in the backup path, and removes those there that are older than so many days;
+    returns it, and how many went. Raises as `make`; then none goes."""
+    directory = backup / DIRECTORY
+    made = make(environment, directory, now, tick)
+    return made, forget(directory, made.time - days * DAY)
+
+
 def renew(
     environment: Environment, directory: Path, now: int, tick: Callable[[], None] = lambda: None
 ) -> None:

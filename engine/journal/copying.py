@@ -60,6 +60,8 @@ def judge_journal(path: os.PathLike[str], tick: Callable[[], None] = lambda: Non
     try:
         file = PageFile(descriptor)
         meta = file.metas[0]
+        if len(file.metas) != FIRST or meta.last_page >= file.count:
+            raise PageDamaged("the file is cut off, or one of its first pages is damaged")
         Copying(file, meta, tick, None).run()
         return meta
     finally:

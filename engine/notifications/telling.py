@@ -22,7 +22,7 @@ from engine.notifications.notifier import Notifier
 from engine.operations import Record
 from engine.settings import Settings
 
-_REPEATED = frozenset({"scan", "watch", "purge", "check"})
+_REPEATED = frozenset({"scan", "watch", "purge", "check", "backup-journal"})
 """The kinds of operations that are made again and again."""
 _MOST = 50
 """Lines that a text names."""

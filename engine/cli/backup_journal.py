@@ -1,0 +1,64 @@
+"""`engine backup-journal`: a copy of the journal."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from engine.cli import output
+from engine.cli.arguments import backup_path, opened, when, zone
+from engine.cli.operating import operating
+from engine.cli.parser import CommandParser
+from engine.journal import copies
+
+DESCRIPTION = """\
+Copies the journal, which says what there was and where its content is, to a file of its own, as it
+is at one moment. Every row of it is checked on the way, and the file is read again before it gets
+its name; a journal that is damaged isn't copied. Scans and mounts may go on meanwhile.
+
+Without DIRECTORY the copy is put into 'journal-copies' of the backup path, and those that are older
+than 'journal.copy_days' (7) are removed there, as 'engine run' does daily at 'journal.copy_time'.
+'engine check --repair' uses the newest of them where the journal's own file is damaged. In another
+DIRECTORY, be it on another disk, nothing is ever removed, and an erasure doesn't reach it.
+
+A copy isn't a backup by itself: the content is in the packs."""
+
+EXAMPLES = """\
+    engine backup-journal
+    engine backup-journal /mnt/other-disk/timefs"""
+
+
+def add_arguments(parser: CommandParser) -> None:
+    """The verb's own arguments."""
+    parser.add_argument(
+        "directory", metavar="DIRECTORY", nargs="?", help="where to put it, if not beside the rest"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """See DESCRIPTION."""
+    path = backup_path(args)
+    with (
+        opened(path, write=not args.directory) as backup,
+        operating(backup, "backup-journal", interrupted="no copy was made") as work,
+    ):
+        environment, now = backup.journal.environment, backup.clock.now()
+        if args.directory:
+            made = copies.make(environment, Path(args.directory), now, work.stop.check)
+            removed = 0
+        else:
+            days = backup.settings.journal_copy_days
+            made, removed = copies.rotate(environment, backup.path, now, days, work.stop.check)
+    if args.json:
+        document = {
+            "path": str(made.path.absolute()),
+            "bytes": made.size,
+            "time": when(made.time, zone()),
+            "removed": removed,
+        }
+        output.document(document)
+        return 0
+    output.line(f"{made.path}: {output.size(made.size)}")
+    if removed:
+        output.line(f"{output.counted(removed, 'older copy', 'older copies')} removed")
+    return 0
