@@ -128,8 +128,8 @@ class _Comparing:
         for change in plan.flag_changes:
             flags = " ".join(change.flags) or "none"
             self._differs(name, f"message {item_id(change.item)} has other flags there: {flags}")
-        for move in plan.moves:
-            self._differs(name, f"message {item_id(move.item)} is in another place there")
+        for item in (*(m.item for m in plan.moves), *(r.item for r in plan.renames)):
+            self._differs(name, f"message {item_id(item)} is in another place there")
         for folder in plan.new_folders:
             path = shown("/".join(folder.path))
             self._differs(name, f"folder {path} is not in the backup")

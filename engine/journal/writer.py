@@ -8,7 +8,7 @@ in the same commit.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -39,7 +39,7 @@ from engine.journal.records import (
 )
 from engine.model import MAX_ITEM, ROOT, Action, Headers, Kind, Version
 from engine.naming import message_name, name_hash, unique
-from engine.sources.source import guid
+from engine.sources.source import guid, stem
 
 
 class Content(NamedTuple):
@@ -184,25 +184,29 @@ class Commit:
 
     def appear(self, draft: Draft) -> int:
         """Records an item that appeared at the source: as returned, where the account had it before
-        (a message of the same GUID and content, a folder of the same name and parent), else as new.
-        Returns its number."""
+        (a message of the same GUID, or of what is the stem of its name now, and content; a folder
+        of the same name and parent), else as new. Returns its number."""
         digest = draft.content.digest if draft.content else b""
-        for item in self._reader.gone(self.account, draft.identity):
+        for item in self._gone(draft):
             recorded = self._reader.recorded(item, MAX_SEQUENCE)
             if recorded is None or recorded.version is not None:
                 continue
             before = self._reader.version_before(item, recorded.sequence)
-            if (before.kind, guid(before.identity), before.digest) != (
-                draft.kind,
-                guid(draft.identity),
-                digest,
-            ):
+            if (before.kind, before.digest) != (draft.kind, digest):
+                continue
+            if guid(before.identity) not in (guid(draft.identity), stem(draft.identity)):
                 continue
             if draft.kind is Kind.FOLDER and before.folder != draft.folder:
                 continue
             self.restore(item, draft)
             return item
         return self.create(draft)
+
+    def _gone(self, draft: Draft) -> Iterator[int]:
+        yield from self._reader.gone(self.account, draft.identity)
+        shorter = stem(draft.identity) if draft.kind is Kind.MESSAGE else b""
+        if shorter not in (b"", draft.identity):
+            yield from self._reader.gone(self.account, shorter)
 
     def restore(self, item: int, draft: Draft) -> None:
         """Records that a deleted item has returned to the source, as `draft` says (whose kind must

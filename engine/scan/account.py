@@ -29,7 +29,7 @@ from engine.scan.fetching import Taken, streamed, take, take_ahead
 from engine.scan.look import NEW, Looked, Subject, look
 from engine.scan.memory import Memory
 from engine.scan.pairing import Arrival
-from engine.scan.plan import AccountPlan, FolderChange, NewFolder
+from engine.scan.plan import AccountPlan, FolderChange, Move, NewFolder, Rename
 from engine.scan.report import Problem, Tally
 from engine.sources.source import FolderPath
 from engine.stop import Stop
@@ -114,6 +114,7 @@ def count_plan(backup: Backup, subject: Subject, looked: Looked, tally: Tally) -
     """Counts what a scan would do."""
     made = looked.plan
     touched = {change.item for change in made.moves}
+    touched |= {rename.item for rename in made.renames}
     touched |= {change.item for change in made.flag_changes}
     touched |= {change.item for change in made.folder_changes}
     tally.created += len(made.new_folders) + len(made.arrivals) + (subject.item is None)
@@ -240,6 +241,8 @@ class _Recording:
         self._late = False
         self._unread: set[int] = set()
         """Folders in which a message could not be read: they are listed again next time."""
+        self._moves = list(looked.plan.moves)
+        self._removals = list(looked.plan.removals)
 
     def run(self) -> int:
         """Records all of it, and returns the account. Raises Conflict and _Late."""
@@ -247,14 +250,7 @@ class _Recording:
         drafts: list[Draft] = []
         size = 0
         mailbox = self._subject.mailbox
-        sources = [arrival.source for arrival in made.arrivals]
-        for arrival, taken in zip(
-            made.arrivals, take_ahead(mailbox, sources, self._stop), strict=True
-        ):
-            content = self._store(taken)
-            if content is None:
-                self._unread.add(arrival.folder)
-                continue
+        for arrival, content in self._arrived():
             drafts.append(_message(arrival, content))
             size += content.size
             if len(drafts) >= GROUP_MESSAGES or size >= GROUP_BYTES:
@@ -264,9 +260,9 @@ class _Recording:
         if self._late and self._strict:
             raise _Late
         contents = [
-            (recheck.item, content)
+            (recheck.item, stored)
             for recheck in made.rechecks
-            if (content := self._store(take(mailbox, recheck.source, WHOLE))) is not None
+            if (stored := self._store(take(mailbox, recheck.source, WHOLE))) is not None
         ]
         state = self._new_state() if self._whole else self._state
         account_changes = _account_changes(self._backup, self._subject) if self._whole else {}
@@ -288,6 +284,32 @@ class _Recording:
         return self._account
 
     # Reading
+
+    def _arrived(self) -> Iterator[tuple[Arrival, Content]]:
+        """The messages to be recorded as new, with what was stored of them. A renamed one that has
+        the content that it had is a move; else it is new, and the other one is gone."""
+        made = self._plan
+        todo: list[tuple[Arrival, Rename | None]] = [(arrival, None) for arrival in made.arrivals]
+        todo += [(rename.arrival, rename) for rename in made.renames]
+        sources = [arrival.source for arrival, _ in todo]
+        ahead = take_ahead(self._subject.mailbox, sources, self._stop)
+        for (arrival, rename), taken in zip(todo, ahead, strict=True):
+            content = self._store(taken)
+            if content is None:
+                self._unread.add(arrival.folder)
+                if rename and rename.folder in made.gone_folders:
+                    self._removals.append(rename.item)  # else it stays as it was
+            elif rename and self._digest(rename.item) == content.digest:
+                folder, source = arrival
+                self._moves.append(Move(rename.item, folder, source.identity, source.flags))
+            else:
+                self._removals += [rename.item] if rename else []
+                yield arrival, content
+
+    def _digest(self, item: int) -> bytes:
+        with self._backup.reader() as reader:
+            version = reader.version(item, MAX_SEQUENCE)
+        return version.digest if version else b""
 
     def _store(self, taken: Taken) -> Content | None:
         """Gives a message to the blob writer; None where it can't be read, which is a problem, or
@@ -325,7 +347,9 @@ class _Recording:
         one also makes the account and its folders. What its tally counts is counted once it is
         committed."""
         self._stop.check()
-        flushed = self._writer().flush() if self._plan.arrivals or self._plan.rechecks else None
+        plan = self._plan
+        reads = plan.arrivals or plan.renames or plan.rechecks
+        flushed = self._writer().flush() if reads else None
         tally = Tally()
         with self._backup.journal.commit(self._account or ROOT, self._revision) as commit:
             if flushed:
@@ -385,7 +409,7 @@ class _Recording:
     def _record_changes(self, commit: Commit, tally: Tally, contents: dict[int, Content]) -> None:
         """Moves, flags and contents: what happened to one item is one transaction."""
         changes: dict[int, dict[str, Any]] = {}
-        for move in self._plan.moves:
+        for move in self._moves:
             changes[move.item] = {
                 "folder": self._item(move.folder),
                 "identity": move.identity,
@@ -399,12 +423,12 @@ class _Recording:
             tally.changed += commit.change(item, **change)
 
     def _record_removals(self, commit: Commit, tally: Tally) -> None:
-        for item in (*self._plan.removals, *self._plan.gone_folders):
+        for item in (*self._removals, *self._plan.gone_folders):
             commit.delete(item)
         for folder in self._plan.gone_folders:
             commit.drop_cursor(folder)
-        tally.deleted += len(self._plan.removals) + len(self._plan.gone_folders)
-        tally.removed += len(self._plan.removals)
+        tally.deleted += len(self._removals) + len(self._plan.gone_folders)
+        tally.removed += len(self._removals)
 
     def _new_state(self) -> AccountState:
         identity = self._subject.mailbox.identity()

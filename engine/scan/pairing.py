@@ -1,4 +1,5 @@
-"""Pairs what is lost in one place with what arrived in another, by GUID: pure.
+"""Pairs what is lost in one place with what arrived in another, by GUID, else by the stem of a
+Maildir message's name: pure.
 
 Several copies of one message have one GUID. Which of them is which can't be told, so the order is
 fixed: what stays in its folder, then what has the same flags, then the others as they come.
@@ -11,7 +12,7 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import NamedTuple
 
 from engine.scan.states import KnownItem, Ref
-from engine.sources.source import SourceItem, guid
+from engine.sources.source import SourceItem, guid, stem
 
 
 class Lost(NamedTuple):
@@ -33,6 +34,8 @@ class Pairs(NamedTuple):
     """What became of them."""
 
     moved: list[tuple[Lost, Arrival]]
+    alike: list[tuple[Lost, Arrival]]
+    """Only the stems of their names are the same. Whether the contents are is to be seen."""
     lost: list[Lost]
     arrived: list[Arrival]
 
@@ -50,6 +53,20 @@ _MARKS: tuple[_Mark, ...] = (
 
 def pair(lost: Sequence[Lost], arrived: Sequence[Arrival]) -> Pairs:
     """Pairs as many as can be; what is left keeps its order. Costs about the number of both."""
+    moved, left, waiting = _pair(lost, arrived, guid)
+    named = [one for one in waiting if stem(one.source.identity)] if left else []
+    if not named:
+        return Pairs(moved, [], left, waiting)
+    alike, left, _ = _pair(left, named, stem)
+    taken = {(one.folder, one.source.identity) for _, one in alike}
+    waiting = [one for one in waiting if (one.folder, one.source.identity) not in taken]
+    return Pairs(moved, alike, left, waiting)
+
+
+def _pair(
+    lost: Sequence[Lost], arrived: Sequence[Arrival], key: Callable[[bytes], bytes]
+) -> tuple[list[tuple[Lost, Arrival]], list[Lost], list[Arrival]]:
+    """The pairs of one key, and what is left of both."""
     moved: list[tuple[Lost, Arrival]] = []
     left, waiting = list(lost), list(arrived)
     for mark in _MARKS:
@@ -57,12 +74,12 @@ def pair(lost: Sequence[Lost], arrived: Sequence[Arrival]) -> Pairs:
             break
         places: defaultdict[Hashable, deque[Lost]] = defaultdict(deque)
         for one in left:
-            places[guid(one.identity), mark(one.folder, one.known.flags)].append(one)
+            places[key(one.identity), mark(one.folder, one.known.flags)].append(one)
         found: set[int] = set()
         still: list[Arrival] = []
         for arrival in waiting:
             source = arrival.source
-            place = places.get((guid(source.identity), mark(arrival.folder, source.flags)))
+            place = places.get((key(source.identity), mark(arrival.folder, source.flags)))
             if place:
                 one = place.popleft()
                 found.add(one.known.item)
@@ -70,7 +87,7 @@ def pair(lost: Sequence[Lost], arrived: Sequence[Arrival]) -> Pairs:
             else:
                 still.append(arrival)
         left, waiting = [one for one in left if one.known.item not in found], still
-    return Pairs(moved, left, waiting)
+    return moved, left, waiting
 
 
 def order(arrival: Arrival) -> tuple[int, bytes, bytes]:

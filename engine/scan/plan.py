@@ -6,7 +6,8 @@ out by `scan.account`. Nothing here reads the journal or the source.
 Which folder is which: `scan.matching`. A message is recognised by its identity: in its folder it is
 the same. What is not where it was and what is where it wasn't are paired by GUID (`scan.pairing`):
 in the same folder it has got another identity, in another one it has moved. A message whose GUID is
-still in its old place was copied, which makes a new item.
+still in its old place was copied, which makes a new item. Where only the stems of two names are the
+same, the contents decide.
 """
 
 from __future__ import annotations
@@ -50,6 +51,16 @@ class Move(NamedTuple):
     flags: tuple[str, ...]
 
 
+class Rename(NamedTuple):
+    """A message that is gone, and one whose name begins as its own did: the same, under a name that
+    a program gave it, if it has the same content."""
+
+    item: int
+    folder: Ref
+    """Where it was."""
+    arrival: Arrival
+
+
 class FlagChange(NamedTuple):
     """A message that has other flags now."""
 
@@ -74,6 +85,7 @@ class AccountPlan:
     """Messages that the journal doesn't have alive: their content must be read."""
     rechecks: tuple[Recheck, ...] = ()
     moves: tuple[Move, ...] = ()
+    renames: tuple[Rename, ...] = ()
     flag_changes: tuple[FlagChange, ...] = ()
     removals: tuple[int, ...] = ()
     gone_folders: tuple[int, ...] = ()
@@ -160,6 +172,7 @@ def plan(
             Move(one.known.item, arrival.folder, arrival.source.identity, arrival.source.flags)
             for one, arrival in pairs.moved
         ),
+        renames=tuple(Rename(one.known.item, one.folder, arrival) for one, arrival in pairs.alike),
         flag_changes=tuple(flag_changes),
         removals=tuple(one.known.item for one in pairs.lost),
         gone_folders=tuple(folder.item for folder in gone),

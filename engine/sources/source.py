@@ -7,6 +7,7 @@ worker threads. Nothing here, and no source, ever writes to what it reads.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, BinaryIO, NamedTuple, Protocol, Self, TypeAlias, runtime_checkable
@@ -19,6 +20,8 @@ chose them: a component may be `..`, or hold control characters or lone surrogat
 byte that isn't UTF-8, as `os.fsdecode` does it), but is never empty and holds no `/`."""
 
 INBOX: FolderPath = ("INBOX",)
+
+_APPENDED = re.compile(rb"(?:,[A-Z][A-Z0-9]*=[^,]*)*(?:[!;]2,[A-Za-z]*)?\Z")
 
 
 class SourceError(NamedTuple):
@@ -108,6 +111,14 @@ def guid(identity: bytes) -> bytes:
     """The part of an identity by which an item is recognised in other folders, and in its own after
     that was made anew. Copies of an item have it in common. For a Maildir it is all of it."""
     return identity.partition(b"/")[0]
+
+
+def stem(identity: bytes) -> bytes:
+    """What programs leave of a Maildir message's name that give it another one: mbsync and
+    offlineimap append `,U=5` or `,FMD5=HEX` and change it, servers `,S=SIZE` and `,W=SIZE`, and
+    some programs know no `:2,`. Two messages with one stem are the same if their contents are.
+    Empty of an identity that has a `/`, which is no such name."""
+    return b"" if b"/" in identity else _APPENDED.sub(b"", identity) or identity
 
 
 class FolderListing(NamedTuple):
