@@ -303,7 +303,7 @@ def test_a_source_that_is_not_there_is_waited_for(mail: Mail, start: Start) -> N
     mail.inbox.parent.rename(gone)
     daemon = start()
     until(lambda: daemon.heard("STATUS=real-time scan: failing"), "the trouble to be told")
-    assert "fails" in engine("status", "-b", mail.backup, "--json").json["upkeep"]["text"]
+    assert "fails" in engine("status", "-b", mail.backup, "--json", status=1).json["upkeep"]["text"]
     gone.rename(mail.inbox.parent)
     until(lambda: mail.found("letter-1"), "the message to be recorded")
     until(lambda: daemon.state().realtime == "on", "the trouble to be over")
