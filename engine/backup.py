@@ -69,7 +69,8 @@ class Backup:
             raise BackupUnusable(
                 f"{path}: belongs to another machine, and can only be read here: mount it "
                 f"('timefs mount -b {path} DIR'), or make this machine its owner if the other one "
-                f"no longer writes to it ('engine init --take-over -b {path}')"
+                f"no longer writes to it ('engine init --take-over -b {path}'); where each start "
+                "has another machine-id, as in containers, set TIMEFS_SERVER_ID"
             )
         if not importing and environment.has(environment.tables.meta, b"import"):
             environment.close()

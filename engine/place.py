@@ -7,6 +7,7 @@ LMDB needs a local file system (memory maps and locks that work), names need one
 from __future__ import annotations
 
 import os
+import re
 import socket
 import tempfile
 import uuid
@@ -21,8 +22,14 @@ _MACHINE_FILES = ("/etc/machine-id", "/var/lib/dbus/machine-id")
 
 
 def server_id() -> str:
-    """A name for this machine that survives reboots and tells it from others: 32 hex digits derived
-    from its machine-id(5), or from its host name and hardware address where it has none."""
+    """A name for this machine that survives reboots and tells it from others: 32 hex digits. Either
+    they are given by `$TIMEFS_SERVER_ID`, or they are derived: from what is given there, from its
+    machine-id(5), or from its host name and hardware address where it has none."""
+    given = os.environ.get("TIMEFS_SERVER_ID", "").strip()
+    if re.fullmatch("[0-9a-f]{32}", given):
+        return given
+    if given:
+        return blake3(b"timefs server " + os.fsencode(given)).hexdigest(16)
     for file in _MACHINE_FILES:
         try:
             text = Path(file).read_text(encoding="ascii").strip()

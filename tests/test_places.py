@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -329,6 +330,54 @@ def test_a_backup_of_another_machine_is_mounted_but_not_written(
     with mounted(backup, tmp_path / "mnt") as mount:
         assert len(os.listdir(mount.point / "latest" / "alice" / "INBOX")) == 4
     quick("check", "--deep", "-b", backup)
+
+
+def test_a_container_is_the_machine_that_its_environment_says(
+    tmp_path: Path, quick: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backup = tmp_path / "backup"
+    monkeypatch.setenv("TIMEFS_SERVER_ID", "  mail of example.com\n")
+    given = place.server_id()
+    monkeypatch.delenv("TIMEFS_SERVER_ID")
+    own = place.server_id()
+    assert own != given
+
+    def run_as(server: str, *words: object, status: int = 0) -> str:
+        env = environment(TIMEFS_SERVER_ID=server)
+        return engine(*words, "-b", backup, status=status, env=env).err
+
+    run_as("mail of example.com", "init", "--source", f"maildir:{tmp_path}/vmail/{{account}}")
+    Maildir(tmp_path / "vmail" / "alice").deliver(letter(1))
+    assert "set TIMEFS_SERVER_ID" in quick("scan", "-b", backup, status=3).err
+    assert "another machine" in run_as("web of example.com", "scan", status=3)
+    for server in ("mail of example.com", given):
+        run_as(server, "scan")
+    assert quick("status", "-b", backup, "--json").json["server"] == given
+    for nothing in ("", " "):
+        monkeypatch.setenv("TIMEFS_SERVER_ID", nothing)
+        assert place.server_id() == own
+
+
+def test_a_journal_opens_in_little_address_space_or_says_what_it_needs(
+    tmp_path: Path, quick: Server
+) -> None:
+    backup = tmp_path / "backup"
+    start(quick, tmp_path, backup)
+
+    def limited(megabytes: int) -> Callable[[], None]:
+        size = megabytes << 20
+        return lambda: resource.setrlimit(resource.RLIMIT_AS, (size, size))
+
+    ran = engine("scan", "-b", backup, "--json", preexec_fn=limited(600))
+    assert ran.json["created"] == 5
+    engine("status", "-b", backup, preexec_fn=limited(600))
+    with (backup / "journal" / "data.mdb").open("ab") as file:
+        file.truncate(600 << 20)  # as after a purge: pages that are free
+    for verb in ("scan", "status"):
+        told = engine(verb, "-b", backup, status=3, preexec_fn=limited(600)).err
+        assert "the journal needs 728 MiB of address space, and 'ulimit -v' leaves" in told
+        assert told.count("\n") == 1
+    quick("scan", "-b", backup)
 
 
 # Sources that show nothing

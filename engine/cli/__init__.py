@@ -67,8 +67,9 @@ _EPILOG = f"""\
 
 Environment:
 
-    TIMEFS_BACKUP   the backup path, where no -b is given
-    TZ              the time zone of what is shown, and of times without a zone
+    TIMEFS_BACKUP     the backup path, where no -b is given
+    TIMEFS_SERVER_ID  which machine this is, where its machine-id changes, as in containers
+    TZ                the time zone of what is shown, and of times without a zone
 
 Times can be written as 2024-05-01T10:00, cut short anywhere (2024-05 is its first moment), with Z
 or an offset; or as today, yesterday, 90m-ago, 2h-ago, 3d-ago, 1w-ago.

@@ -41,7 +41,9 @@ The settings are in the file config.toml of the backup path, each with an explan
 
 A backup path belongs to the machine that made it; on any other one it can be read and mounted, but
 not written. To go on with it on another machine, for good, run init --take-over there, after making
-sure that the first one no longer writes to it."""
+sure that the first one no longer writes to it. A machine is known by its machine-id(5). Where that
+changes with each start, as in containers, let TIMEFS_SERVER_ID in the environment say which machine
+it is: any text, or the 32 digits that 'engine status --json' has as "server"."""
 
 EXAMPLES = """\
     engine init --source 'maildir:/var/vmail/{domain}/{user}/Maildir'

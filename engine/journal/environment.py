@@ -49,6 +49,7 @@ from lmdb.verify import verify as verify_pages
 
 from engine import plainfile
 from engine.errors import BackupUnusable, EngineError, RecordDamaged, StorageFull
+from engine.journal.address_space import limit, map_size
 from engine.journal.headers import Blocks
 from engine.journal.records import Identity, unpack
 
@@ -91,12 +92,12 @@ _LATER = frozenset({"holds", "erasures", "unneeded", "wasted", "retired", "verif
 """Tables that a journal may lack, for it was made before there were any. They are made when it is
 opened for writing."""
 
-_MAP_SIZE = 1 << 40  # only address space; growing it later would close the readers of a process
 _MAX_READERS = 4096
 _SCARCE = 16 << 20  # bytes: an I/O error with less than this free is for want of space
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
+_CRAMPED = (lmdb.MapFullError, lmdb.MapResizedError, lmdb.MemoryError)
 _DAMAGED = (
     lmdb.CorruptedError,
     lmdb.PageNotFoundError,
@@ -137,6 +138,11 @@ def _refuse_others(directory: Path) -> None:
 
 def translate(error: lmdb.Error, path: Path) -> Exception:
     """What an LMDB error means to a user; a programming error is returned as it is."""
+    if isinstance(error, _CRAMPED) and limit() is not None:
+        return BackupUnusable(
+            f"{path}: the journal has become too large for the address space that 'ulimit -v' "
+            "leaves this process: raise it, and run it again, nothing is lost"
+        )
     # LMDB reports a write that was cut short, as it is on a full disk, as EIO.
     short = error.code == errno.EIO and shutil.disk_usage(path).free < _SCARCE
     if isinstance(error, lmdb.MapFullError) or error.code in _FULL or short:
@@ -233,7 +239,7 @@ class Environment:
         def attempt(lock: bool) -> lmdb.Environment:
             return lmdb.open(
                 os.fspath(self.path),
-                map_size=_MAP_SIZE,
+                map_size=map_size(self.path / "data.mdb"),
                 max_dbs=len(Tables._fields) + 8,
                 max_readers=_MAX_READERS,
                 readonly=not write,
