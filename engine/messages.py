@@ -38,6 +38,10 @@ _FIELD = re.compile(
     rb"([^\n]*(?:\n[ \t][^\n]*)*))",
     re.IGNORECASE,
 )
+# The first Received of a header.
+_RECEIVED = re.compile(
+    rb"(?:\n(?!received[ \t]*:)[^\n]+)*\nreceived[ \t]*:([^\n]*(?:\n[ \t][^\n]*)*)", re.IGNORECASE
+)
 _CONTROLS = {code: " " for code in (*range(1, 32), *range(127, 160), 0x2028, 0x2029)} | {0: None}
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
@@ -98,6 +102,15 @@ def parse_headers(head: bytes) -> Headers:
         _text(fields.get(b"message-id", b""))[:_MESSAGE_ID_LENGTH],
         _date(fields.get(b"date", b"")),
     )
+
+
+def delivery_date(head: bytes) -> int:
+    """When a message came, as its own header tells: the date of its uppermost `Received`, or else
+    its `Date`, in microseconds since the epoch; 0 where neither is one. Never raises."""
+    received = _RECEIVED.match(b"\n" + _LINE_END.sub(b"\n", head))
+    came = received[1][-_RAW_LENGTH:].rpartition(b";")[2].strip() if received else b""
+    date_ = _date(b" ".join(came.split())) if came else 0
+    return max(0, date_ or parse_headers(head).date)
 
 
 def address(sender: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -155,3 +155,35 @@ def _talk(script: Script, accepted: socket.socket) -> None:
             if hang_up:
                 accepted.shutdown(socket.SHUT_RDWR)
                 return
+
+
+@dataclass
+class Tree(Script):
+    """A server with several folders, by their names at the server, and one message in each of
+    `lines`, which are what it says to LIST. `alter` changes the rows of FETCH."""
+
+    folders: dict[bytes, list[Message]] = field(default_factory=dict)
+    lines: list[bytes] = field(default_factory=list)
+    alter: Callable[[bytes, bytes], bytes] = lambda command, row: row
+    """Gets a command and a row of its answer, and returns what is sent for it."""
+
+    def answer(self, command: bytes) -> bytes:
+        done = b"%T OK done\r\n"
+        verb = command.split(b" ")[0]
+        if command.startswith(b"LIST"):
+            self.commands.append(command)
+            return b"".join(b"* LIST %s\r\n" % line for line in self.lines) + done
+        if verb in (b"STATUS", b"EXAMINE"):
+            quoted = re.match(rb'\w+ (?:"((?:[^"\\]|\\.)*)"|(.+?))(?: \([^()]*\))?$', command, re.S)
+            assert quoted
+            name = re.sub(rb"\\(.)", rb"\1", quoted[1] if quoted[2] is None else quoted[2])
+            if name not in self.folders:
+                self.commands.append(command)
+                return b"%T NO [NONEXISTENT] no such folder\r\n"
+            self.messages = self.folders[name]
+            if verb == b"STATUS":
+                return super().answer(command).replace(b"* STATUS INBOX", b"* STATUS " + name)
+        return super().answer(command)
+
+    def rows(self, command: bytes) -> Iterator[bytes]:
+        return (self.alter(command, row) for row in super().rows(command))

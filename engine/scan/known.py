@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from engine.journal.keys import MAX_SEQUENCE
 from engine.journal.reader import Reader
 from engine.scan.states import KnownFolder, KnownItem, Path, SeenFolder
+from engine.sources.source import place_of
 
 
 def known_folders(reader: Reader, account: int) -> list[KnownFolder]:
@@ -48,9 +49,9 @@ def count_messages(reader: Reader, folders: list[KnownFolder]) -> int:
 
 
 def concerned(found: Mapping[bytes, KnownItem], seen: SeenFolder) -> dict[bytes, KnownItem]:
-    """Of the folder's living messages those that its changes are about: what is gone, and what may
-    have other flags. Costs as much as these are, but where something is gone each message is asked
-    about."""
+    """Of the folder's living messages those that its changes are about: what is gone, what may have
+    other flags, and that whose place another message has. Costs as much as these are, but where
+    something is gone each message is asked about."""
     assert seen.changes is not None
     assert seen.items is not None
     gone = seen.changes.gone
@@ -58,9 +59,10 @@ def concerned(found: Mapping[bytes, KnownItem], seen: SeenFolder) -> dict[bytes,
         identity: known for identity in seen.items if (known := found.get(identity)) is not None
     }
     if gone is not None:
+        taken = {place_of(identity) for identity in seen.items if identity not in wanted} - {b""}
         wanted |= {
             identity: known
             for identity, known in found.items()
-            if identity not in wanted and gone(identity)
+            if identity not in wanted and (gone(identity) or place_of(identity) in taken)
         }
     return wanted

@@ -76,14 +76,17 @@ def look(
     if folders is not None:
         _refuse_another(subject, state)
     memory = Memory(0) if memory is None else memory
+    vanished: set[Path] = set()
     for _ in range(ROUNDS):
         survey = Survey(subject.name, subject.mailbox, known, stop, deep=deep, hinted=folders)
         made, had = _compare(backup, subject, known, survey.settle(), memory, deep=deep)
         if survey.partial and (made.arrivals or made.removals):
             survey.widen()
             made, had = _compare(backup, subject, known, survey.settle(), memory, deep=deep)
-        if not survey.outdated:
+        if not survey.vanished or survey.vanished == vanished:
             break
+        vanished = survey.vanished
+    survey.name_vanished()
     if made.removals and had + len(made.arrivals) == len(made.removals):
         emptied(subject)
     return Looked(made, state, had, survey.problems, survey.notes)

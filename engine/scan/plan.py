@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from engine.scan.matching import match
 from engine.scan.pairing import Arrival, Lost, order, pair
 from engine.scan.states import Entries, KnownFolder, Path, Ref, SeenFolder
-from engine.sources.source import SourceItem
+from engine.sources.source import SourceItem, place_of
 
 
 class NewFolder(NamedTuple):
@@ -144,8 +144,12 @@ def plan(
         if folder.items is None:
             continue
         had = entries[ref] if before else {}
+        unseen: set[bytes] = set()
         for identity, known_item in had.items():
             source = folder.items.get(identity)
+            if source is None and folder.hidden and folder.hidden(identity):
+                unseen.add(place_of(identity))
+                continue
             if source is None:
                 lost.append(Lost(ref, identity, known_item))
                 continue
@@ -154,6 +158,8 @@ def plan(
             if deep:
                 rechecks.append(Recheck(known_item.item, source))
         new = folder.items.keys() - had.keys()
+        if unseen:
+            new = {identity for identity in new if place_of(identity) not in unseen}
         arrived += sorted((Arrival(ref, folder.items[identity]) for identity in new), key=order)
     gone = [folder for folder in known if folder.item not in kept and folder.item in entries]
     for known_folder in gone:

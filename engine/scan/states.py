@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
@@ -55,3 +55,5 @@ class SeenFolder:
     changes: FolderChanges | None = None
     """Where the source told what changed since the known cursor: then `items` has only what is new
     or may have other flags."""
+    hidden: Callable[[bytes], bool] | None = None
+    """See `FolderListing`."""

@@ -13,7 +13,7 @@ from engine.errors import ItemUnreadable, ItemVanished
 from engine.scan.matching import suspects
 from engine.scan.report import Problem
 from engine.scan.states import KnownFolder, Path, SeenFolder
-from engine.sources.source import FolderChanges, FolderPath, Mailbox, SourceFolder
+from engine.sources.source import FolderChanges, FolderListing, FolderPath, Mailbox, SourceFolder
 from engine.stop import Stop
 
 ROUNDS = 3
@@ -57,8 +57,8 @@ class Survey:
             self._relist |= set(identities)
         self._deferred: set[Path] = set()
         """These are not looked at."""
-        self.outdated = False
-        """Whether a folder was gone when it was looked at: others may have been made, too."""
+        self.vanished: set[Path] = set()
+        """Folders that were gone when they were looked at: others may have been made, too."""
         if hinted is not None:
             same = {path for path, folder in self._known.items() if self._same(folder, identities)}
             self._deferred = (same - set(hinted) - self._relist) & identities.keys()
@@ -83,26 +83,38 @@ class Survey:
         for folder in self._folders:
             if folder.path not in seen:
                 self._stop.check()
-                seen[folder.path] = self._see(folder)
+                self._add(self._see(folder))
         for _ in range(ROUNDS):
             moving = False
             for folder in self._folders:
-                before = seen[folder.path]
-                if not folder.real or folder.path in self._deferred:
+                before = seen.get(folder.path)
+                if before is None or not folder.real or folder.path in self._deferred:
                     continue
                 if before.items is None and not before.cursor:
                     continue  # it couldn't be listed
                 if before.cursor and self._mailbox.cursor(folder.path) == before.cursor:
                     continue
                 self._stop.check()
-                again = seen[folder.path] = self._see(folder, again=True)
+                again = self._see(folder, again=True)
+                self._add(again)
                 moving = moving or again.changes is not None or again.items != before.items
             if not moving:
                 break
         if not self._complete:
             for path, known in self._known.items():
                 seen.setdefault(path, SeenFolder(path, known.identities, b"", None, known.meta))
+        for path in list(seen):
+            for length in range(1, len(path)):
+                above = path[:length]
+                seen.setdefault(above, SeenFolder(above, frozenset(), b"", {}))
         return seen
+
+    def _add(self, found: SeenFolder) -> None:
+        """Of a folder that is listed, not there, and was never seen, nothing is recorded."""
+        if found.path not in self.vanished or found.path in self._known:
+            self._seen[found.path] = found
+        else:
+            self._seen.pop(found.path, None)
 
     @staticmethod
     def _same(known: KnownFolder, identities: dict[Path, frozenset[str]]) -> bool:
@@ -122,17 +134,24 @@ class Survey:
                 if not again and self._mailbox.cursor(path) == known.cursor:
                     return SeenFolder(path, identities, known.cursor, None, folder.meta)
                 told = self._mailbox.changes(path, known.cursor)
-            listing = told or self._mailbox.listing(path)
+            found = told or self._mailbox.listing(path)
         except (ItemUnreadable, ItemVanished) as error:
             if isinstance(error, ItemUnreadable):
                 self._problem("/".join(path), str(error))
             else:
-                self.outdated = True
+                self.vanished.add(path)
             return SeenFolder(path, identities, b"", None if known else {}, folder.meta)
-        for fault in listing.errors:
+        for fault in found.errors:
             self._problem(fault.where, fault.what)
-        items = {item.identity: item for item in listing.items}
-        return SeenFolder(path, identities, listing.cursor, items, folder.meta, told)
+        items = {item.identity: item for item in found.items}
+        hidden = found.hidden if isinstance(found, FolderListing) else None
+        return SeenFolder(path, identities, found.cursor, items, folder.meta, told, hidden)
+
+    def name_vanished(self) -> None:
+        """Makes problems of folders that are listed each time, and gone whenever they are looked
+        at, as far as something of them is known."""
+        for path in sorted(self.vanished & self._known.keys()):
+            self._problem("/".join(path), "is listed, but the source says that it isn't there")
 
     def _problem(self, where: str, what: str) -> None:
         problem = Problem(self._account, where, what)

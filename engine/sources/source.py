@@ -121,6 +121,11 @@ def stem(identity: bytes) -> bytes:
     return b"" if b"/" in identity else _APPENDED.sub(b"", identity) or identity
 
 
+def place_of(identity: bytes) -> bytes:
+    """The other part of an identity: where in its folder the item is; empty where it has none."""
+    return identity.partition(b"/")[2]
+
+
 class FolderListing(NamedTuple):
     """What a folder held at the moment it was listed."""
 
@@ -130,6 +135,9 @@ class FolderListing(NamedTuple):
     items: list[SourceItem]
     """Each identity once, in no particular order."""
     errors: tuple[SourceError, ...] = ()
+    hidden: Callable[[bytes], bool] | None = None
+    """Whether the item of this identity, which isn't listed, may be there all the same, as the
+    source couldn't tell, or has another identity for it today; None where that is so of none."""
 
 
 class FolderChanges(NamedTuple):

@@ -27,6 +27,8 @@ _CHUNK = 1 << 18
 _LINE = 64 << 20
 """Bytes of a line at most: one may list the UIDs of millions of messages."""
 
+_BLANK = (b"\r\n", b"\n")
+
 _AHEAD = 64
 """Commands that are sent before the first one's answer is read, at most: else both sides might wait
 for the other one to read."""
@@ -72,7 +74,7 @@ class Upload(NamedTuple):
 Command: TypeAlias = Sequence[bytes | Upload]
 """What follows the tag, with blanks where they belong."""
 
-Response: TypeAlias = wire.Status | wire.Data
+Response: TypeAlias = wire.Status | wire.Data | wire.Garbled
 Take: TypeAlias = Callable[[Response], None]
 """Takes a response that isn't the end of a command."""
 
@@ -89,6 +91,9 @@ class Connection:
         self.endpoint = endpoint
         self.literals = False
         """Whether literals may be sent without asking (LITERAL+, RFC 7888)."""
+        self.patient = False
+        """Whether a line that makes no sense is passed over. Before the login it means that
+        something else than a mail server is there."""
         self._number = 0
         self._open = False
         try:
@@ -284,7 +289,15 @@ class Connection:
         """Gives a response to `take`, or returns it if it ends a command."""
         if cast(bytes, pieces[0]).startswith(b"+"):
             return None
-        response = wire.parse(pieces)
+        try:
+            response: Response = wire.parse(pieces)
+        except wire.Nonsense:
+            # Where literals are, one that isn't as long as announced may be the reason. What comes
+            # next may be out of a message then, which anybody can have written.
+            if not self.patient or len(pieces) > 1:
+                _close(pieces)
+                raise
+            response = wire.Garbled(cast(bytes, pieces[0]))
         if isinstance(response, wire.Status):
             if response.tag != b"*":
                 return response
@@ -324,15 +337,15 @@ class Connection:
                 line = self._file.readline(_LINE)
                 if not line.endswith(b"\n"):
                     raise Lost("the connection was dropped" if len(line) < _LINE else "endless")
+                if line in _BLANK and (not pieces or wire.is_unclosed(pieces[0])):
+                    continue
                 pieces.append(line)
                 length = wire.literal_length(line)
                 if length is None:
                     return pieces
                 pieces.append(self._literal(length))
         except BaseException:
-            for piece in pieces:
-                if not isinstance(piece, bytes):
-                    piece.close()
+            _close(pieces)
             raise
 
     def _literal(self, length: int) -> wire.Literal:
@@ -361,6 +374,12 @@ class Connection:
             spool.close()
             raise
         return spool
+
+
+def _close(pieces: Sequence[wire.Piece]) -> None:
+    for piece in pieces:
+        if not isinstance(piece, bytes):
+            piece.close()
 
 
 class _Closing:

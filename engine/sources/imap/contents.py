@@ -14,11 +14,12 @@ from functools import partial
 from typing import BinaryIO, NamedTuple, Protocol, TypeVar, cast
 
 from engine.errors import ItemUnreadable, ItemVanished
+from engine.messages import HEAD, delivery_date
 from engine.sources.imap.connection import Lost, Refused
 from engine.sources.imap.identity import place
 from engine.sources.imap.names import date_of
 from engine.sources.imap.session import Session, refusal, says_gone
-from engine.sources.imap.wire import Literal, Value, number, uid_sets
+from engine.sources.imap.wire import Literal, Value, count, uid_sets
 from engine.sources.source import Fetched, FolderPath, SourceItem
 
 SMALL = 256 << 10
@@ -32,6 +33,8 @@ _BATCH = 4 << 20
 
 _HELD = 16 << 20
 """Bytes of messages that were read ahead and that nobody came for, at most."""
+
+_BODIES = ("BODY[]", "RFC822", "BODY.PEEK[]")
 
 ATTEMPTS = 3
 """How often a message is asked for whose connection is dropped."""
@@ -51,8 +54,9 @@ class Lend(Protocol):
 class _Held(NamedTuple):
     """What is known of a message that nobody came for yet."""
 
-    size: int
+    size: int | None
     date: int
+    """0 where the server doesn't tell: then the header does."""
     content: bytes | None
     """None: it is long, or is still to be read."""
 
@@ -127,7 +131,10 @@ class Contents:
                 del self._held[key]
                 self._weight -= len(held.content)
         if held.content is not None:
-            return Fetched(io.BytesIO(held.content), len(held.content), held.date)
+            date = held.date or delivery_date(held.content[:HEAD])
+            return Fetched(io.BytesIO(held.content), len(held.content), date)
+        if held.size is None or not held.date:
+            return _dated(self.download(item), held.date)
         return Fetched(cast(BinaryIO, _Late(self, item)), held.size, held.date)
 
     def _obtain(self, item: SourceItem) -> None:
@@ -168,9 +175,12 @@ class Contents:
         items: dict[int, SourceItem] = {}
         sizes: dict[int, _Held] = {}
         for anew in (False, True):
+            sizes = {}
             if self._open(session, first.folder, anew) == validity:
                 items = {place(item.identity)[1]: item for item in wanted}
                 sizes = _sizes(session, items)
+                if uid not in sizes and anew and _may_hold(session, uid):
+                    sizes[uid] = _Held(None, 0, None)
             # A folder that was opened a while ago may not show the newest messages yet.
             if uid in sizes:
                 break
@@ -178,7 +188,7 @@ class Contents:
         left: list[SourceItem] = []
         total = 0
         for each, held in sizes.items():
-            if held.size > SMALL:
+            if held.size is None or held.size > SMALL:
                 self._hold(items[each], held)
             elif each == uid or total <= _BATCH:
                 small[each] = held
@@ -192,15 +202,14 @@ class Contents:
                 return
             if not isinstance(content, bytes):
                 content.close()
-            elif content or not small[each].size:
+            elif content or small[each].size == 0:
                 held = _Held(len(content), small[each].date, content)
                 self._hold(items[each], held)
 
         if small:
             session.fetch(uid_sets(small), b"BODY.PEEK[]", take)
         if uid in small and (first.folder, first.identity) not in self._held:
-            self._open(session, first.folder, True)
-            if uid not in _sizes(session, [uid]):
+            if self._open(session, first.folder, True) != validity or not _may_hold(session, uid):
                 raise ItemVanished(f"{self._shown(first)}: is gone")
             self._hold(first, small[uid])  # reading it alone will tell why
         return left
@@ -233,16 +242,18 @@ class Contents:
     def _read_one(self, item: SourceItem, anew: bool, session: Session) -> BinaryIO:
         validity, uid = place(item.identity)
         found: list[Literal] = []
-        size = 0
+        empty = False
 
         def take(row_uid: int, row: dict[str, Value]) -> None:
-            nonlocal size
+            nonlocal empty
             content = _body(row)
             if row_uid == uid and content is not None:
                 found.append(content)
-                size = number(row.get("RFC822.SIZE", b"0"))
+            if row_uid == uid and "RFC822.SIZE" in row:
+                empty = row["RFC822.SIZE"] == b"0"
 
-        if self._open(session, item.folder, anew) == validity:
+        there = self._open(session, item.folder, anew) == validity
+        if there:
             try:
                 session.fetch([b"%d" % uid], b"RFC822.SIZE BODY.PEEK[]", take)
             except BaseException:
@@ -253,13 +264,15 @@ class Contents:
         for content in found[1:]:
             if not isinstance(content, bytes):
                 content.close()
-        if not found:
-            raise ItemVanished(f"{self._shown(item)}: is gone")
-        if not isinstance(found[0], bytes):
-            return found[0]
-        if size and not found[0]:
-            raise ItemUnreadable(f"{self._shown(item)}: the server gives nothing of {size} bytes")
-        return io.BytesIO(found[0])
+        content = found[0] if found else b""
+        if not isinstance(content, bytes):
+            return content
+        if not content and not (found and empty):
+            there = there and self._open(session, item.folder, True) == validity
+            if not there or not _may_hold(session, uid):
+                raise ItemVanished(f"{self._shown(item)}: is gone")
+            raise ItemUnreadable(f"{self._shown(item)}: the server lists it, and gives no content")
+        return io.BytesIO(content)
 
 
 class _Late(io.RawIOBase):
@@ -301,17 +314,33 @@ def _sizes(session: Session, uids: Iterable[int]) -> dict[int, _Held]:
     found: dict[int, _Held] = {}
 
     def take(uid: int, row: dict[str, Value]) -> None:
-        if "INTERNALDATE" in row:
-            size = row.get("RFC822.SIZE")
-            length = SMALL + 1 if size is None else number(size)
-            found[uid] = _Held(length, date_of(row["INTERNALDATE"]), None)
+        size, date, _ = found.get(uid, _Held(None, 0, None))
+        told = row.get("RFC822.SIZE")
+        if isinstance(told, bytes) and told.isdigit():
+            size = count(told)
+        found[uid] = _Held(size, date or date_of(row.get("INTERNALDATE")), None)
 
     session.fetch(uid_sets(uids), b"RFC822.SIZE INTERNALDATE", take)
     return found
 
 
+def _may_hold(session: Session, uid: int) -> bool:
+    """Whether the open folder has a message. What a server doesn't tell isn't gone."""
+    present = session.present()
+    return present is None or uid in present
+
+
+def _dated(file: BinaryIO, date: int) -> Fetched:
+    """A message that was downloaded, with its size, and a date."""
+    head = file.read(HEAD)
+    size = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    return Fetched(file, size, date or delivery_date(head))
+
+
 def _body(row: dict[str, Value]) -> Literal | None:
-    value = row.get("BODY[]")
+    """A message's content, by whatever name the server gives it."""
+    value = next((row[key] for key in _BODIES if key in row), None)
     return None if isinstance(value, list) else value
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from engine.errors import ItemUnreadable
 from engine.sources.imap import cursor as cursors
 from engine.sources.imap.cursor import Position
 from engine.sources.imap.identity import identity, place
@@ -11,15 +12,49 @@ from engine.sources.imap.overview import Counts
 from engine.sources.imap.rows import Rows, guid_kind
 from engine.sources.imap.session import Session
 from engine.sources.imap.wire import UidSet
-from engine.sources.source import FolderChanges, FolderPath, SourceItem
+from engine.sources.source import (
+    FolderChanges,
+    FolderListing,
+    FolderPath,
+    SourceError,
+    SourceItem,
+)
 
 
 def cursor_of(session: Session, counts: Counts, rows: Rows) -> bytes:
+    """Empty where something is missing: then it is asked for again."""
+    if rows.errors:
+        return b""
     kind = guid_kind(session)
     if session.condstore and (cursor := cursors.counted(kind, counts)):
         return cursor
-    flags = ((uid, row.flags) for uid, row in rows.by_uid.items())
-    return cursors.hashed(kind, counts, cursors.hash_stretches(flags))
+    return cursors.hashed(kind, counts, _hashes(rows))
+
+
+def _hashes(rows: Rows) -> dict[int, bytes]:
+    return cursors.hash_stretches(
+        (uid, (*row.flags, *row.marks)) for uid, row in rows.by_uid.items()
+    )
+
+
+def listed(session: Session, path: FolderPath, counts: Counts, rows: Rows) -> FolderListing:
+    """All that is in the folder. Raises ItemUnreadable where nothing of it can be told."""
+    rows.all()
+    rows.complete(list(rows.by_uid))
+    if rows.errors and not rows.by_uid:
+        raise ItemUnreadable(rows.errors[0])
+    errors = tuple(SourceError("/".join(path), what) for what in rows.errors)
+
+    def hidden(item: bytes) -> bool:
+        validity, uid = place(item)
+        return validity == counts.validity and rows.may_hide(uid)
+
+    return FolderListing(
+        cursor_of(session, counts, rows),
+        items_of(path, counts, rows),
+        errors,
+        hidden if rows.unsure or not rows.whole else None,
+    )
 
 
 def items_of(
@@ -39,21 +74,31 @@ def told(
     """What a server with CONDSTORE tells; None where its numbers don't add up."""
     known = position.counts
     vanished: list[bytes] | None = [] if session.qresync else None
-    rows.fetch(known.modseq, vanished=vanished)
+    rows.since(known.modseq, vanished)
     new = sum(known.next <= uid < counts.next for uid in rows.by_uid)
+    unknown = counts.next - known.next - new
     fewer = known.messages + new - counts.messages
     if fewer < 0:
         return None
     if vanished is not None:
         gone = UidSet(vanished)
-        if fewer > gone.count(known.next):
+        came_and_went = gone.count(counts.next) - gone.count(known.next)
+        if fewer > gone.count(known.next) or unknown > came_and_went:
             return None
+        if any(uid in gone for uid in rows.by_uid):
+            return None  # a UID that is used again
     else:
-        present = session.present() if fewer else None
-        gone = UidSet([]) if present is None else present.complement()
-    for uid in [uid for uid in rows.by_uid if uid in gone]:
-        del rows.by_uid[uid]
+        gone = UidSet([])
+        if fewer or unknown:
+            present = session.present()
+            if present is None or present.count(counts.next) != counts.messages:
+                return None
+            if present.count(counts.next) - present.count(known.next) != new:
+                return None
+            gone = present.complement()
     rows.complete(list(rows.by_uid))
+    if rows.unsure:
+        return None
     cursor = cursors.counted(position.guid, counts)
     items = items_of(path, counts, rows)
     # Messages that came and went while this was asked may hide by their number that others went.
@@ -63,11 +108,11 @@ def told(
 
 def compared(
     session: Session, path: FolderPath, position: Position, counts: Counts, rows: Rows
-) -> FolderChanges:
-    """What a server without CONDSTORE doesn't tell: found by comparing hashes."""
-    if counts.messages:
-        rows.fetch(guids=False)
-    hashes = cursors.hash_stretches((uid, row.flags) for uid, row in rows.by_uid.items())
+) -> FolderChanges | None:
+    """What a server without CONDSTORE doesn't tell: found by comparing hashes. None where something
+    is missing."""
+    rows.all(guids=False)
+    hashes = _hashes(rows)
     changed = {
         uid
         for uid in rows.by_uid
@@ -75,6 +120,8 @@ def compared(
     }
     present = UidSet([b"%d" % uid for uid in rows.by_uid])
     rows.complete(changed)
+    if rows.unsure or rows.errors:
+        return None
     cursor = cursor_of(session, counts, rows)
     items = items_of(path, counts, rows, changed)
     return FolderChanges(cursor, items, _gone(counts, present.complement()))

@@ -19,7 +19,7 @@ from engine.sources.imap.login import open_session
 from engine.sources.imap.options import Options
 from engine.sources.imap.overview import Overview
 from engine.sources.imap.session import Session
-from engine.sources.imap.wire import Data, Nonsense
+from engine.sources.imap.wire import Data, Nonsense, Status
 from engine.sources.source import INBOX, FolderPath, shown
 
 NOTIFY = (
@@ -209,7 +209,7 @@ class Listener:
     def _take(self, response: Response) -> None:
         """A change: NOTIFY tells of it by STATUS and LIST, IDLE as the open folder has it."""
         if not isinstance(response, Data):
-            if response.code == "NOTIFICATIONOVERFLOW":
+            if isinstance(response, Status) and response.code == "NOTIFICATIONOVERFLOW":
                 raise Lost("more happened than the server could tell")
             return
         if response.name in ("EXISTS", "EXPUNGE", "VANISHED", "FETCH"):

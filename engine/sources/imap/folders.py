@@ -43,10 +43,10 @@ def arrange(
 ) -> tuple[FolderList, dict[FolderPath, Folder]]:
     """The folders by their paths.
 
-    Where two names mean the same path, the first keeps it, others get `~2`, `~3` and so on, and an
-    error: that happens where a server's names aren't proper.
+    Where two names mean the same path, the first keeps it, others get `~2`, `~3` and so on, and
+    what the server calls them in `meta`. That isn't an error, for nobody could mend it: servers
+    have an INBOX.INBOX, and names that aren't proper.
     """
-    errors: list[SourceError] = []
     found: dict[FolderPath, Folder] = {}
     prefix = _prefix(overview)
     for listed in selectable(overview, shared=shared):
@@ -55,13 +55,12 @@ def arrange(
         while path in found:
             number += 1
             path = (*wanted[:-1], f"{wanted[-1]}~{number}")
-        if number > 1:
-            what = f"is shown as {shown('/'.join(path))}: another folder has its name"
-            errors.append(SourceError(_text(listed.name), what))
         counts = overview.counts.get(listed.name)
         meta: dict[str, Any] = {}
         if purpose := role(listed.attributes):
             meta["role"] = purpose
+        if number > 1:
+            meta["name"] = _text(listed.name)
         if listed.name in rights:
             meta["acl"] = rights[listed.name]
         identities = (counts.guid,) if counts and counts.guid else ()
@@ -73,7 +72,11 @@ def arrange(
             found.setdefault(above, implied)
     ordered = dict(sorted(found.items()))
     listed_folders = tuple(folder.shown for folder in ordered.values())
-    return FolderList(listed_folders, errors=tuple(errors)), ordered
+    errors = tuple(
+        SourceError("folders", f"the server tells of one that can't be understood: {_text(line)}")
+        for line in overview.unreadable
+    )
+    return FolderList(listed_folders, complete=not errors, errors=errors), ordered
 
 
 def subscriptions(overview: Overview, *, shared: bool) -> list[str]:

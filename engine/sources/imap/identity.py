@@ -12,11 +12,12 @@ from enum import IntEnum
 
 from blake3 import blake3
 
-from engine.sources.imap.wire import Value, number
+from engine.sources.imap.wire import Value
 
 _MESSAGE_ID = re.compile(
     rb"^message-id[ \t]*:[ \t]*(?:\r?\n[ \t]+)?[^\s]", re.IGNORECASE | re.MULTILINE
 )
+HEADER = "BODY[HEADER]"
 _PLACE = re.compile(rb"(\d{1,20})\.(\d{1,20})")
 
 
@@ -59,16 +60,23 @@ def given(kind: Guid, row: dict[str, Value]) -> bytes | None:
 
 
 def fingerprint(folder: bytes, validity: int, uid: int, row: dict[str, Value]) -> bytes:
-    """A GUID made of header, size and date. A message without Message-ID has too little of its
-    own: it gets one that no other message has. Raises Nonsense."""
-    header = row.get("BODY[HEADER]")
+    """A GUID made of header, size and date, as far as they are told. A message without Message-ID
+    has too little of its own: it gets one that no other message has."""
+    header = row.get(HEADER)
+    if not isinstance(header, bytes) or not _MESSAGE_ID.search(header):
+        return unique(folder, validity, uid)
     size, date = row.get("RFC822.SIZE"), row.get("INTERNALDATE")
-    if header is not None and not isinstance(header, bytes):
-        header.close() if not isinstance(header, list) else None
-        header = None
-    if header and _MESSAGE_ID.search(header) and isinstance(date, bytes):
-        return digest(header, b"%d" % number(size), date)
-    return unique(folder, validity, uid)
+    length = size if isinstance(size, bytes) else b""
+    if length.isdigit():
+        length = length.lstrip(b"0") or b"0"
+    return digest(header, length, date if isinstance(date, bytes) else b"")
+
+
+def is_whole(row: dict[str, Value]) -> bool:
+    """Whether all is there that a fingerprint is made of. Else it may be another one next time."""
+    size = row.get("RFC822.SIZE")
+    told = isinstance(size, bytes) and size.isdigit()
+    return told and all(isinstance(row.get(key), bytes) for key in (HEADER, "INTERNALDATE"))
 
 
 def unique(folder: bytes, validity: int, uid: int) -> bytes:

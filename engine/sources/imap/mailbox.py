@@ -20,7 +20,7 @@ from engine.sources.imap.contents import ATTEMPTS, Contents
 from engine.sources.imap.folders import Folder
 from engine.sources.imap.overview import Counts, Overview
 from engine.sources.imap.pool import Pool
-from engine.sources.imap.rows import Rows, guid_kind
+from engine.sources.imap.rows import Prints, Rows, guid_kind
 from engine.sources.imap.session import Session, refusal, says_gone
 from engine.sources.imap.sieve import Scripts, read_scripts
 from engine.sources.source import (
@@ -39,6 +39,9 @@ from engine.sources.source import (
 FRESH = 1_000_000
 """Microseconds for which an answer about all folders may be used more than once, while nothing is
 listed."""
+
+_DROPS = 20
+"""How often a folder is gone on with, at most, where a message ends the connection."""
 
 _IMPLIED = b"implied"
 
@@ -68,7 +71,7 @@ class ImapMailbox:
         """The folders whose cursor was told since the server was asked."""
         self._listed: set[FolderPath] = set()
         """Those that were listed since then."""
-        self._prints: dict[FolderPath, tuple[int, dict[int, bytes]]] = {}
+        self._prints: dict[FolderPath, Prints] = {}
         self._contents = Contents(self._lend, self._open, self._item_shown)
         pool.enter(account)
 
@@ -142,11 +145,7 @@ class ImapMailbox:
         def read(session: Session) -> FolderListing:
             counts = self._examine(session, path, folder)
             rows = self._rows(session, path, folder, counts)
-            if counts.messages:
-                rows.fetch()
-                rows.complete(list(rows.by_uid))
-            cursor = differences.cursor_of(session, counts, rows)
-            return FolderListing(cursor, differences.items_of(path, counts, rows))
+            return differences.listed(session, path, counts, rows)
 
         listing = self._settled(path, read)
         self._contents.expect(path, listing.items)
@@ -170,7 +169,12 @@ class ImapMailbox:
                 return differences.compared(session, path, position, counts, rows)
             if counts.modseq < known.modseq:
                 return None
-            return differences.told(session, path, position, counts, rows)
+            try:
+                return differences.told(session, path, position, counts, rows)
+            except Refused as refused:
+                if says_gone(refused.status):
+                    raise
+                return None
 
         found = self._settled(path, read)
         if found is not None:
@@ -255,12 +259,11 @@ class ImapMailbox:
         prints = self._known_prints(path, counts)
         return Rows(session, folder.name, counts, prints, self._shown(path))
 
-    def _known_prints(self, path: FolderPath, counts: Counts) -> dict[int, bytes]:
+    def _known_prints(self, path: FolderPath, counts: Counts) -> Prints:
         with self._lock:
-            validity, prints = self._prints.get(path, (0, {}))
-            if validity != counts.validity:
-                prints = {}
-                self._prints[path] = (counts.validity, prints)
+            prints = self._prints.get(path)
+            if prints is None or prints.validity != counts.validity:
+                prints = self._prints[path] = Prints(counts.validity)
             return prints
 
     # Sessions
@@ -307,11 +310,25 @@ class ImapMailbox:
             return found
 
         try:
-            return self._repeat(listing, self._folder(path).name)
+            return self._persist(path, listing)
         except Lost as error:
             raise ItemUnreadable(f"{self._shown(path)}: {_why(error)}") from error
         except Refused as refused:
             raise self._refused(path, refused) from refused
+
+    def _persist(self, path: FolderPath, work: Callable[[Session], T]) -> T:
+        """Goes on while the connection is dropped and something was learned before: a message that
+        ends it each time costs no other one."""
+        progress = -1
+        for _ in range(_DROPS):
+            try:
+                return self._repeat(work, self._folder(path).name)
+            except Lost:
+                prints = self._prints.get(path, Prints())
+                if prints.progress <= progress or not prints.progress:
+                    raise
+                progress = prints.progress
+        raise Lost("the connection is dropped again and again")
 
     def _refused(self, path: FolderPath, refused: Refused) -> ItemVanished | ItemUnreadable:
         if says_gone(refused.status):

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, timezone
 
-from engine.sources.imap.wire import Nonsense, Value
+from engine.sources.imap.wire import Value
 from engine.sources.maildir_names import decode_name
 from engine.sources.source import INBOX, FolderPath
 
@@ -68,21 +68,14 @@ def role(attributes: frozenset[str]) -> str:
 
 def flags_of(value: Value) -> tuple[str, ...]:
     """The flags and keywords of a message, sorted, each once, without `\\Recent`, which says
-    something of the session. Raises Nonsense."""
-    if not isinstance(value, list):
-        raise Nonsense("flags should be a list")
+    something of the session. What isn't one is passed over."""
     flags = set()
-    for flag in value:
-        text = "NIL" if flag is None else _text(flag)
-        if text.lower() != _RECENT:
-            flags.add(_SYSTEM.get(text.lower(), text))
+    for flag in value if isinstance(value, list) else [value or []]:
+        if flag is None or isinstance(flag, bytes):
+            text = "NIL" if flag is None else flag.decode("utf-8", "backslashreplace")
+            if text.lower() != _RECENT:
+                flags.add(_SYSTEM.get(text.lower(), text))
     return tuple(sorted(flags))
-
-
-def _text(value: Value) -> str:
-    if not isinstance(value, bytes):
-        raise Nonsense("a flag should be an atom")
-    return value.decode("utf-8", "backslashreplace")
 
 
 def date_of(value: Value) -> int:

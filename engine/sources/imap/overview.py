@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from engine.sources.imap.connection import Response
-from engine.sources.imap.wire import Data, Nonsense, Value, count, pairs
+from engine.sources.imap.wire import Data, Garbled, Nonsense, Value, count, pairs
+
+_LISTING = re.compile(rb" *\* +X?LIST\b", re.IGNORECASE)
 
 
 class Listed(NamedTuple):
@@ -47,6 +50,8 @@ class Overview(NamedTuple):
     counts: dict[bytes, Counts]
     """Of the folders that can be opened; fewer where the server had no answer."""
     namespaces: Namespaces
+    unreadable: tuple[bytes, ...] = ()
+    """Lines that tell of a folder, and can't be understood."""
 
 
 class _Listed(NamedTuple):
@@ -62,48 +67,66 @@ class OverviewTaker:
         self.counts: dict[bytes, Counts] = {}
         self._subscribed: dict[bytes, None] = {}
         self._namespaces = Namespaces()
+        self._unreadable: list[bytes] = []
 
     def take(self, response: Response) -> None:
+        if isinstance(response, Garbled):
+            if _LISTING.match(response.text):
+                self._unreadable.append(response.text.rstrip(b"\r\n"))
+            return
         if not isinstance(response, Data):
             return
         values = response.values
         if response.name in ("LIST", "LSUB") and len(values) >= 3:
-            attributes, separator, name = values[0], values[1], values[2]
-            if not isinstance(attributes, list):
-                raise Nonsense("a folder without attributes")
-            name = b"NIL" if name is None else name
-            if not isinstance(name, bytes) or not name:
-                raise Nonsense("a folder without a name")
-            words = frozenset(
-                word.decode("latin-1").lower() for word in attributes if isinstance(word, bytes)
-            )
-            if response.name == "LSUB" or "\\subscribed" in words:
-                self._subscribed[name] = None
-            if response.name == "LIST":
-                place = separator if isinstance(separator, bytes) else b""
-                before = self.folders.get(name)
-                if before:
-                    words |= before.listed.attributes
-                selectable = words.isdisjoint(("\\noselect", "\\nonexistent"))
-                self.folders[name] = _Listed(Listed(name, place, words), selectable)
+            self._list(response.name, values)
         elif response.name == "STATUS" and len(values) >= 2 and isinstance(values[0], bytes):
-            row = pairs(values[1])
-            before_counts = self.counts.get(values[0], Counts())
-            self.counts[values[0]] = _counts(row, before_counts)
+            name = _key(values[0])
+            self.counts[name] = _counts(pairs(values[1]), self.counts.get(name, Counts()))
         elif response.name == "NAMESPACE" and len(values) >= 3:
             personal, *others = [_prefixes(value) for value in values[:3]]
             self._namespaces = Namespaces(personal, tuple(filter(None, others[0] + others[1])))
 
+    def _list(self, kind: str, values: list[Value]) -> None:
+        attributes, separator, name = values[:3]
+        if not isinstance(attributes, list) or not isinstance(name, bytes):
+            raise Nonsense("a folder without a name")
+        name = _key(name)
+        if not name:
+            return  # that is the root, where servers tell of it
+        words = frozenset(
+            word.decode("latin-1").lower() for word in attributes if isinstance(word, bytes)
+        )
+        if kind == "LSUB" or "\\subscribed" in words:
+            self._subscribed[name] = None
+        if kind == "LIST":
+            place = separator if isinstance(separator, bytes) else b""
+            before = self.folders.get(name)
+            if before:
+                words |= before.listed.attributes
+            selectable = words.isdisjoint(("\\noselect", "\\nonexistent"))
+            self.folders[name] = _Listed(Listed(name, place, words), selectable)
+
     def is_gone(self, name: bytes) -> None:
-        """A folder that was listed isn't there. Not believed of the inbox."""
-        if name.upper() != b"INBOX":
-            listed = self.folders[name].listed
+        """The server says that a folder isn't there which it lists. That is believed where others
+        are below it, for so some servers list what was deleted; else it is for who opens it."""
+        listed = self.folders[name].listed
+        below = name + listed.separator if listed.separator else b"\0"
+        if name != b"INBOX" and any(other.startswith(below) for other in self.folders):
             listed = listed._replace(attributes=listed.attributes | {"\\nonexistent"})
             self.folders[name] = _Listed(listed, selectable=False)
 
     def result(self) -> Overview:
         listed = [folder.listed for folder in self.folders.values()]
-        return Overview(listed, list(self._subscribed), self.counts, self._namespaces)
+        if listed and b"INBOX" not in self.folders:
+            # It is always there (RFC 3501, 5.1), whether it is listed or not.
+            listed.append(Listed(b"INBOX", listed[0].separator, frozenset()))
+        return Overview(
+            listed,
+            list(self._subscribed),
+            self.counts,
+            self._namespaces,
+            tuple(self._unreadable),
+        )
 
 
 class CountsTaker:
@@ -111,11 +134,16 @@ class CountsTaker:
 
     def __init__(self) -> None:
         self.found = Counts()
+        self.counted = False
+        """Whether it said how many messages there are."""
 
     def take(self, response: Response) -> None:
         if isinstance(response, Data):
             if response.name == "EXISTS":
+                self.counted = True
                 self.found = self.found._replace(messages=response.number)
+            return
+        if isinstance(response, Garbled):
             return
         if response.code == "UIDVALIDITY":
             self.found = self.found._replace(validity=count(response.value))
@@ -125,6 +153,7 @@ class CountsTaker:
             self.found = self.found._replace(modseq=count(response.value))
         elif response.code == "CLOSED":  # what came before was of the folder that was open
             self.found = Counts()
+            self.counted = False
 
 
 def _counts(row: dict[str, Value], before: Counts) -> Counts:
@@ -138,6 +167,11 @@ def _counts(row: dict[str, Value], before: Counts) -> Counts:
         told("HIGHESTMODSEQ", before.modseq),
         _guid(row) or before.guid,
     )
+
+
+def _key(name: bytes) -> bytes:
+    """A folder's name, in one form where several mean the same (RFC 3501, 5.1)."""
+    return b"INBOX" if name.upper() == b"INBOX" else name
 
 
 def _guid(row: dict[str, Value]) -> str:

@@ -16,11 +16,13 @@ from engine.sources.imap.overview import (
     OverviewTaker,
 )
 from engine.sources.imap.wire import (
+    MAX_NUMBER,
     Data,
+    Nonsense,
     Status,
     UidSet,
     Value,
-    number,
+    count,
     pairs,
     quoted,
 )
@@ -53,6 +55,7 @@ class Session:
         """Whether messages came to it or went since it was opened. What was fetched before and
         after that were never together in it."""
         connection.literals = "LITERAL+" in capabilities
+        connection.patient = True
 
     @property
     def connection(self) -> Connection:
@@ -93,6 +96,10 @@ class Session:
             commands.append([b"NAMESPACE"])
         found = OverviewTaker()
         ended = self._connection.run_all(commands, found.take)
+        if ended[asks].word != "OK" and extended:  # it said that it knows this form
+            at_once = False
+            plain: list[Command] = [[b'LIST "" "*"'], [b'LSUB "" "*"']]
+            ended[asks] = self._connection.run_all(plain, found.take)[0]
         if ended[asks].word != "OK":
             raise Refused(ended[asks])
         asked = [name for name in found.folders if found.folders[name].selectable]
@@ -143,8 +150,25 @@ class Session:
         status = self._connection.run_all(commands, counts.take)[-1]
         if status.word != "OK":
             raise Refused(status)
-        self.selected, self.validity = name, counts.found.validity
-        return counts.found
+        found = counts.found
+        if not counts.counted or not found.validity:
+            found = self._asked_again(name, counts)
+        self.selected, self.validity = name, found.validity
+        return found
+
+    def _asked_again(self, name: bytes, examined: CountsTaker) -> Counts:
+        """What a folder that is open holds, where that wasn't told when it was opened. Raises
+        Nonsense where it isn't told now."""
+        other = OverviewTaker()
+        self._connection.run_all([[b"STATUS ", *argument(name), self._items()]], other.take)
+        said = next(iter(other.counts.values()), Counts())
+        found = examined.found
+        if not examined.counted:
+            present = self.present()
+            if present is None:
+                raise Nonsense("it doesn't say how many messages there are")
+            found = found._replace(messages=present.count(MAX_NUMBER))
+        return found._replace(validity=found.validity or said.validity)
 
     def fetch(
         self,
@@ -168,10 +192,13 @@ class Session:
                 return
             self._note(response)
             if response.name == "FETCH" and response.values:
-                row = pairs(response.values[0])
-                uid = row.get("UID")
-                if uid is not None:
-                    take(number(uid), row)
+                try:
+                    row = pairs(response.values[0])
+                except Nonsense:
+                    return
+                uid = count(row.get("UID"))
+                if uid:  # else nobody knows whose row it is
+                    take(uid, row)
             elif response.name == "VANISHED" and vanished is not None:
                 uids = response.values[-1] if response.values else None
                 if isinstance(uids, bytes):
@@ -186,14 +213,18 @@ class Session:
             if status.word != "OK":
                 raise Refused(status)
 
-    def present(self) -> UidSet:
-        """The UIDs of all messages in the open folder."""
+    def present(self) -> UidSet | None:
+        """The UIDs of all messages in the open folder; None where the server says OK and doesn't
+        tell."""
         found: list[bytes] = []
+        told = False
 
         def take(response: Response) -> None:
+            nonlocal told
             if not isinstance(response, Data):
                 return
             self._note(response)
+            told = told or response.name in ("SEARCH", "ESEARCH")
             values = [value for value in response.values if isinstance(value, bytes)]
             if response.name == "SEARCH":
                 found.extend(value for value in values if value.isdigit())
@@ -202,7 +233,17 @@ class Session:
 
         how = b"RETURN (ALL) " if self.has("ESEARCH", "IMAP4REV2") else b""
         self._connection.run(b"UID SEARCH %sALL" % how, take=take)
-        return UidSet(found)
+        return UidSet(found) if told else None
+
+    def wait_for_news(self) -> bool:
+        """Gives the server the occasion to tell what came or went, and says whether it did, or had
+        before."""
+        self._connection.run_all([[b"NOOP"]], self._news)
+        return self.disturbed
+
+    def _news(self, response: Response) -> None:
+        if isinstance(response, Data):
+            self._note(response)
 
     def _note(self, response: Data) -> None:
         """Sees whether a server tells that messages came or went."""

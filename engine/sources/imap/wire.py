@@ -10,6 +10,8 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from typing import BinaryIO, NamedTuple, TypeAlias
 
+from engine.sources.imap import lines
+
 Literal: TypeAlias = bytes | BinaryIO
 """A short literal, or a long one in a file, at its beginning."""
 
@@ -36,15 +38,23 @@ _STATUS = re.compile(
     rb"(?:\[(?P<code>[^\] ]+)(?: (?P<value>[^\]]*))?\] ?)?(?P<text>.*)",
     re.DOTALL | re.IGNORECASE,
 )
-_LITERAL = re.compile(rb"\{(\d{1,15})\+?\}\r?\n$")
+_LITERAL = re.compile(rb"[ (~\]>]\{(\d{1,15})\+?\}\r?\n$")
+_ANNOUNCED = re.compile(rb"~?\{\d+\+?\}\r?\n$")
+_NAMED = re.compile(rb"\* +(LIST|LSUB|XLIST|STATUS)[ \r\n]", re.IGNORECASE)
+_FETCH = re.compile(rb"\* +\d+ +FETCH[ (]", re.IGNORECASE)
+_AFTER = re.compile(rb"[ )\r\n]")
+"""What may come after a literal."""
 _TOKEN = re.compile(
     rb" *(?:"
     rb"(?P<open>\()|(?P<close>\))"
     rb'|"(?P<quoted>[^"\\]*(?:\\.[^"\\]*)*)"'
     rb"|~?\{(?P<literal>\d+)\+?\}\r?\n"
-    rb"|(?P<atom>[A-Za-z0-9.]+\[[^\]]*\](?:<\d+>)?|[^ ()\"{][^ ()]*)"
+    rb"|(?P<atom>(?i:BODY|BINARY)[A-Za-z.]*\[[^\]]*\](?:<\d+>)?|[^ ()\"{][^ ()]*)"
     rb")",
     re.DOTALL,
+)
+_ITEMS = frozenset(
+    (b"UID", b"FLAGS", b"RFC822.SIZE", b"INTERNALDATE", b"MODSEQ", b"EMAILID", b"X-GUID")
 )
 _QUOTABLE = re.compile(rb"[\x01-\x09\x0b\x0c\x0e-\x7f]*")
 _ATOM = re.compile(rb"[A-Za-z0-9_./:-]+")
@@ -75,6 +85,12 @@ class Status(NamedTuple):
         return f"{self.word} {code}{text}".strip()[:300]
 
 
+class Garbled(NamedTuple):
+    """A line that can't be understood. Where the next one begins is known."""
+
+    text: bytes
+
+
 class Data(NamedTuple):
     """Any other response: `* 12 FETCH (...)` has the name FETCH and the number 12."""
 
@@ -91,10 +107,15 @@ def literal_length(text: bytes) -> int | None:
     return int(match[1]) if match else None
 
 
+def is_unclosed(text: Piece) -> bool:
+    """Whether a response that begins so, and then holds a literal, goes on after it: one of FETCH
+    has a parenthesis to close. Some servers have a blank line before that."""
+    return isinstance(text, bytes) and _FETCH.match(text) is not None
+
+
 def parse(pieces: Sequence[Piece]) -> Status | Data:
     """A response, which isn't a continuation request. Raises Nonsense."""
-    text = pieces[0]
-    assert isinstance(text, bytes)
+    text = _text_of(pieces[0])
     status = _STATUS.match(text.rstrip(b"\r\n"))
     if status:
         return Status(
@@ -104,6 +125,11 @@ def parse(pieces: Sequence[Piece]) -> Status | Data:
             status["value"] or b"",
             status["text"].decode("utf-8", "replace"),
         )
+    if _NAMED.match(text):
+        return _named(pieces)
+    flags: list[Value] | None = None
+    if _FETCH.match(text):
+        pieces, flags = _without_flags(pieces)
     values = _values(pieces)
     if len(values) < 2 or values[0] != b"*":
         raise Nonsense(_excerpt(text))
@@ -116,7 +142,47 @@ def parse(pieces: Sequence[Piece]) -> Status | Data:
         name, rest = rest[0], rest[1:]
     if not isinstance(name, bytes):
         raise Nonsense(_excerpt(text))
+    if flags is not None and rest and isinstance(rest[0], list):
+        rest[0] += [b"FLAGS", flags]
     return Data(name.decode("latin-1").upper(), number, rest)
+
+
+def _named(pieces: Sequence[Piece]) -> Data:
+    """A response that begins with a folder's name, or ends with it."""
+    text = _text_of(pieces[0])
+    literal = None
+    if len(pieces) > 1:
+        if not isinstance(pieces[1], bytes):
+            raise Nonsense(_excerpt(text))
+        literal = pieces[1]
+        text = _ANNOUNCED.sub(b"", text) + _text_of(pieces[2])
+    text = text.rstrip(b"\r\n")
+    name = text.split(maxsplit=2)[1].decode("latin-1").upper()
+    if name == "STATUS":
+        status = lines.status(text, literal)
+        if status is None:
+            raise Nonsense(_excerpt(text))
+        return Data(name, 0, [status[0], *_values([status[1]])])
+    listed = lines.listed(text, literal)
+    if listed is None:
+        raise Nonsense(_excerpt(text))
+    attributes: list[Value] = list(listed.attributes)
+    return Data(name, 0, [attributes, listed.separator or None, listed.name])
+
+
+def _without_flags(pieces: Sequence[Piece]) -> tuple[Sequence[Piece], list[Value] | None]:
+    """The same without its flags, where the tokens of the grammar wouldn't do for them."""
+    for index in range(0, len(pieces), 2):
+        cut = lines.cut_flags(_text_of(pieces[index]))
+        if cut is not None:
+            text, flags = cut
+            return [*pieces[:index], text, *pieces[index + 1 :]], list(flags)
+    return pieces, None
+
+
+def _text_of(piece: Piece) -> bytes:
+    assert isinstance(piece, bytes)
+    return piece
 
 
 def _values(pieces: Sequence[Piece]) -> list[Value]:
@@ -124,8 +190,9 @@ def _values(pieces: Sequence[Piece]) -> list[Value]:
     stack = [top]
     inner = top
     for index in range(0, len(pieces), 2):
-        text = pieces[index]
-        assert isinstance(text, bytes)
+        text = _text_of(pieces[index])
+        if index and not _AFTER.match(text):
+            raise Nonsense(_excerpt(text))
         position, end = 0, len(text.rstrip(b"\r\n "))
         while position < end:
             match = _TOKEN.match(text, position)
@@ -146,7 +213,7 @@ def _values(pieces: Sequence[Piece]) -> list[Value]:
                     raise Nonsense(_excerpt(text))
                 inner = stack[-1]
             elif kind == "quoted":
-                inner.append(re.sub(rb"\\(.)", rb"\1", match["quoted"], flags=re.DOTALL))
+                inner.append(lines.unquoted(match["quoted"]))
             elif index + 1 < len(pieces) and position >= end:
                 inner.append(pieces[index + 1])
             else:
@@ -161,15 +228,22 @@ def _excerpt(text: bytes) -> str:
 
 
 def pairs(values: Value) -> dict[str, Value]:
-    """The list `(NAME value NAME value ...)` of FETCH and STATUS, names in capitals. Raises
-    Nonsense."""
-    if not isinstance(values, list) or len(values) % 2:
+    """The list `(NAME value NAME value ...)` of FETCH and STATUS, names in capitals. A name without
+    a value, and what stands where a name should, are passed over. Raises Nonsense."""
+    if not isinstance(values, list):
         raise Nonsense("a list of names and values is expected")
     found: dict[str, Value] = {}
-    for name, value in zip(values[::2], values[1::2], strict=True):
-        if not isinstance(name, bytes):
-            raise Nonsense("a name is expected")
-        found[name.decode("latin-1").upper()] = value
+    name = ""
+    for value in values:
+        if name and not (
+            isinstance(value, bytes) and value.upper() in _ITEMS and not name.startswith("BODY")
+        ):
+            if name == "UID" and found.get(name, value) != value:
+                raise Nonsense("two UIDs in one row")
+            found[name] = value
+            name = ""
+        else:
+            name = value.decode("latin-1").upper() if isinstance(value, bytes) else ""
     return found
 
 
@@ -221,6 +295,11 @@ class UidSet:
     def __contains__(self, uid: int) -> bool:
         index = bisect_right(self._ranges, (uid, MAX_NUMBER + 1)) - 1
         return index >= 0 and uid <= self._ranges[index][1]
+
+    def __iter__(self) -> Iterator[int]:
+        """In order. There may be very many."""
+        for low, high in self._ranges:
+            yield from range(low, high + 1)
 
     def complement(self) -> UidSet:
         """All other UIDs."""
