@@ -17,6 +17,7 @@ from email.utils import parsedate_tz
 from functools import lru_cache
 
 from engine.model import Headers
+from engine.stored_form import stored_form
 
 HEAD = 1 << 20
 """Bytes at the beginning of a message in which its header is looked for: some gateways put more
@@ -86,11 +87,16 @@ _ROUTE = re.compile(r"^(?:@[^:]*|mailto):")
 
 
 def parse_headers(head: bytes) -> Headers:
-    """The header fields of the message that begins with `head` (see `HEAD`). Never raises.
+    """The header fields of the message that begins with `head` (see `HEAD`), also of one that its
+    server keeps compressed. One that is encrypted has none. Never raises.
 
     Encoded words (RFC 2047) are decoded; other bytes are read as UTF-8, or else as windows-1252.
     No value has a control character or a lone surrogate. What is missing is empty, or 0.
     """
+    if stored_form(head):
+        from engine.decompression import beginning  # most servers need none of it
+
+        head = beginning(head, HEAD)
     fields, whole = _fields(head[:_USUAL_HEAD])
     if not whole and len(head) > _USUAL_HEAD:
         fields, _ = _fields(head[:HEAD])

@@ -19,6 +19,7 @@ from engine.journal.reader import Reader
 from engine.journal.records import unseal
 from engine.journal.verified import Dates, dates
 from engine.operations import Record, under_way
+from engine.scan.forms import Forms, recorded_forms
 from engine.scan.problems import Problems, recorded
 
 USUAL = 26 * 3600
@@ -67,6 +68,8 @@ class Status:
     """What deep checks have found sound, and when."""
     running: tuple[Record, ...]
     """The operations that run now."""
+    forms: Forms
+    """The messages that aren't as they were sent, by account and form."""
     problems: Problems
     """What the last scans couldn't back up."""
     erased: int
@@ -156,6 +159,7 @@ def status(backup: Backup) -> Status:
         living = [account for account in known if account.deleted is None]
         ends = [scan.end for scan in reader.scans() if scan.complete]
         count, raw, stored = _content(reader)
+        forms = recorded_forms(reader)
         return Status(
             id=identity.backup.hex(),
             format=identity.format,
@@ -179,6 +183,7 @@ def status(backup: Backup) -> Status:
             daemon=heartbeat.look(backup.path),
             verified=dates(reader),
             running=tuple(under_way(backup.path)),
+            forms=forms,
             problems=recorded(backup.path),
             erased=len({erasure.item for erasure in erasures(reader)}),
             refused=backup.journal.clock_problem(reader) if own else "",

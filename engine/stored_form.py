@@ -20,11 +20,14 @@ _FORMS = (
     (b"\x28\xb5\x2f\xfd", "zstd"),
     (b"Dovecot-LZ4\x0d\x2a\x9b\xc5", "lz4"),
 )
+_FIRST = frozenset(magic[0] for magic, _ in _FORMS)
 
 
 def stored_form(first: bytes) -> str:
     """The form of a content that begins with `first`: "encrypted", "gzip", "bzip2", "xz", "zstd" or
     "lz4"; empty for one that is as it was sent, or too short to tell."""
+    if not first or first[0] not in _FIRST:
+        return ""
     for magic, form in _FORMS:
         if first.startswith(magic):
             return form

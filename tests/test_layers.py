@@ -26,6 +26,8 @@ FLOORS = (
         "engine.naming",
         "engine.messages",
         "engine.stored_form",
+        "engine.decompression",
+        "engine.decompression",
         "engine.tomltext",
         "engine.allowed",
         "engine.settings",

@@ -15,6 +15,7 @@ from engine.cli.arguments import backup_path, opened
 from engine.cli.parser import CommandParser
 from engine.clock import Clock, SystemClock
 from engine.errors import SettingMissing, SourceUnavailable, UsageError
+from engine.scan.forms import sampled_forms, told_forms
 from engine.sources import open_sources
 
 DESCRIPTION = """\
@@ -85,6 +86,7 @@ def run(args: argparse.Namespace) -> int:
                 "id": _id(path),
                 "sources": [
                     {"source": spec, "accounts": source.accounts, "problem": source.problem}
+                    | ({"notes": source.notes} if source.notes else {})
                     for spec, source in zip(args.source, found, strict=True)
                 ],
             }
@@ -97,6 +99,8 @@ def run(args: argparse.Namespace) -> int:
         output.line(f"    {spec}{accounts}")
         if source.problem:
             output.complain(f"warning: {source.problem}")
+        for note in source.notes:
+            output.line(f"    among the first that were looked at, {note}")
     first = ""
     if any(source.lacking for source in found):
         first = (
@@ -125,12 +129,17 @@ class _Found(NamedTuple):
     problem: str = ""
     lacking: bool = False
     """Whether the problem is that settings are missing, for which there was no place before."""
+    notes: tuple[str, ...] = ()
+    """What a look at a few messages says of how the server keeps them."""
 
 
 def _look(spec: str, path: Path, clock: Clock) -> _Found:
     try:
         (source,) = open_sources([spec], path, clock)
-        return _Found(len(source.accounts().names))
+        names = source.accounts().names
+        local = spec.startswith("maildir:")  # over IMAP messages are as they were sent
+        notes = told_forms(sampled_forms(source, names)) if local else ()
+        return _Found(len(names), notes=tuple(notes))
     except (SourceUnavailable, SettingMissing) as error:
         return _Found(None, str(error), isinstance(error, SettingMissing))
 

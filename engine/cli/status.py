@@ -11,6 +11,7 @@ from pathlib import Path
 from engine.cli import output
 from engine.cli.arguments import backup_path, duration, opened, when, zone
 from engine.cli.parser import CommandParser
+from engine.scan.forms import told_forms
 from engine.scan.problems import Problems
 from engine.status import Status, status, upkeep
 from engine.timestamps import format_listed, listed_second
@@ -59,6 +60,8 @@ def run(args: argparse.Namespace) -> int:
         for name, text in _lines(path, figures, zone()):
             output.line(f"{name:15}{text}")
         _print_upkeep(figures)
+        for line in told_forms(figures.forms):
+            output.line(f"{'note':15}{line}")
         _print_problems(figures.problems)
     fresh = figures.freshness
     if limit is not None and (fresh is None or fresh > limit or figures.ahead):
@@ -133,6 +136,7 @@ def _document(path: Path, figures: Status, where: tzinfo) -> dict[str, object]:
         "running": [{"id": record.id, "kind": record.kind} for record in figures.running],
         "complete_since": when(figures.complete_since, where),
         "erased": figures.erased,
+        "stored_forms": {account: dict(forms) for account, forms in figures.forms.items()},
         "problems": {
             "count": figures.problems.count,
             "failed": figures.problems.failed or None,

@@ -104,6 +104,9 @@ class AccountState(msgspec.Struct, frozen=True, array_like=True):
     """The identity of its mailbox where the source has one (a Maildir: INBOX's GUID)."""
     directory: str = ""
     """The mailbox's directory as `device:inode`, where the source has one."""
+    forms: dict[str, int] = {}
+    """How many of its messages the server kept in another form than they were sent, of all that
+    were ever read: see `engine.stored_form`."""
 
 
 class FolderCursor(msgspec.Struct, frozen=True, array_like=True):

@@ -8,7 +8,8 @@ leaves what it committed; the next one finds the rest by comparing again.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -33,6 +34,7 @@ from engine.scan.plan import AccountPlan, FolderChange, Move, NewFolder, Rename
 from engine.scan.report import Problem, Tally
 from engine.sources.source import FolderPath
 from engine.stop import Stop
+from engine.stored_form import stored_form
 
 GROUP_MESSAGES = 1000
 """Arrivals recorded by one commit, at most."""
@@ -241,6 +243,9 @@ class _Recording:
         self._late = False
         self._unread: set[int] = set()
         """Folders in which a message could not be read: they are listed again next time."""
+        self._found: dict[bytes, str] = {}
+        """Contents that aren't as they were sent, and aren't recorded yet: the form of each."""
+        self._forms = Counter(looked.state.forms)
         self._moves = list(looked.plan.moves)
         self._removals = list(looked.plan.removals)
 
@@ -279,7 +284,7 @@ class _Recording:
                 marks = tuple(sorted(identities))
                 cursor = FolderCursor(marks, b"" if ref in self._unread else position)
                 commit.set_cursor(self._item(ref), cursor)
-            commit.set_account_state(state)
+            commit.set_account_state(self._with_forms(state))
         assert self._account is not None
         return self._account
 
@@ -337,6 +342,8 @@ class _Recording:
                 self._late = True
             return None
         self._progress(1)
+        if form := stored_form(head):
+            self._found[digest] = form
         return Content(digest, size, taken.date, parse_headers(head))
 
     # Recording
@@ -405,6 +412,9 @@ class _Recording:
         for draft in drafts:
             commit.appear(draft._replace(folder=self._item(draft.folder)))
         tally.created += len(drafts)
+        if self._found:
+            self._count_forms(draft.content.digest for draft in drafts if draft.content)
+            commit.set_account_state(self._with_forms(self._state))
 
     def _record_changes(self, commit: Commit, tally: Tally, contents: dict[int, Content]) -> None:
         """Moves, flags and contents: what happened to one item is one transaction."""
@@ -417,6 +427,8 @@ class _Recording:
             }
         for flagged in self._plan.flag_changes:
             changes.setdefault(flagged.item, {}).setdefault("flags", flagged.flags)
+        if self._found:
+            self._count_forms(c.digest for i, c in contents.items() if self._digest(i) != c.digest)
         for item, content in contents.items():
             changes.setdefault(item, {})["content"] = content
         for item, change in changes.items():
@@ -429,6 +441,14 @@ class _Recording:
             commit.drop_cursor(folder)
         tally.deleted += len(self._removals) + len(self._plan.gone_folders)
         tally.removed += len(self._removals)
+
+    def _with_forms(self, state: AccountState) -> AccountState:
+        return msgspec.structs.replace(state, forms=dict(self._forms))
+
+    def _count_forms(self, digests: Iterable[bytes]) -> None:
+        for digest in digests:
+            if form := self._found.get(digest):
+                self._forms[form] += 1
 
     def _new_state(self) -> AccountState:
         identity = self._subject.mailbox.identity()

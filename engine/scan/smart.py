@@ -27,6 +27,7 @@ from engine.errors import (
 from engine.journal.records import ScanRecord
 from engine.scan import guard, problems, roster
 from engine.scan.account import bring_back, count_plan, remove, scan_account
+from engine.scan.forms import recorded_forms, told_forms
 from engine.scan.known import count_messages, known_folders, messages
 from engine.scan.look import Subject, look
 from engine.scan.loss import Turnover
@@ -217,7 +218,10 @@ class _Scan:
             elif self._all_listed and not self._is_back(account.name):
                 self._remove(account)
         result.tally.problems.sort()
+        with self._backup.reader() as reader:
+            forms = told_forms(recorded_forms(reader, self._options.accounts))
         result.tally.notes.sort()
+        result.tally.notes += [Problem("", "", line) for line in forms]
         result.end = self._backup.clock.now()
         if not self._options.dry_run:
             result.end = self._record_end()
