@@ -30,19 +30,23 @@ MAX_KEYWORDS = 26
 
 
 _SUFFIXES = frozenset(("2,", "1,", ""))
+_LETTERS = re.compile("[A-Za-z]*(,|$)")
 
 
 def unique_part(name: str) -> str:
     """What goes with a message through every change of its flags: its file name without the suffix,
     but with `,S=` and `,W=`.
 
-    A suffix is `:2,` and letters, or the experimental `:1,`, or a colon alone. A colon that begins
-    none of these belongs to the unique part, and so do `!2,` and `;2,`, which some programs write
-    where a file name can't hold a colon: for them a change of flags looks like another message.
+    A suffix is `:2,` and letters, up to the end or a further comma, or the experimental `:1,`, or a
+    colon alone. A colon that begins none of these belongs to the unique part: `:2,S.locked` is no
+    mail server's. So do `!2,` and `;2,`, which some programs write where a file name can't hold a
+    colon: for them a change of flags looks like another message.
     """
     colon = name.rfind(":")
     if colon > 0 and name[colon + 1 : colon + 3] in _SUFFIXES:
-        return name[:colon]
+        letters = name[colon + 3 :]
+        if not letters or _LETTERS.match(letters) or name[colon + 1] != "2":
+            return name[:colon]
     return name
 
 
