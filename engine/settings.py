@@ -69,6 +69,16 @@ class Settings:
             "up. Users can make files of any length, which cost them nothing.",
         ),
     ] = "1GiB"
+    files_turns: Annotated[
+        int,
+        Setting(
+            "scan.files_turns",
+            Whole(0, 10_000),
+            "Each scan looks at the files of the folders that changed, and of one in so many of "
+            "those that didn't, in turn: whether one was written to in place, as ransomware does. "
+            "1 is all of them each time, 0 none.",
+        ),
+    ] = 7
     level: Annotated[
         int,
         Setting(

@@ -47,6 +47,10 @@ class Heard:
     def note(self, what: str) -> None:
         self.notes.append(what)
 
+    def rewritten(self) -> int:
+        """How many messages were recorded with another content."""
+        return sum(tally.rewritten for _, tally in self.tallies)
+
 
 @contextmanager
 def at_work(

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from engine.errors import ItemVanished, SourceUnavailable
 from engine.sources.source import (
+    NEVER_WRITTEN,
     AccountList,
     Fetched,
     FolderChanges,
@@ -21,6 +22,7 @@ from engine.sources.source import (
     MailboxIdentity,
     SourceFolder,
     SourceItem,
+    Written,
 )
 
 
@@ -187,6 +189,9 @@ class GuidMailbox:
         folder = self._use("listing", path)
         cursor = b"" if self.blind else folder.cursor
         return FolderListing(cursor, [_item(path, folder, uid) for uid in folder.messages])
+
+    def written(self, path: FolderPath, since: int) -> Written:
+        return NEVER_WRITTEN
 
     def changes(self, path: FolderPath, cursor: bytes) -> FolderChanges | None:
         folder = self._use("changes", path)

@@ -466,14 +466,30 @@ def test_accounts_that_lost_much_are_told_each_time(desk: Desk, notifier: Notifi
         Turnover("bob@example.com", 900, 900),
         Turnover("carol@example.com", 900, 100),  # too small a share
         Turnover("dave@example.com", 90, 90),  # too few
+        Turnover("erin@example.com", 900, 100, 300),
+        Turnover("frank@example.com", 900, 0, 900),
     ]
     telling.lost(notifier, desk.settings, turnover)
     telling.lost(notifier, desk.settings, turnover[:1])
     sent = desk.sent()
-    assert [text.split("|")[0] for text in sent] == ["warning", "critical", "warning"]
+    assert [text.split("|")[0] for text in sent] == [
+        "warning",
+        "critical",
+        "warning",
+        "critical",
+        "warning",
+    ]
     assert subjects(sent)[0] == "alice@example.com lost 400 of 900 messages"
+    rewritten = "erin@example.com: 300 of 900 messages have another content, 100 are gone"
+    assert subjects(sent)[2] == rewritten
+    assert "'engine restore --contents' puts messages back" in sent[2]
     assert "keeps what was deleted for 30 days." in sent[0]
-    assert list(notifier.conditions()) == ["loss/alice@example.com", "loss/bob@example.com"]
+    assert [key.partition("@")[0] for key in notifier.conditions()] == [
+        "loss/alice",
+        "loss/bob",
+        "loss/erin",
+        "loss/frank",
+    ]
 
 
 def happened(name: str = "alice") -> Event:

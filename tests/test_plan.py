@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from itertools import count
 from typing import NamedTuple
 
@@ -20,13 +21,14 @@ from engine.scan.plan import (
     AccountPlan,
     FlagChange,
     FolderChange,
+    Mark,
     Move,
     NewFolder,
     Recheck,
     plan,
 )
 from engine.scan.states import KnownFolder, KnownItem, Path, SeenFolder
-from engine.sources.source import SourceItem
+from engine.sources.source import SourceItem, Written
 
 ACCOUNT = 2
 SEEN = ("\\Seen",)
@@ -104,7 +106,7 @@ def test_a_new_account_gets_its_folders_before_what_is_in_them() -> None:
         Arrival(inbox.ref, source("INBOX", "m1")),
         Arrival(apollo.ref, source("Work/Apollo", "m2")),
     )
-    assert [ref for ref, _, _ in made.cursors] == [inbox.ref, work.ref, apollo.ref]
+    assert [mark.folder for mark in made.marks] == [inbox.ref, work.ref, apollo.ref]
 
 
 def test_arrivals_flags_and_removals() -> None:
@@ -116,7 +118,7 @@ def test_arrivals_flags_and_removals() -> None:
         arrivals=(Arrival(3, source("INBOX", "new", SEEN)),),
         flag_changes=(FlagChange(4, SEEN),),
         removals=(5,),
-        cursors=((3, frozenset(), b"new"),),
+        marks=(Mark(3, frozenset(), b"new"),),
     )
 
 
@@ -126,6 +128,37 @@ def test_what_is_gone_here_and_new_there_has_moved() -> None:
         [seen("INBOX"), seen("Trash", ["m1"], flags=SEEN)],
     )
     assert made == AccountPlan(moves=(Move(4, 5, b"m1", SEEN),))
+
+
+def test_what_was_written_to_is_read_again_also_where_it_moved() -> None:
+    known = [
+        KnownFolder(3, ("INBOX",), ACCOUNT, frozenset(), b"old", looked=10),
+        KnownFolder(5, ("Trash",), ACCOUNT, frozenset(), b"old", looked=11),
+    ]
+    entries = {
+        3: {b"kept": KnownItem(6, ()), b"same": KnownItem(7, ()), b"moved": KnownItem(8, ())},
+        5: {},
+    }
+    made = plan(
+        ACCOUNT,
+        known,
+        entries,
+        [
+            replace(seen("INBOX", ["kept", "same"]), written=Written(20, frozenset({b"kept"}))),
+            replace(
+                seen("Trash", ["moved", "new"]), written=Written(11, frozenset({b"moved", b"new"}))
+            ),
+        ],
+    )
+    assert made == AccountPlan(
+        arrivals=(Arrival(5, source("Trash", "new")),),
+        rechecks=(
+            Recheck(6, 3, source("INBOX", "kept")),
+            Recheck(8, 5, source("Trash", "moved")),
+        ),
+        moves=(Move(8, 5, b"moved", ()),),
+        marks=(Mark(3, frozenset(), b"old", 20, 10),),
+    )
 
 
 def test_what_is_still_here_was_copied() -> None:
@@ -143,7 +176,7 @@ def test_of_a_folder_that_was_not_listed_nothing_is_known_to_be_gone() -> None:
     )
     assert made == AccountPlan(
         arrivals=(Arrival(5, source("Trash", "m1")),),
-        cursors=((3, frozenset(), b""),),
+        marks=(Mark(3, frozenset(), b""),),
     )
 
 
@@ -303,7 +336,7 @@ def test_which_of_two_folders_of_one_name_is_gone_stays_open_where_neither_was_l
     made = compare(known, [seen("A", None, ("dir:2",), cursor=b"")])
     assert made == AccountPlan(
         folder_changes=(FolderChange(9, ACCOUNT, ("A",), {}),),
-        cursors=((9, frozenset({"dir:2"}), b""),),
+        marks=(Mark(9, frozenset({"dir:2"}), b""),),
     )
 
 
@@ -329,7 +362,7 @@ def test_a_deep_scan_reads_again_what_stayed() -> None:
         [seen("INBOX", ["m1", "m2"]), seen("Trash")],
         deep=True,
     )
-    assert made.rechecks == (Recheck(4, source("INBOX", "m1")),)
+    assert made.rechecks == (Recheck(4, 3, source("INBOX", "m1")),)
     assert made.moves == (Move(6, 3, b"m2", ()),)
 
 
@@ -451,9 +484,9 @@ def carry_out(made: AccountPlan, journal: Journal) -> Journal:
         assert not result[item].messages, "a folder goes with messages in it"
         assert item not in {folder.parent for folder in result.values()}, "children go first"
         del result[item]
-    for ref, identities, position in made.cursors:
-        item = items.get(ref, ref)
-        result[item] = result[item]._replace(marks=(identities, position))
+    for mark in made.marks:
+        item = items.get(mark.folder, mark.folder)
+        result[item] = result[item]._replace(marks=(mark.identities, mark.cursor))
     return result
 
 

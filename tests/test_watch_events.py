@@ -112,7 +112,7 @@ def test_a_file_that_is_whole_is_told_at_once(vmail: Path) -> None:
         os.link(alice.root / "tmp" / "x", alice.root / "new" / "x")
         heard.expect(Hint("alice", ("INBOX",)))
         (alice.root / "new" / "y").write_bytes(LETTER)
-        heard.expect(Hint("alice", ("INBOX",)))
+        heard.expect(Hint("alice", ("INBOX",), written=True))
 
 
 def test_a_file_that_is_being_written_is_told_when_it_is_closed(vmail: Path) -> None:
@@ -123,8 +123,28 @@ def test_a_file_that_is_being_written_is_told_when_it_is_closed(vmail: Path) -> 
             alice.deliver(LETTER)
             Maildir(vmail / "bob")
             until(lambda: Hint("bob") in heard.hints, "what came later")
-            assert Hint("alice", ("INBOX",)) not in heard.hints
-        heard.expect(Hint("alice", ("INBOX",)))
+            assert not any(hint.account == "alice" for hint in heard.hints)
+        heard.expect(Hint("alice", ("INBOX",), written=True))
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path: path.write_bytes(LETTER.upper()),
+        lambda path: os.utime(path, (0, 0)),
+        lambda path: path.chmod(0o400),
+    ],
+    ids=["content", "times", "mode"],
+)
+def test_a_message_that_is_written_to_is_told(vmail: Path, write: Callable[[Path], object]) -> None:
+    alice = Maildir(vmail / "alice")
+    alice.create_folder("Work")
+    unique = alice.deliver(LETTER, "Work", flags="S")
+    with told(vmail) as heard:
+        write(alice.messages("Work")[unique])
+        heard.expect(Hint("alice", ("Work",), written=True))
+        alice.flag(unique, "", "Work")
+        heard.expect(Hint("alice", ("Work",)))
 
 
 def test_two_directories_of_one_folder_are_told_as_the_account(vmail: Path) -> None:
@@ -250,7 +270,7 @@ def test_lost_events_lead_to_a_look_at_everything(vmail: Path) -> None:
     with told(vmail, kernel=opened) as heard:
         kernels[0].extra.append(Event(-1, int(flags.Q_OVERFLOW), 0, ""))
         Maildir(vmail / "alice").deliver(LETTER)
-        heard.expect(Hint())
+        heard.expect(Hint(written=True))
         Maildir(vmail / "alice").deliver(LETTER)
         heard.expect(Hint("alice", ("INBOX",)))
         assert len(kernels) == 2
@@ -277,7 +297,7 @@ def test_a_real_overflow_leads_to_a_look_at_everything(vmail: Path) -> None:
             a.rename(b)
             b.rename(a)
         reading.set()
-        heard.expect(Hint())
+        heard.expect(Hint(written=True))
 
 
 def test_an_unmounted_file_system_is_looked_for(vmail: Path) -> None:

@@ -1,5 +1,6 @@
-"""What accounts lost lately. A mailbox that is emptied in real time goes message by message, and no
-single look shows what is the matter. Pure, but for a lock."""
+"""What accounts lost lately, and what was written to. A mailbox that is emptied or encrypted in
+real time goes message by message, and no single look shows what is the matter. Pure, but for a
+lock."""
 
 from __future__ import annotations
 
@@ -17,10 +18,12 @@ class _Lately:
     since: float
     had: int
     removed: int = 0
+    rewritten: int = 0
 
 
 class Losses:
-    """Adds up what was removed. From any thread; times are seconds of one monotonic clock."""
+    """Adds up what was removed or written to. From any thread; times are seconds of one monotonic
+    clock."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -31,7 +34,7 @@ class Losses:
     ) -> Turnover | None:
         """A look found this. Returns what the account lost within WINDOW if that is alarming now
         (see `Turnover.sudden`), and begins anew then: it is told once."""
-        if not turnover.removed:
+        if not turnover.removed and not turnover.rewritten:
             return None
         with self._lock:
             known = self._accounts.get(turnover.account)
@@ -39,8 +42,14 @@ class Losses:
                 self._drop_old(now)
                 known = self._accounts[turnover.account] = _Lately(now, turnover.had)
             known.removed += turnover.removed
+            known.rewritten += turnover.rewritten
             known.had = max(known.had, turnover.had)
-            lately = Turnover(turnover.account, known.had, min(known.removed, known.had))
+            lately = Turnover(
+                turnover.account,
+                known.had,
+                min(known.removed, known.had),
+                min(known.rewritten, known.had),
+            )
             if not lately.sudden(share_percent, least):
                 return None
             del self._accounts[turnover.account]

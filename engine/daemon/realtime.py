@@ -154,7 +154,7 @@ class RealTime:
         if not account:  # a smart scan, which has told it
             return
         self._context.figures.followed(tally)
-        self._context.lost(Turnover(account, tally.had, tally.removed))
+        self._context.lost(Turnover(account, tally.had, tally.removed, tally.rewritten))
         for problem in tally.problems:
             _log.warning(
                 "realtime-problem", account=account, where=problem.where, what=problem.what

@@ -97,7 +97,8 @@ class Journal:
             key = time_key(end)
             txn.put(key, seal(key, pack(record)), db=tables.scans)
             for account in accounts:
-                scanned = msgspec.structs.replace(reader.account_state(account), scanned=end)
+                before = reader.account_state(account)
+                scanned = msgspec.structs.replace(before, scanned=end, scans=before.scans + 1)
                 key = item_key(account)
                 txn.put(key, seal(key, pack(scanned)), db=tables.accounts)
             state = msgspec.structs.replace(state, last_time=end)

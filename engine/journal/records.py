@@ -107,6 +107,8 @@ class AccountState(msgspec.Struct, frozen=True, array_like=True):
     forms: dict[str, int] = {}
     """How many of its messages the server kept in another form than they were sent, of all that
     were ever read: see `engine.stored_form`."""
+    scans: int = 0
+    """How many scans of it came to their end."""
 
 
 class FolderCursor(msgspec.Struct, frozen=True, array_like=True):
@@ -116,6 +118,9 @@ class FolderCursor(msgspec.Struct, frozen=True, array_like=True):
     """Marks by which a renamed folder is recognised, in the source's own form."""
     position: bytes = b""
     """The source's own bytes; empty where the folder must be listed again."""
+    looked: int = 0
+    """Files that changed later may have another content than is recorded; nanoseconds by the
+    source's clock. 0: that isn't known."""
 
 
 class ScanRecord(msgspec.Struct, frozen=True, array_like=True):

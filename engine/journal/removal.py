@@ -137,7 +137,7 @@ class Removal:
         value = txn.get(key, db=table)
         if value is not None:
             known = unpack(FolderCursor, "cursors", key, value)
-            again = FolderCursor(identities=known.identities)
+            again = FolderCursor(known.identities, looked=known.looked)
             txn.put(key, seal(key, pack(again)), db=table)
 
     def _touch(self, folder: int) -> _Touched:

@@ -37,6 +37,8 @@ class Turnover(Protocol):
     def had(self) -> int: ...
     @property
     def removed(self) -> int: ...
+    @property
+    def rewritten(self) -> int: ...
     def sudden(self, share_percent: int, least: int) -> bool: ...
 
 
@@ -86,7 +88,7 @@ def lost(notifier: Notifier, settings: Settings, turnover: Iterable[Turnover]) -
     for each in turnover:
         if not each.sudden(settings.alert_share, settings.alert_least):
             continue
-        whole = each.removed == each.had
+        whole = each.removed + each.rewritten >= each.had
         days = settings.retention_data_days
         kept = f"for {days} days" if days else "for ever"
         subject = f"{each.account} lost {each.removed:,} of {each.had:,} messages"
@@ -95,6 +97,16 @@ def lost(notifier: Notifier, settings: Settings, turnover: Iterable[Turnover]) -
             f"deleted {kept}. 'engine log --account {each.account}' lists what happened; 'engine "
             "undelete' brings messages back, and 'engine restore' whole accounts."
         )
+        if each.rewritten:
+            subject = f"{each.account}: {each.rewritten:,} of {each.had:,} messages have another "
+            subject += f"content, {each.removed:,} are gone"
+            text = (
+                f"{subject}, since the scan before. A mail server doesn't change messages, but for "
+                "one that compresses or decrypts what it has; ransomware does. If nobody meant "
+                "that: the backup has what they were, as of any instant before. 'engine log "
+                f"--account {each.account}' lists what happened; 'engine restore --contents' puts "
+                f"messages back under their own names; what was deleted is kept {kept}."
+            )
         level = Level.CRITICAL if whole else Level.WARNING
         notifier.tell(Event(level, f"loss/{each.account}", subject, text, lasting=False))
 

@@ -30,8 +30,9 @@ from engine.scan.fetching import Taken, streamed, take, take_ahead
 from engine.scan.look import NEW, Looked, Subject, look
 from engine.scan.memory import Memory
 from engine.scan.pairing import Arrival
-from engine.scan.plan import AccountPlan, FolderChange, Move, NewFolder, Rename
+from engine.scan.plan import AccountPlan, FolderChange, Mark, Move, NewFolder, Rename
 from engine.scan.report import Problem, Tally
+from engine.scan.survey import NO_FILES, Files
 from engine.sources.source import FolderPath
 from engine.stop import Stop
 from engine.stored_form import stored_form
@@ -57,6 +58,7 @@ def scan_account(
     *,
     deep: bool = False,
     folders: Collection[FolderPath] | None = None,
+    files: Files = NO_FILES,
     memory: Memory | None = None,
     progress: Callable[[int], None] = lambda messages: None,
     emptied: Callable[[Subject], None] = lambda subject: None,
@@ -64,8 +66,9 @@ def scan_account(
     """Scans an account and records what changed; returns its item. Blocks.
 
     `writer` opens the thread's blob writer when it is first needed; `progress` is told of messages
-    as they are read; `memory` and `emptied` see `look`. What was committed is in `tally`, even if
-    this raises: SourceUnavailable where the mailbox can't be read at all, StorageFull, Interrupted.
+    as they are read; `files`, `memory` and `emptied` see `look`. What was committed is in `tally`,
+    even if this raises: SourceUnavailable where the mailbox can't be read at all, StorageFull,
+    Interrupted.
 
     With `folders` only these are said to have changed, in a mailbox whose account is known. The
     others and the metadata of the account are left alone, but where messages come or go the others
@@ -79,7 +82,14 @@ def scan_account(
         folders = None
     while True:
         looked = look(
-            backup, subject, stop, deep=deep, folders=folders, memory=memory, emptied=emptied
+            backup,
+            subject,
+            stop,
+            deep=deep,
+            folders=folders,
+            files=files,
+            memory=memory,
+            emptied=emptied,
         )
         if had is None:
             had = looked.had
@@ -241,8 +251,10 @@ class _Recording:
         self._strict = strict
         """Whether nothing is to be recorded for which it is too late, but to be planned anew."""
         self._late = False
+        self._rewritten = 0
+        """Messages that have another content than the journal has."""
         self._unread: set[int] = set()
-        """Folders in which a message could not be read: they are listed again next time."""
+        """Folders in which a message could not be read: they are looked at again next time."""
         self._found: dict[bytes, str] = {}
         """Contents that aren't as they were sent, and aren't recorded yet: the form of each."""
         self._forms = Counter(looked.state.forms)
@@ -254,7 +266,6 @@ class _Recording:
         made = self._plan
         drafts: list[Draft] = []
         size = 0
-        mailbox = self._subject.mailbox
         for arrival, content in self._arrived():
             drafts.append(_message(arrival, content))
             size += content.size
@@ -264,26 +275,20 @@ class _Recording:
                 drafts, size = [], 0
         if self._late and self._strict:
             raise _Late
-        contents = [
-            (recheck.item, stored)
-            for recheck in made.rechecks
-            if (stored := self._store(take(mailbox, recheck.source, WHOLE))) is not None
-        ]
+        contents = self._other_contents()
         state = self._new_state() if self._whole else self._state
         account_changes = _account_changes(self._backup, self._subject) if self._whole else {}
         if self._account and made.empty and not account_changes and state == self._state:
             return self._account
         with self._commit() as (commit, tally):
             self._record_arrivals(commit, tally, drafts)
-            self._record_changes(commit, tally, dict(contents))
+            self._record_changes(commit, tally, contents)
             self._record_removals(commit, tally)
             self._settle_names(commit, tally)
             if account_changes:
                 tally.changed += commit.change(commit.account, **account_changes)
-            for ref, identities, position in made.cursors:
-                marks = tuple(sorted(identities))
-                cursor = FolderCursor(marks, b"" if ref in self._unread else position)
-                commit.set_cursor(self._item(ref), cursor)
+            for mark in made.marks:
+                commit.set_cursor(self._item(mark.folder), self._cursor(mark))
             commit.set_account_state(self._with_forms(state))
         assert self._account is not None
         return self._account
@@ -346,7 +351,33 @@ class _Recording:
             self._found[digest] = form
         return Content(digest, size, taken.date, parse_headers(head))
 
+    def _other_contents(self) -> dict[int, Content]:
+        """Reads again what is to be read again; returns what differs from the last version."""
+        rechecks = self._plan.rechecks
+        sources = [recheck.source for recheck in rechecks]
+        found: dict[int, Content] = {}
+        for recheck, taken in zip(
+            rechecks, take_ahead(self._subject.mailbox, sources, self._stop), strict=True
+        ):
+            content = self._store(taken)
+            if content is None:
+                self._unread.add(recheck.folder)
+                continue
+            with self._backup.reader() as reader:
+                version = reader.version(recheck.item, MAX_SEQUENCE)
+            if version is None or content[:3] != (version.digest, version.size, version.date):
+                found[recheck.item] = content
+            self._rewritten += version is not None and version.digest != content.digest
+        return found
+
     # Recording
+
+    def _cursor(self, mark: Mark) -> FolderCursor:
+        """For the next scan: where something couldn't be read, all is asked again."""
+        identities = tuple(sorted(mark.identities))
+        if mark.folder in self._unread:
+            return FolderCursor(identities, b"", mark.before)
+        return FolderCursor(identities, mark.cursor, mark.looked)
 
     @contextmanager
     def _commit(self) -> Iterator[tuple[Commit, Tally]]:
@@ -432,10 +463,13 @@ class _Recording:
         for item, content in contents.items():
             changes.setdefault(item, {})["content"] = content
         for item, change in changes.items():
+            self._stop.check()
             tally.changed += commit.change(item, **change)
+        tally.rewritten += self._rewritten
 
     def _record_removals(self, commit: Commit, tally: Tally) -> None:
         for item in (*self._removals, *self._plan.gone_folders):
+            self._stop.check()
             commit.delete(item)
         for folder in self._plan.gone_folders:
             commit.drop_cursor(folder)

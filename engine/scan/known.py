@@ -28,6 +28,7 @@ def known_folders(reader: Reader, account: int) -> list[KnownFolder]:
             identities=frozenset(cursor.identities),
             cursor=cursor.position,
             meta=version.meta,
+            looked=cursor.looked,
         )
         for item, cursor in cursors.items()
         if (version := versions[item]) is not None

@@ -16,7 +16,7 @@ from engine.scan.memory import Memory, Remembered
 from engine.scan.plan import AccountPlan, plan
 from engine.scan.report import Problem
 from engine.scan.states import KnownFolder, KnownItem, Path, SeenFolder
-from engine.scan.survey import ROUNDS, Survey
+from engine.scan.survey import NO_FILES, ROUNDS, Files, Survey
 from engine.sources.source import FolderPath, Mailbox
 from engine.stop import Stop
 
@@ -57,6 +57,7 @@ def look(
     *,
     deep: bool = False,
     folders: Collection[FolderPath] | None = None,
+    files: Files = NO_FILES,
     memory: Memory | None = None,
     emptied: Callable[[Subject], None] = lambda subject: None,
 ) -> Looked:
@@ -64,7 +65,8 @@ def look(
 
     With `folders` it looks at these, and at folders that are new or renamed. Only where messages
     have come or gone, and may have come from or gone to another folder, it asks the others whether
-    they have changed, too. A process that looks often may give a `memory`, always the same.
+    they have changed, too. `files`: in which folders it looks for contents that changed. A process
+    that looks often may give a `memory`, always the same.
 
     `emptied` is called where the plan removes everything that the account has, and raises where
     that can't be right. Raises SourceUnavailable where the mailbox can't be read at all; with
@@ -78,7 +80,15 @@ def look(
     memory = Memory(0) if memory is None else memory
     vanished: set[Path] = set()
     for _ in range(ROUNDS):
-        survey = Survey(subject.name, subject.mailbox, known, stop, deep=deep, hinted=folders)
+        survey = Survey(
+            subject.name,
+            subject.mailbox,
+            known,
+            stop,
+            deep=deep,
+            hinted=folders,
+            files=files._replace(turn=state.scans),
+        )
         made, had = _compare(backup, subject, known, survey.settle(), memory, deep=deep)
         if survey.partial and (made.arrivals or made.removals):
             survey.widen()

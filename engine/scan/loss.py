@@ -14,7 +14,11 @@ class Turnover(NamedTuple):
     """Its messages before."""
     removed: int
     """So many of them are gone now."""
+    rewritten: int = 0
+    """So many others have another content now."""
 
     def sudden(self, share_percent: int, least: int) -> bool:
-        """Whether at least this share of the messages is gone, and at least so many of them."""
-        return self.removed >= max(least, 1) and self.removed * 100 >= self.had * share_percent
+        """Whether at least this share of the messages is gone or has another content, and at least
+        so many of them."""
+        lost = self.removed + self.rewritten
+        return lost >= max(least, 1) and lost * 100 >= self.had * share_percent

@@ -43,7 +43,7 @@ class FolderChange(NamedTuple):
 
 class Move(NamedTuple):
     """A message that went to another folder, or that the source knows by another identity in its
-    own; its content is not read."""
+    own."""
 
     item: int
     folder: Ref
@@ -69,10 +69,23 @@ class FlagChange(NamedTuple):
 
 
 class Recheck(NamedTuple):
-    """A message whose content a deep scan reads again."""
+    """A message whose content is read again: in a deep scan, or as it may be another one."""
 
     item: int
+    folder: Ref
     source: SourceItem
+
+
+class Mark(NamedTuple):
+    """Where the source left off in a folder, for the next scan."""
+
+    folder: Ref
+    identities: frozenset[str]
+    cursor: bytes
+    looked: int = 0
+    """Up to when its files were looked at."""
+    before: int = 0
+    """The same of the scan before: for where one of them couldn't be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +103,8 @@ class AccountPlan:
     removals: tuple[int, ...] = ()
     gone_folders: tuple[int, ...] = ()
     """Children before their parents."""
-    cursors: tuple[tuple[Ref, frozenset[str], bytes], ...] = ()
-    """Folder, its identities, and where the source left off: only those that differ."""
+    marks: tuple[Mark, ...] = ()
+    """Only those that differ."""
 
     @property
     def empty(self) -> bool:
@@ -120,7 +133,7 @@ def plan(
     refs: dict[Path, Ref] = {(): account}
     new_folders: list[NewFolder] = []
     folder_changes: list[FolderChange] = []
-    cursors: list[tuple[Ref, frozenset[str], bytes]] = []
+    marks: list[Mark] = []
     arrived: list[Arrival] = []
     flag_changes: list[FlagChange] = []
     rechecks: list[Recheck] = []
@@ -138,9 +151,10 @@ def plan(
             named = crowded[before.path] == 1  # else the other one may have the name in views
             if place != (parent, folder.path[-1], folder.meta) or not named:
                 folder_changes.append(FolderChange(ref, parent, folder.path, folder.meta))
-        marks = (folder.identities, folder.cursor)
-        if before is None or marks != (before.identities, before.cursor):
-            cursors.append((ref, *marks))
+        last = before.looked if before else 0
+        mark = Mark(ref, folder.identities, folder.cursor, folder.written.looked or last, last)
+        if before is None or mark != (ref, before.identities, before.cursor, last, last):
+            marks.append(mark)
         if folder.items is None:
             continue
         had = entries[ref] if before else {}
@@ -155,8 +169,8 @@ def plan(
                 continue
             if source.flags != known_item.flags:
                 flag_changes.append(FlagChange(known_item.item, source.flags))
-            if deep:
-                rechecks.append(Recheck(known_item.item, source))
+            if deep or identity in folder.written.identities:
+                rechecks.append(Recheck(known_item.item, ref, source))
         new = folder.items.keys() - had.keys()
         if unseen:
             new = {identity for identity in new if place_of(identity) not in unseen}
@@ -168,6 +182,12 @@ def plan(
     lost.sort(key=lambda one: one.known.item)
     flag_changes.sort(key=lambda change: change.item)
     pairs = pair(lost, arrived)
+    written = {refs[folder.path]: folder.written.identities for folder in seen}
+    rechecks += [
+        Recheck(one.known.item, arrival.folder, arrival.source)
+        for one, arrival in pairs.moved
+        if arrival.source.identity in written[arrival.folder]
+    ]
     gone.sort(key=lambda folder: len(folder.path), reverse=True)
     return AccountPlan(
         new_folders=tuple(new_folders),
@@ -182,5 +202,5 @@ def plan(
         flag_changes=tuple(flag_changes),
         removals=tuple(one.known.item for one in pairs.lost),
         gone_folders=tuple(folder.item for folder in gone),
-        cursors=tuple(cursors),
+        marks=tuple(marks),
     )

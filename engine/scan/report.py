@@ -29,7 +29,9 @@ class Tally:
     had: int = 0
     """How many messages the accounts had before; and of these"""
     removed: int = 0
-    """so many are gone now."""
+    """so many are gone now, and"""
+    rewritten: int = 0
+    """so many have another content."""
     problems: list[Problem] = field(default_factory=list)
     notes: list[Problem] = field(default_factory=list)
     """What is worth knowing, and no problem: nothing is missing in the backup for it."""
@@ -41,5 +43,6 @@ class Tally:
         self.deleted += other.deleted
         self.had += other.had
         self.removed += other.removed
+        self.rewritten += other.rewritten
         self.problems += other.problems
         self.notes += other.notes

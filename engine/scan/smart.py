@@ -35,6 +35,7 @@ from engine.scan.mailboxes import identities, identity_of, shows_messages
 from engine.scan.report import Problem, Tally
 from engine.scan.rivals import choose
 from engine.scan.roster import Assignment, KnownAccount
+from engine.scan.survey import Files
 from engine.sources.source import AccountList, Source, guid
 from engine.stop import Stop
 
@@ -73,6 +74,8 @@ class Options:
     """A source that shows nothing is taken at its word."""
     listed: bool = True
     """Whether the mount lists the state that it leaves, if it is a smart scan."""
+    written: bool = False
+    """Contents may have changed in any folder, and not only where folders changed: see `Files`."""
 
 
 @dataclass(slots=True)
@@ -160,6 +163,11 @@ class _Scan:
         self._stop = stop
         self._progress = progress
         self._result = Result(start=backup.clock.now())
+        self._files = Files(
+            changed=True,
+            every=backup.settings.files_turns,
+            hinted=(None,) if options.written or options.deep else (),
+        )
         self._todo: queue.SimpleQueue[tuple[Assignment, NamedSource]] = queue.SimpleQueue()
         self._known: list[tuple[int, str, NamedSource]] = []
         """The accounts to scan that the journal has: item, name, source."""
@@ -394,9 +402,13 @@ class _Scan:
                 if assignment.event == "returned":
                     tally.created += self._options.dry_run or bring_back(self._backup, subject)
                 if self._options.dry_run:
-                    deep = self._options.deep
                     looked = look(
-                        self._backup, subject, self._stop, deep=deep, emptied=self._emptied
+                        self._backup,
+                        subject,
+                        self._stop,
+                        deep=self._options.deep,
+                        files=self._files,
+                        emptied=self._emptied,
                     )
                     count_plan(self._backup, subject, looked, tally)
                 else:
@@ -413,8 +425,8 @@ class _Scan:
             self._opened.add(source.name)
         finally:
             self._result.tally.add(tally)
-            if tally.removed:
-                turnover = Turnover(assignment.name, tally.had, tally.removed)
+            if tally.removed or tally.rewritten:
+                turnover = Turnover(assignment.name, tally.had, tally.removed, tally.rewritten)
                 self._result.turnover.append(turnover)
 
     def _scan_account(
@@ -427,6 +439,7 @@ class _Scan:
             self._stop,
             tally,
             deep=self._options.deep,
+            files=self._files,
             progress=self._progress.messages_read,
             emptied=self._emptied,
         )

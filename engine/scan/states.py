@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
-from engine.sources.source import FolderChanges, SourceItem
+from engine.sources.source import NEVER_WRITTEN, FolderChanges, SourceItem, Written
 
 Path: TypeAlias = tuple[str, ...]
 """The source's own names from the account down to a folder; () is the account."""
@@ -39,6 +39,8 @@ class KnownFolder:
     identities: frozenset[str]
     cursor: bytes
     meta: Mapping[str, Any] = field(default_factory=dict)
+    looked: int = 0
+    """Up to when its files were looked at; see `sources.source.Written`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,3 +59,5 @@ class SeenFolder:
     or may have other flags."""
     hidden: Callable[[bytes], bool] | None = None
     """See `FolderListing`."""
+    written: Written = NEVER_WRITTEN
+    """Which of the items may have another content."""

@@ -1,23 +1,58 @@
 """Looks at the folders of a mailbox until they stand still.
 
 What a folder holds is asked only where it may have changed, and as changes where the source can
-tell them. Reads no content, and nothing of the journal.
+tell them. Which of its messages may have got another content is asked of folders that changed, and
+of some others in turn. Reads no content, and nothing of the journal.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Sequence
+from typing import NamedTuple
 
 from engine.errors import ItemUnreadable, ItemVanished
 from engine.scan.matching import suspects
 from engine.scan.report import Problem
 from engine.scan.states import KnownFolder, Path, SeenFolder
-from engine.sources.source import FolderChanges, FolderListing, FolderPath, Mailbox, SourceFolder
+from engine.sources.source import (
+    FolderChanges,
+    FolderListing,
+    FolderPath,
+    Mailbox,
+    SourceFolder,
+    Written,
+)
 from engine.stop import Stop
 
 ROUNDS = 3
 """How often folders that change while the scan lists the others are listed again, at most."""
+
+
+class Files(NamedTuple):
+    """Of which folders is asked whether messages may have got another content under the same
+    identity. Asked it is always where that never was."""
+
+    changed: bool = False
+    """Of those that changed;"""
+    every: int = 0
+    """of one in so many of the others, in turn; 0: of none;"""
+    hinted: Collection[FolderPath | None] = ()
+    """and of these; None among them: of all."""
+    turn: int = 0
+    """The number of the turn."""
+
+    def asked(self, folder: KnownFolder, *, changed: bool) -> bool:
+        """Whether a folder is asked, which changed or didn't."""
+        if not folder.looked or None in self.hinted or folder.path in self.hinted:
+            return True
+        if changed:
+            return self.changed
+        return self.every > 0 and (folder.item + self.turn) % self.every == 0
+
+
+NO_FILES = Files()
+"""Where it was never asked, and nowhere else."""
 
 
 class Survey:
@@ -32,9 +67,11 @@ class Survey:
         *,
         deep: bool = False,
         hinted: Collection[FolderPath] | None = None,
+        files: Files = NO_FILES,
     ) -> None:
         """Raises SourceUnavailable. With `hinted` the other folders are taken to be as they are
         known, unless they are new."""
+        self._files = files
         self._account = account
         self._mailbox = mailbox
         self._stop = stop
@@ -45,7 +82,7 @@ class Survey:
         self._folders = found.folders
         self._complete = found.complete
         identities = {folder.path: frozenset(folder.identities) for folder in found.folders}
-        renamed = suspects(known, identities)
+        self._renamed = renamed = suspects(known, identities)
         paths = Counter(folder.path for folder in known)
         self._relist = {*renamed, *(folder.path for folder in renamed.values())}
         """These are listed, whatever their cursors say."""
@@ -132,9 +169,15 @@ class Survey:
         try:
             if known and known.cursor and path not in self._relist:
                 if not again and self._mailbox.cursor(path) == known.cursor:
-                    return SeenFolder(path, identities, known.cursor, None, folder.meta)
-                told = self._mailbox.changes(path, known.cursor)
+                    written = self._written(path, known, changed=False)
+                    if not written.identities:
+                        return SeenFolder(
+                            path, identities, known.cursor, None, folder.meta, written=written
+                        )
+                else:
+                    told = self._mailbox.changes(path, known.cursor)
             found = told or self._mailbox.listing(path)
+            written = self._written(path, self._renamed.get(path) or known, changed=True)
         except (ItemUnreadable, ItemVanished) as error:
             if isinstance(error, ItemUnreadable):
                 self._problem("/".join(path), str(error))
@@ -145,13 +188,25 @@ class Survey:
             self._problem(fault.where, fault.what)
         items = {item.identity: item for item in found.items}
         hidden = found.hidden if isinstance(found, FolderListing) else None
-        return SeenFolder(path, identities, found.cursor, items, folder.meta, told, hidden)
+        return SeenFolder(path, identities, found.cursor, items, folder.meta, told, hidden, written)
 
     def name_vanished(self) -> None:
         """Makes problems of folders that are listed each time, and gone whenever they are looked
         at, as far as something of them is known."""
         for path in sorted(self.vanished & self._known.keys()):
             self._problem("/".join(path), "is listed, but the source says that it isn't there")
+
+    def _written(self, path: Path, known: KnownFolder | None, *, changed: bool) -> Written:
+        """What may have another content of a folder. Where nothing has, and the folder didn't
+        change, up to when it was looked at stays as it was: so nothing needs to be recorded."""
+        if known is None:
+            return self._mailbox.written(path, 0)
+        if not self._files.asked(known, changed=changed):
+            return Written(known.looked)
+        written = self._mailbox.written(path, known.looked)
+        if changed or written.identities or not known.looked:
+            return written
+        return Written(known.looked)
 
     def _problem(self, where: str, what: str) -> None:
         problem = Problem(self._account, where, what)

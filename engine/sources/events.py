@@ -21,6 +21,8 @@ class Hint(NamedTuple):
     """None: all of the source, and which accounts there are."""
     folder: FolderPath | None = None
     """None: all of the account, and whether it is still there, and still the same one."""
+    written: bool = False
+    """Messages may have got another content under the same identity."""
 
 
 Give: TypeAlias = Callable[[Hint], None]

@@ -38,7 +38,8 @@ from engine.sources.maildir_watches import (
 from engine.sources.source import reason, shown
 
 _LOST = int(flags.IGNORED | flags.UNMOUNT | flags.DELETE_SELF | flags.MOVE_SELF)
-_CREATE, _MODIFY = int(flags.CREATE), int(flags.MODIFY)
+_CREATE, _MODIFY, _ATTRIB = int(flags.CREATE), int(flags.MODIFY), int(flags.ATTRIB)
+_WRITTEN = _MODIFY | _ATTRIB | int(flags.CLOSE_WRITE)
 _DIRECTORY = int(flags.ISDIR)
 _OVERFLOW = int(flags.Q_OVERFLOW)
 _SETTINGS = "/proc/sys/fs/inotify"
@@ -109,14 +110,17 @@ class MaildirEvents:
 
     # Beginning anew
 
-    def _begin(self, give: Give, note: Note) -> None:
-        """Watches everything, and lets everything be looked at. The state before is forgotten."""
+    def _begin(self, give: Give, note: Note, *, written: bool = False) -> None:
+        """Watches everything, and lets everything be looked at, with `written` all files, too. The
+        state before is forgotten."""
         self._end()
         self._changed: set[Names] = set()
         """Places on the way to mailboxes at which something was made or removed."""
         self._torn: set[Account] = set()
         """Accounts of which other directories are to be watched."""
         self._touched: set[tuple[str, Folder]] = set()
+        self._written: set[tuple[str, Folder]] = set()
+        """Those of them in which files were written to."""
         self._subscribed: set[str] = set()
         self._overflow = False
         self._unfinished.clear()
@@ -134,7 +138,7 @@ class MaildirEvents:
             self._watches = Watches(self._kernel, self._location)
             self._watches.follow(())
             self._judge(note)
-        give(Hint())
+        give(Hint(written=written))
 
     def _end(self) -> None:
         self._watches = None
@@ -194,8 +198,10 @@ class MaildirEvents:
                 key = (box.account.name, box)
                 if mask & _MODIFY or (mask & _CREATE and box.is_empty(name)):
                     self._unfinished.growing(key, name, self._clock())
-                else:
+                elif not mask & _ATTRIB:
                     self._unfinished.finished(key, name)
+                if mask & _WRITTEN:
+                    self._written.add(key)
                 self._touched.add(key)
         elif (folder := watches.folders.get(wd)) is not None:
             if mask & _LOST:
@@ -225,7 +231,7 @@ class MaildirEvents:
         """Watches what is new, and gives the hints of what was told since the last time."""
         now = self._clock()
         if self._overflow:
-            self._begin(give, note)
+            self._begin(give, note, written=True)
             return
         if now >= self._round:
             self._check(now, give, note)
@@ -233,8 +239,10 @@ class MaildirEvents:
             self._rewatch(give)
             self._judge(note)
         self._touched |= self._unfinished.due(now)
-        for account, folder in [t for t in self._touched if not self._unfinished.holds(t, now)]:
-            give(Hint(account, folder.path))
+        for key in [t for t in self._touched if not self._unfinished.holds(t, now)]:
+            account, folder = key
+            give(Hint(account, folder.path, key in self._written))
+            self._written.discard(key)
         self._touched.clear()
         for name in self._subscribed:
             give(Hint(name))

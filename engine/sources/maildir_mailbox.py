@@ -32,6 +32,7 @@ from engine.sources.source import (
     MailboxIdentity,
     SourceError,
     SourceItem,
+    Written,
     reason,
     shown,
 )
@@ -165,6 +166,46 @@ class MaildirMailbox:
 
     def changes(self, path: FolderPath, cursor: bytes) -> None:
         """None: what a directory held before is not to be had from a file system."""
+
+    def written(self, path: FolderPath, since: int) -> Written:
+        """By the time of change of each file, which nobody can set. A change of flags sets it too,
+        and so does whoever makes a link to the file or changes its mode."""
+        place = self._place(path)
+        if place.implied:
+            return Written(since)
+        latest = (self._clock.now() - SETTLING) * 1000
+        found: set[str] = set()
+        try:
+            newest = self._look_for_real(place).newest
+            for directory in ("new", "cur") if since else ():
+                newest = max(newest, self._changed(place.parts, directory, since, found))
+        except OSError as error:
+            raise self._failure(place.parts, error) from error
+        identities = frozenset(name.encode(_ENCODING, "surrogateescape") for name in found)
+        return Written(min(newest, latest), identities)
+
+    def _changed(self, parts: tuple[str, ...], directory: str, since: int, found: set[str]) -> int:
+        """Adds the unique parts of the files in a directory that changed since; returns when the
+        last one of all did. What a symbolic link leads to is always added."""
+        newest = 0
+        try:
+            fd = self._tree.open_listing((*parts, directory))
+        except FileNotFoundError:
+            return 0
+        try:
+            with os.scandir(fd) as entries:
+                for entry in entries:
+                    try:
+                        changed = entry.stat(follow_symlinks=False).st_ctime_ns
+                    except FileNotFoundError:
+                        continue
+                    if changed > newest:
+                        newest = changed
+                    if changed > since or entry.is_symlink():
+                        found.add(names.unique_part(entry.name))
+        finally:
+            os.close(fd)
+        return newest
 
     def fetch(self, item: SourceItem) -> Fetched:
         parts = self._place(item.folder).parts

@@ -23,7 +23,7 @@ from engine.sources.source import INBOX, FolderPath, reason, shown
 _ENTRIES = int(flags.CREATE | flags.MOVED_TO | flags.MOVED_FROM | flags.DELETE | flags.DELETE_SELF)
 _LEVEL = _ENTRIES | int(flags.ONLYDIR | flags.EXCL_UNLINK)
 _FOLDER = _LEVEL | int(flags.CLOSE_WRITE)
-_BOX = _FOLDER | int(flags.MODIFY)
+_BOX = _FOLDER | int(flags.MODIFY | flags.ATTRIB)
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ESTALE, errno.ELOOP)
 _BOXES = ("cur", "new")
 

@@ -153,6 +153,19 @@ class FolderChanges(NamedTuple):
     errors: tuple[SourceError, ...] = ()
 
 
+class Written(NamedTuple):
+    """Which items of a folder may have got another content under the same identity."""
+
+    looked: int
+    """What to ask with next time: what is written later is told then. In nanoseconds, by the
+    source's own clock."""
+    identities: frozenset[bytes] = frozenset()
+
+
+NEVER_WRITTEN = Written(0)
+"""What a source says whose contents never change."""
+
+
 class Fetched:
     """An item's content, open for reading. A context manager; closing twice does no harm.
 
@@ -213,6 +226,12 @@ class Mailbox(Protocol):
     def changes(self, path: FolderPath, cursor: bytes) -> FolderChanges | None:
         """What happened to the folder since it had this cursor, which a listing or an earlier call
         gave; None where only a listing can tell. Raises as `listing`."""
+        ...
+
+    def written(self, path: FolderPath, since: int) -> Written:
+        """Which items of the folder may have been written to since this was asked last, as
+        `Written.looked` had it; too many rather than too few. 0: it never was, and none is named.
+        Raises as `listing`. NEVER_WRITTEN of a source whose contents never change."""
         ...
 
     def fetch(self, item: SourceItem) -> Fetched:

@@ -34,6 +34,8 @@ class Look(NamedTuple):
     """Where to look; None: in all of the account."""
     told: float
     """When its oldest hint came."""
+    written: frozenset[FolderPath | None] = frozenset()
+    """Where messages may have got another content: in these folders; None among them: in all."""
 
 
 @dataclass(slots=True)
@@ -45,6 +47,7 @@ class _Waiting:
     last: float
     not_before: float = 0.0
     folders: set[FolderPath] | None = field(default_factory=set)
+    written: set[FolderPath | None] = field(default_factory=set)
 
 
 class Agenda:
@@ -66,8 +69,10 @@ class Agenda:
         """How many accounts wait, or are being looked at."""
         return len(self._waiting.keys() | self._busy.keys())
 
-    def put(self, job: Job, folder: FolderPath | None, now: float) -> None:
-        """Adds a hint: for one folder, or None for the account."""
+    def put(
+        self, job: Job, folder: FolderPath | None, now: float, *, written: bool = False
+    ) -> None:
+        """Adds a hint: for one folder, or None for the account. `written` as in `Hint`."""
         waiting = self._waiting.get(job)
         if waiting is None:
             waiting = self._waiting[job] = _Waiting(now, now, now)
@@ -78,6 +83,8 @@ class Agenda:
             waiting.not_before = now + FIRST_PAUSE
             if job not in self._busy:
                 self._push(job, waiting)
+        if written:
+            waiting.written.add(folder)
         if folder is None:
             waiting.folders = None
         elif waiting.folders is not None:
@@ -95,7 +102,8 @@ class Agenda:
                 continue
             del self._waiting[job]
             folders = None if waiting.folders is None else frozenset(waiting.folders)
-            look = self._busy[job] = Look(job, folders, waiting.first)
+            written = frozenset(waiting.written)
+            look = self._busy[job] = Look(job, folders, waiting.first, written)
             return look
         return None
 
@@ -119,6 +127,7 @@ class Agenda:
             waiting = self._waiting[look.job] = _Waiting(look.told, now, now)
         waiting.first = now + pause if alone else look.told
         waiting.not_before = now + pause
+        waiting.written |= look.written
         if look.folders is None:
             waiting.folders = None
         elif waiting.folders is not None:

@@ -158,9 +158,9 @@ class Follower:
     def _hinted(self, number: int, hint: Hint) -> None:
         self._last_event = self._backup.clock.now()
         if hint.account is None:
-            self._roster.ask_all()
+            self._roster.ask_all(written=hint.written)
         else:
-            self._queue.put(Job(number, hint.account), hint.folder)
+            self._queue.put(Job(number, hint.account), hint.folder, written=hint.written)
 
     # Looking
 

@@ -23,6 +23,7 @@ from engine.scan.mailboxes import shows_messages
 from engine.scan.memory import Memory
 from engine.scan.report import Tally
 from engine.scan.smart import NamedSource
+from engine.scan.survey import Files
 from engine.sources.source import Mailbox
 from engine.stop import Stop
 from engine.watch.agenda import Look
@@ -58,6 +59,7 @@ def look_at(
                 stop,
                 tally,
                 folders=look.folders,
+                files=Files(hinted=look.written),
                 memory=memory,
                 emptied=emptied,
             )

@@ -25,11 +25,11 @@ class Queue:
         with self._changed:
             return len(self._agenda)
 
-    def put(self, job: Job, folder: FolderPath | None) -> None:
+    def put(self, job: Job, folder: FolderPath | None, *, written: bool = False) -> None:
         """Adds a hint."""
         with self._changed:
             before = self._agenda.next()
-            self._agenda.put(job, folder, self._clock())
+            self._agenda.put(job, folder, self._clock(), written=written)
             after = self._agenda.next()
             if after is not None and (before is None or after < before):
                 self._changed.notify()  # else somebody wakes up for what waits already

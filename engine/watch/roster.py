@@ -48,6 +48,8 @@ class Roster:
         """Accounts to be asked for, and since when."""
         self._everything: float | None = None
         """Since when all are to be asked for."""
+        self._written = False
+        """Whether contents may have changed anywhere."""
         self._not_before = 0.0
         self._failures: dict[str, int] = {}
         """How often an account failed in a row, or (without a name) a whole scan."""
@@ -65,9 +67,10 @@ class Roster:
             self._names[name] = min(self._names.get(name, told), told)
             self._changed.notify()
 
-    def ask_all(self) -> None:
-        """Has everything looked at."""
+    def ask_all(self, *, written: bool = False) -> None:
+        """Has everything looked at; `written` as in `Hint`."""
         with self._changed:
+            self._written = self._written or written
             if self._everything is None:
                 self._everything = self._clock()
             self._changed.notify()
@@ -135,7 +138,12 @@ class Roster:
     def _ask(self, names: Sequence[str], stop: Stop, *, everything: bool) -> set[str]:
         """One smart scan. Returns the accounts that must be asked for again."""
         if everything:
-            result = self._scan(Options(listed=not self.ready), stop)
+            written, self._written = self._written, False
+            try:
+                result = self._scan(Options(listed=not self.ready, written=written), stop)
+            except EngineError:
+                self._written = self._written or written
+                raise
             self.ready = True
             self._heard("", result)
             return set()

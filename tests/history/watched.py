@@ -21,6 +21,7 @@ from engine.sources.source import (
     MailboxIdentity,
     Source,
     SourceItem,
+    Written,
 )
 
 Announce = Callable[[str], None]
@@ -69,6 +70,10 @@ class WatchedMailbox:
     def listing(self, path: FolderPath) -> FolderListing:
         self._announce("listing")
         return self._mailbox.listing(path)
+
+    def written(self, path: FolderPath, since: int) -> Written:
+        self._announce("written")
+        return self._mailbox.written(path, since)
 
     def changes(self, path: FolderPath, cursor: bytes) -> FolderChanges | None:
         self._announce("changes")

@@ -24,6 +24,7 @@ from engine.sources.imap.rows import Prints, Rows, guid_kind
 from engine.sources.imap.session import Session, refusal, says_gone
 from engine.sources.imap.sieve import Scripts, read_scripts
 from engine.sources.source import (
+    NEVER_WRITTEN,
     Fetched,
     FolderChanges,
     FolderList,
@@ -33,6 +34,7 @@ from engine.sources.source import (
     SourceError,
     SourceFolder,
     SourceItem,
+    Written,
     shown,
 )
 
@@ -150,6 +152,10 @@ class ImapMailbox:
         listing = self._settled(path, read)
         self._contents.expect(path, listing.items)
         return listing
+
+    def written(self, path: FolderPath, since: int) -> Written:
+        """Contents never change: RFC 9051, 2.3.1.1."""
+        return NEVER_WRITTEN
 
     def changes(self, path: FolderPath, cursor: bytes) -> FolderChanges | None:
         folder = self._folder(path)
