@@ -1,7 +1,7 @@
 """A real Cyrus for tests: see `MailServer`. Run as root, it serves as `nobody`.
 
-Debian's packages of Cyrus and Dovecot exclude each other, so scripts/setup unpacks those of Cyrus
-below `.venv/cyrus`, where they are only files. Accounts must be added before anybody opens them.
+Debian's packages of mail servers exclude one another, so scripts/setup unpacks those of Cyrus below
+`.venv/cyrus`, where they are only files. Accounts must be added before anybody opens them.
 """
 
 from __future__ import annotations

@@ -1,19 +1,28 @@
 """A real Dovecot for tests: see `MailServer`. Run as root, it serves as `nobody`.
 
+It is the system's, or else the one that scripts/setup has unpacked below `.venv/dovecot`: where
+there is another mail server, Debian's package would take its place.
+
 The master user may also log in as `ACCOUNT*backup`.
 """
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
+from tests.commands import PROJECT
 from tests.mailserver import MailServer, free_port, identity
 from tests.programs import needs
+
+INSTALLED = Path("/usr/sbin/dovecot")
+UNPACKED = PROJECT / ".venv" / "dovecot"
 
 CONFIGURATION = """\
 base_dir = {root}/run
@@ -91,6 +100,41 @@ protocol imap {{
 """
 
 
+@cache
+def program() -> Path:
+    """The server to start."""
+    if INSTALLED.exists():
+        return INSTALLED
+    needs(str(UNPACKED))
+    return relocated(UNPACKED)
+
+
+def relocated(unpacked: Path) -> Path:
+    """The server of packages that were only unpacked, as long as this process lasts.
+
+    The places of its parts are compiled in, so it is copied to one of a path that is as short, and
+    told that one. There the user may look, too, that it becomes.
+    """
+    place = Path(tempfile.mkdtemp(prefix="d", dir="/tmp"))
+    atexit.register(shutil.rmtree, place)
+    place.chmod(0o755)
+    libraries, settings = place / "l", place / "c"
+    shutil.copytree(unpacked / "usr/lib/dovecot", libraries, symlinks=True)
+    shutil.copy(unpacked / "usr/bin/doveconf", settings)
+    shutil.copy(unpacked / "usr/sbin/dovecot", place / "dovecot")
+    places = ((b"/usr/lib/dovecot", libraries, b"/"), (b"/usr/bin/doveconf", settings, b"\0"))
+    for file in (settings, place / "dovecot", *libraries.rglob("*")):
+        if file.is_symlink() or not file.is_file():
+            continue
+        data = file.read_bytes()
+        for old, path, fill in places:
+            new = os.fsencode(path)
+            assert len(new) <= len(old), f"{path} is too long"
+            data = data.replace(old, new.ljust(len(old), fill))
+        file.write_bytes(data)
+    return place / "dovecot"
+
+
 class Dovecot(MailServer):
     """A running server. `port` speaks plain text or STARTTLS, `tls_port`, if there is a
     certificate, TLS."""
@@ -105,7 +149,7 @@ class Dovecot(MailServer):
     ) -> None:
         """`capability` is what the server says it can, instead of the truth; a `certificate` is its
         file and that of its key."""
-        needs("/usr/sbin/dovecot")
+        server = program()
         self.mail = root / "mail"
         port = free_port()
         self.tls_port = free_port() if certificate else 0
@@ -129,7 +173,7 @@ class Dovecot(MailServer):
         )
         file = root / "dovecot.conf"
         file.write_text(text)
-        super().__init__(root, port, [*become, "/usr/sbin/dovecot", "-F", "-c", str(file)], {})
+        super().__init__(root, port, [*become, str(server), "-F", "-c", str(file)], {})
         self.start()
 
     def maildir(self, account: str) -> Path:
