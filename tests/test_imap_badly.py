@@ -428,6 +428,10 @@ def test_what_is_said_of_the_folder_before_is_not_of_this_one(opened: Opener) ->
         ("imaps:host?connections=0", "imap.connections can't be 0"),
         ("imaps:host?password_file=/x", "imap.login is missing"),
         ("imaps:host?login=a", "where is the password"),
+        (
+            "imaps:host",
+            r"imap.login is missing.*where is the password\?.*imap.password_file.*which accounts\?",
+        ),
         ("imaps:host?login=a&password_file=/x&password_variable=X", "give one of"),
         ("imaps:host?login=a&password_file=/x", "which accounts"),
         ("imaps:host?method=each&password_file=/x", "which accounts"),

@@ -5,17 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 from blake3 import blake3
 
 from engine.clock import SystemClock
-from engine.errors import DeliveryFailed, TargetFull
+from engine.errors import DeliveryFailed, SettingMissing, TargetFull, UsageError
+from engine.settings import Settings
+from engine.sources.imap.options import options
+from engine.sources.imap.secrets import Secret
 from engine.sources.imap.wire import Status
 from engine.sources.source import FolderPath
 from engine.targets import open_target
+from engine.targets.imap import ImapTarget
 from engine.targets.imap_flags import Flags, over_flags, says_full
 from engine.targets.imap_names import same_but_case, says_exists
 from engine.targets.target import Letter, TargetMailbox, Wanted
@@ -300,6 +304,77 @@ def test_a_folder_that_a_server_knows_by_a_name_that_it_does_not_list(
     assert (
         sum(command.startswith(b"STATUS") and b"/y" in command for command in server.commands) == 1
     )
+
+
+# Settings of a target
+
+
+SOURCE = "imaps:old.example.com"
+
+
+def settings(*sources: str, **values: object) -> Settings:
+    return Settings(sources=sources, **values)  # type: ignore[arg-type]
+
+
+def imap_target(spec: str, given: Settings) -> ImapTarget:
+    target = open_target(spec, SystemClock(), given)
+    assert isinstance(target, ImapTarget)
+    return target
+
+
+def test_all_that_a_target_lacks_is_told_at_once() -> None:
+    with pytest.raises(SettingMissing) as caught:
+        open_target("imaps:new.example.com", SystemClock())
+    said = str(caught.value)
+    for part in ("imap.login is missing", "where is the password?", "?login=NAME&password_file="):
+        assert part in said
+    assert "which accounts" not in said
+
+
+def test_another_server_gets_nothing_of_the_sources_login() -> None:
+    given = settings(
+        SOURCE, imap_login="backup", imap_password_command="pass show mail", imap_timeout=7
+    )
+    with pytest.raises(SettingMissing, match=r"imap.login is missing.*where is the password"):
+        open_target("imaps:new.example.com", SystemClock(), given)
+    own = imap_target("imaps:new.example.com?login=root&password_file=/x", given)
+    assert own._options.login == "root"
+    assert own._options.secret == Secret("/x", "", "")
+    assert own._options.endpoint.timeout == 7
+    for spec, sources in (
+        ("imaps:old.example.com:993", (SOURCE,)),
+        ("imaps:new.example.com", ("maildir:/var/vmail/{account}",)),
+    ):
+        same = imap_target(spec, replace(given, sources=sources))
+        assert same._options.login == "backup"
+        assert same._options.secret == Secret("", "", "pass show mail")
+
+
+def test_one_way_to_tell_something_replaces_the_others() -> None:
+    given = settings(
+        SOURCE,
+        imap_login="backup",
+        imap_password_command="pass show mail",
+        imap_accounts_command="list",
+    )
+    own = options("imaps", "old.example.com?password_file=/x&accounts=a,b", given)
+    assert own.secret == Secret("/x", "", "")
+    assert (own.accounts, own.accounts_command) == (("a", "b"), "")
+    with pytest.raises(UsageError, match=r"give one of imap\.password_file"):
+        options("imaps", "old.example.com?password_file=/x&password_variable=X", given)
+
+
+@pytest.mark.parametrize(
+    ("query", "single"),
+    [
+        ("method=each&login=dora&password_file=/x", True),
+        ("method=each&password_file=/x/{account}", False),
+        ("login=root&password_file=/x", False),
+        ("method=each&login=dora&password_file=/x&accounts=dora", False),
+    ],
+)
+def test_which_targets_are_one_mailbox(query: str, single: bool) -> None:
+    assert imap_target(f"imaps:new.example.com?{query}", settings(SOURCE)).single is single
 
 
 # As commands

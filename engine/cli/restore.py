@@ -22,6 +22,7 @@ from engine.restore.meaning import find, owners
 from engine.restore.safety import scan_first
 from engine.restore.selection import subtree
 from engine.sources.source import FolderPath
+from engine.targets import open_target
 
 DESCRIPTION = """\
 Brings back messages with flags and dates, folders, and accounts as they were at an instant. It only
@@ -39,6 +40,10 @@ said, unless its name belongs to another account by now. Among Maildirs the mail
 that is deleted, or never was, is made; let the mail server know of the account yourself. Of its
 settings the subscriptions are restored; filters and rights are told by 'engine show', with the
 account's ID.
+
+Another server than the sources' gets none of the settings imap.*: those that it needs stand behind
+a question mark in its location. An IMAP server gets messages without the flags that it refuses,
+and nothing that is compressed or encrypted as another server kept it (see restore.unpack).
 
 Of what is deleted, an account or a message, the last state is meant where no --at is given. Of what
 is alive an instant must be given; and 'latest' only with --yes where it is to repair the mailbox
@@ -58,6 +63,8 @@ EXAMPLES = """\
     engine restore bob@example.com
     engine restore bob@example.com --account bob-restored@example.com
     engine restore bob@example.com --at 2024-05-01 --target maildir:/tmp/bob
+    engine restore bob@example.com --at yesterday --account bob2 \\
+        --target 'imaps:new.example.com?login=root&password_file=/root/new'
     engine restore /mnt/backup-at/2d-ago/alice@example.com/Sent --at 2d-ago --to-original"""
 
 _LATEST = "latest"
@@ -88,6 +95,7 @@ def run(args: argparse.Namespace) -> int:
     path, wanted = _resolve(args)
     with opened(path) as backup, backup.reader() as reader:
         found = {account.item: account for text in wanted for account in owners(reader, text)}
+        _question_target(args, backup, list(found.values()))
     living = [account for account in found.values() if account.deleted is None]
     if living and not (args.to_original or args.into or args.account or args.target):
         raise UsageError(
@@ -97,10 +105,10 @@ def run(args: argparse.Namespace) -> int:
     scans = [] if args.no_scan or instant is not None else living
     names = list(dict.fromkeys(account.name for account in found.values()))
     with (
-        opened(path, write=bool(scans)) as backup,
+        restoring.opened_to_scan(path, scan=bool(scans), dry_run=args.dry_run) as (backup, may),
         operating(backup, "restore", accounts=names, recorded=not args.dry_run) as work,
     ):
-        _scan_first(backup, work, scans)
+        _scan_first(backup, work, scans if may else [])
         tasks = [_task(args, backup, text, instant, into) for text in wanted]
         return restoring.run(args, backup, work, tasks)
 
@@ -139,6 +147,21 @@ def _question_latest(args: argparse.Namespace, living: list[Account]) -> None:
                 f"latest is the state of {account.name} that is to be repaired: give an instant "
                 "before the damage, or add --yes if that is meant"
             )
+
+
+def _question_target(args: argparse.Namespace, backup: Backup, accounts: list[Account]) -> None:
+    """Raises UsageError for a target that can't be one, or that is one mailbox, where several
+    accounts would come into it."""
+    if not args.target:
+        return
+    target = open_target(args.target, backup.clock, backup.settings)
+    names = {account.source_name for account in accounts}
+    if target.single and len(names) > 1 and not args.account:
+        raise UsageError(
+            f"--target {args.target} is one mailbox, and these are {len(names)} accounts: restore "
+            "one at a time, write {account} where its name belongs, or say with --account NAME "
+            "that all are to come into one"
+        )
 
 
 def _scan_first(backup: Backup, work: Work, accounts: list[Account]) -> None:

@@ -14,6 +14,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
+from dataclasses import fields, replace
 from typing import BinaryIO, TypeVar, cast
 
 from blake3 import blake3
@@ -25,6 +26,7 @@ from engine.errors import (
     DeliveryFailed,
     ItemUnreadable,
     ItemVanished,
+    SettingMissing,
     SourceUnavailable,
     TargetFull,
     UsageError,
@@ -35,7 +37,7 @@ from engine.sources.imap.accounts import logins
 from engine.sources.imap.connection import Lost, Refused, Upload
 from engine.sources.imap.mailbox import ImapMailbox
 from engine.sources.imap.names import flags_of
-from engine.sources.imap.options import options
+from engine.sources.imap.options import options, server
 from engine.sources.imap.overview import Overview
 from engine.sources.imap.pool import Pool
 from engine.sources.imap.session import Session, argument, refusal
@@ -61,21 +63,52 @@ SPOOL = 4 << 20
 
 
 class ImapTarget:
-    """See `engine.targets.target.Target`. The location is that of a source."""
+    """See `engine.targets.target.Target`. The location is that of a source; but which accounts
+    there are need not be told. Where each has its own login, and one is given, that one's mailbox
+    is meant."""
 
     def __init__(self, kind: str, location: str, clock: Clock, settings: Settings) -> None:
         """Raises UsageError as the source does; connects to nothing yet."""
-        self._options = options(kind, location, settings)
+        own = own_settings(f"{kind}:{location}", settings)
+        try:
+            self._options = options(kind, location, own, listed=False)
+        except SettingMissing as error:
+            raise SettingMissing(
+                f"{error}; a target has its own settings, as in "
+                f"{kind}:HOST?login=NAME&password_file=FILE"
+            ) from None
         self._clock = clock
         self._unpack = settings.restore_unpack
+        given = self._options
+        self._listed = bool(given.accounts or given.accounts_file or given.accounts_command)
+        self._administrator = given.method in ("master", "authzid")
+
+    @property
+    def single(self) -> bool:
+        return bool(self._options.login) and not self._administrator and not self._listed
 
     def mailbox(self, account: str, *, make: bool = False) -> ImapTargetMailbox:
         """As the contract says, but for `make`: only the server's own tools make accounts."""
-        login = logins(self._options).get(account)
-        if login is None and self._options.method not in ("master", "authzid"):
+        login = logins(self._options).get(account) if self._listed else None
+        if login is None and self._listed and not self._administrator:
             raise UsageError(f"{self._options.endpoint} has no login for {shown(account)}")
+        if self.single:
+            login = self._options.login
         pool = Pool(self._options)
         return ImapTargetMailbox(pool, account, login or account, self._clock, unpack=self._unpack)
+
+
+def own_settings(spec: str, settings: Settings) -> Settings:
+    """The settings that count for a target: those of `imap.*` are for the sources, and hold for it
+    only where it is the server of one, or where no source has any. Another server must not get
+    their passwords."""
+    servers = {server(source) for source in settings.sources} - {None}
+    if not servers or server(spec) in servers:
+        return settings
+    usual = Settings(sources=settings.sources)
+    kept = ("imap_connections", "imap_timeout")
+    names = [each.name for each in fields(Settings) if each.name.startswith("imap_")]
+    return replace(settings, **{name: getattr(usual, name) for name in names if name not in kept})
 
 
 class ImapTargetMailbox:

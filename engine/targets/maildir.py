@@ -54,7 +54,7 @@ class MaildirTarget:
         """Raises UsageError if `location` isn't one; looks at nothing yet."""
         self._text = location
         self._clock = clock
-        self._single = "{" not in location and "?account=" not in location
+        self.single = "{" not in location and "?account=" not in location
         self._location("anybody")
 
     def mailbox(self, account: str, *, make: bool = False) -> TargetMailbox:
@@ -96,7 +96,7 @@ class MaildirTarget:
         return MaildirTargetMailbox(path, tree, self._clock)
 
     def _location(self, account: str) -> Location:
-        return Location(f"{self._text}?account={account}" if self._single else self._text)
+        return Location(f"{self._text}?account={account}" if self.single else self._text)
 
 
 class MaildirTargetMailbox:

@@ -143,6 +143,11 @@ class TargetMailbox(Protocol):
 class Target(Protocol):
     """A place that accounts can be restored to."""
 
+    @property
+    def single(self) -> bool:
+        """Whether it is one mailbox, whatever the account is called."""
+        ...
+
     def mailbox(self, account: str, *, make: bool = False) -> TargetMailbox:
         """Opens an account; with `make`, one that isn't there is made as soon as a folder is.
         Raises SourceUnavailable if it can't be opened, and UsageError if there is no place for an

@@ -11,7 +11,9 @@ from __future__ import annotations
 import ipaddress
 import re
 import ssl
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 from urllib.parse import unquote
 
 from engine import config
@@ -53,48 +55,50 @@ class Options:
     """Where ManageSieve is; 0 where scripts aren't asked for."""
 
 
-def options(kind: str, location: str, settings: Settings) -> Options:
-    """Raises UsageError for what isn't a location, or where settings are missing or contradict each
-    other."""
+_WAYS = (
+    ("password_file", "password_variable", "password_command"),
+    ("accounts", "accounts_file", "accounts_command"),
+)
+"""Settings of which one is to be given."""
+
+
+def options(kind: str, location: str, settings: Settings, *, listed: bool = True) -> Options:
+    """`listed`: it must be told which accounts there are; else those that are asked for are.
+
+    Raises UsageError for what isn't a location, or where settings contradict each other, and
+    SettingMissing where some are missing: for all of them at once."""
     spec = f"{kind}:{location}"
-    parts = _LOCATION.fullmatch(location)
-    if not parts or int(parts["port"] or 1) not in range(1, 65536):
-        raise UsageError(f"{spec!r} is not a source: write {kind}:HOST or {kind}:HOST:PORT")
-    values = config.replaced(settings, "imap", _query(spec, parts["query"] or ""), spec)
-    host = parts["six"] or parts["host"]
+    host, port, query = _parts(kind, location)
+    values = _values(settings, _query(spec, query), spec)
     tls = kind == "imaps"
     starttls = not tls and not values.imap_unencrypted and not _is_loopback(host)
-    endpoint = Endpoint(
-        host,
-        int(parts["port"] or PORTS[kind]),
-        tls,
-        starttls,
-        _context(spec, values.imap_ca_file) if tls or starttls else None,
-        values.imap_timeout,
-    )
     administrator = values.imap_method in ("master", "authzid")
+    missing = []
     if administrator and not values.imap_login:
-        raise SettingMissing(
-            f"{spec}: imap.login is missing: the name of the one who may open all accounts; "
+        missing.append(
+            "imap.login is missing: the name of the one who may open all accounts; "
             "or set imap.method to each, if each account has its own login"
         )
-    secret = _secret(spec, values)
-    given = (values.imap_accounts, values.imap_accounts_file, values.imap_accounts_command)
+    secret = _secret(spec, values, missing)
     accounts = values.imap_accounts
-    if sum(map(bool, given)) > 1:
-        raise UsageError(
-            f"{spec}: give one of imap.accounts, imap.accounts_file and imap.accounts_command"
-        )
-    if not any(given):
+    if not _one(spec, values, _WAYS[1]) and listed:
         if administrator or not values.imap_login:
-            raise SettingMissing(
-                f"{spec}: which accounts? Set imap.accounts, imap.accounts_file or "
-                "imap.accounts_command"
+            missing.append(
+                "which accounts? Set imap.accounts, imap.accounts_file or imap.accounts_command"
             )
         accounts = (values.imap_login,)
+    if missing:
+        raise SettingMissing(f"{spec}: {'; '.join(missing)}")
     return Options(
         spec=spec,
-        endpoint=endpoint,
+        endpoint=Endpoint(
+            host,
+            port,
+            tls,
+            starttls,
+            _context(spec, values.imap_ca_file) if tls or starttls else None,
+            values.imap_timeout,
+        ),
         method=values.imap_method,
         login=values.imap_login,
         separator=values.imap_separator,
@@ -109,6 +113,40 @@ def options(kind: str, location: str, settings: Settings) -> Options:
     )
 
 
+def server(spec: str) -> tuple[str, int] | None:
+    """The host and port that `KIND:LOCATION` names; None where it is no IMAP server."""
+    kind, _, location = spec.partition(":")
+    return _parts(kind, location)[:2] if kind in PORTS else None
+
+
+def _parts(kind: str, location: str) -> tuple[str, int, str]:
+    """Host, port and what is behind the question mark. Raises UsageError."""
+    parts = _LOCATION.fullmatch(location)
+    if not parts or int(parts["port"] or 1) not in range(1, 65536):
+        spec = f"{kind}:{location}"
+        raise UsageError(f"{spec!r} is not a source: write {kind}:HOST or {kind}:HOST:PORT")
+    host = parts["six"] or parts["host"]
+    return host, int(parts["port"] or PORTS[kind]), parts["query"] or ""
+
+
+def _values(settings: Settings, query: dict[str, str], spec: str) -> Settings:
+    """The settings with those of the location, of which one way of several replaces the others."""
+    cleared: dict[str, Any] = {}
+    for ways in _WAYS:
+        if not query.keys().isdisjoint(ways):
+            cleared |= {f"imap_{way}": () if way == "accounts" else "" for way in ways}
+    return config.replaced(replace(settings, **cleared), "imap", query, spec)
+
+
+def _one(spec: str, values: Settings, ways: Sequence[str]) -> bool:
+    """Whether one of several ways is given. Raises UsageError where more are."""
+    count = sum(bool(getattr(values, f"imap_{way}")) for way in ways)
+    if count > 1:
+        *others, last = (f"imap.{way}" for way in ways)
+        raise UsageError(f"{spec}: give one of {', '.join(others)} and {last}")
+    return bool(count)
+
+
 def _query(spec: str, query: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for part in filter(None, query.split("&")):
@@ -119,27 +157,22 @@ def _query(spec: str, query: str) -> dict[str, str]:
     return found
 
 
-def _secret(spec: str, settings: Settings) -> Secret:
+def _secret(spec: str, settings: Settings, missing: list[str]) -> Secret:
+    """How to log in. What lacks for it is added to what is `missing`."""
     if settings.imap_method == "xoauth2":
         if not settings.imap_token_command:
-            raise SettingMissing(f"{spec}: imap.token_command is missing: what prints a token")
+            missing.append("imap.token_command is missing: what prints a token")
         return Secret("", "", settings.imap_token_command)
-    ways = (
+    if not _one(spec, settings, _WAYS[0]):
+        missing.append(
+            "where is the password? Set one of imap.password_file, imap.password_variable and "
+            "imap.password_command"
+        )
+    return Secret(
         settings.imap_password_file,
         settings.imap_password_variable,
         settings.imap_password_command,
     )
-    if not any(ways):
-        raise SettingMissing(
-            f"{spec}: where is the password? Set one of imap.password_file, "
-            "imap.password_variable and imap.password_command"
-        )
-    if sum(map(bool, ways)) > 1:
-        raise UsageError(
-            f"{spec}: give one of imap.password_file, imap.password_variable and "
-            "imap.password_command"
-        )
-    return Secret(*ways)
 
 
 def _context(spec: str, ca_file: str) -> ssl.SSLContext:
