@@ -410,3 +410,58 @@ def test_what_a_server_kept_encrypted_is_only_good_where_it_was(house: House) ->
     fate = house.run("restore", ALICE, "--at", instant, "--target", target, status=1)
     assert "1 of the restored messages are encrypted: nobody can read them there" in fate.err
     assert "9 restored, 0 skipped, 1 failed" in fate.out
+
+
+WITHOUT_RIGHTS = ("setpriv", "--inh-caps=-all", "--ambient-caps=-all", "--bounding-set=-all")
+
+
+def test_a_dry_run_needs_no_right_to_write(house: House) -> None:
+    needs("setpriv")
+    house.scan()
+    instant = house.scan()
+    house.alice.expunge("0.m")
+    house.run("scan")
+    tops = (house.backup, house.vmail)
+    places = [path for top in tops for path in (top, *top.rglob("*")) if path.name != "lock.mdb"]
+    modes = {path: path.stat().st_mode for path in places}
+    for path in places:
+        path.chmod(0o500 if path.is_dir() else 0o400)
+    become = WITHOUT_RIGHTS if os.geteuid() == 0 else ()
+    try:
+        for words, scanned, found in (
+            (["undelete", ALICE, "--since", instant], False, "1 restored, 0 skipped, 0 failed"),
+            (["restore", ALICE, "--at", "latest", "--yes", "--to-original"], False, "0 restored"),
+            (["restore", ALICE, "--at", instant, "--to-original"], True, "1 restored, 7 skipped"),
+            (["restore", ALICE, "--at", instant, "--account", "b@example.com"], True, "8 restored"),
+        ):
+            ran = subprocess.run(
+                [
+                    *become,
+                    SCRIPTS / "engine",
+                    words[0],
+                    "-b",
+                    house.backup,
+                    *words[1:],
+                    "--dry-run",
+                ],
+                env=environment(),
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert (ran.returncode, found in ran.stdout) == (0, True), (words, ran)
+            assert ("not scanned first" in ran.stderr) is not scanned, words
+            without = [word for word in words if word != "--dry-run"]
+            if not scanned:
+                refused = subprocess.run(
+                    [*become, SCRIPTS / "engine", without[0], "-b", house.backup, *without[1:]],
+                    env=environment(),
+                    capture_output=True,
+                    text=True,
+                    check=False,
+                )
+                assert refused.returncode == 3
+                assert "can't write here" in refused.stderr
+    finally:
+        for path, mode in modes.items():
+            path.chmod(mode)

@@ -6,16 +6,18 @@ import argparse
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.backup import Backup
 from engine.cli import output
+from engine.cli.arguments import opened
 from engine.cli.operating import Work
 from engine.cli.parser import CommandParser
 from engine.cli.progress import bars
-from engine.errors import EngineError, Interrupted, UsageError
+from engine.errors import BackupUnusable, EngineError, Interrupted, UsageError
 from engine.model import item_id
 from engine.operations import Outcome
 from engine.restore.delivery import Delivered, Failure, deliver
@@ -76,6 +78,23 @@ def folder_path(option: str, text: str) -> FolderPath:
     if not all(parts):
         raise UsageError(f"{option}: {text!r} is no folder: write INBOX, or Work/Apollo")
     return parts
+
+
+@contextmanager
+def opened_to_scan(path: Path, *, scan: bool, dry_run: bool) -> Iterator[tuple[Backup, bool]]:
+    """The backup at `path`, for as long as the block lasts, and whether it can be scanned if that
+    is wanted: a dry run does without where nothing can be written, and tells it. Raises
+    BackupUnusable."""
+    with ExitStack() as closing:
+        try:
+            backup = closing.enter_context(opened(path, write=scan))
+        except BackupUnusable as error:
+            if not (scan and dry_run):
+                raise
+            backup = closing.enter_context(opened(path))
+            output.complain(f"not scanned first, what changed lately isn't known: {error}")
+            scan = False
+        yield backup, scan
 
 
 def run(args: argparse.Namespace, backup: Backup, work: Work, tasks: list[Task]) -> int:

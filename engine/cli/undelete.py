@@ -8,7 +8,7 @@ from functools import partial
 from engine.accounts import Account, named
 from engine.backup import Backup
 from engine.cli import output, restoring
-from engine.cli.arguments import backup_path, brief, opened, time, zone
+from engine.cli.arguments import backup_path, brief, time, zone
 from engine.cli.operating import Work, operating
 from engine.cli.parser import CommandParser
 from engine.errors import UsageError
@@ -74,7 +74,10 @@ def run(args: argparse.Namespace) -> int:
     if until is not None and until <= since:
         raise UsageError("--until is not after --since: nothing can have been deleted in between")
     with (
-        opened(path, write=not args.no_scan) as backup,
+        restoring.opened_to_scan(path, scan=not args.no_scan, dry_run=args.dry_run) as (
+            backup,
+            scan,
+        ),
         operating(backup, "undelete", accounts=[args.account], recorded=not args.dry_run) as work,
     ):
         now = backup.clock.now()
@@ -83,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
         if not into and not args.to_original:
             into = (f"Undeleted {brief(now, where)[:10]}",)
         account = _living(backup, args.account)
-        if not args.no_scan:
+        if scan:
             _scan_first(backup, work, account, until)
         with backup.reader() as reader:
             last = reader.last_sequence() if until is None else reader.sequence_at(until)
