@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
+import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from engine.sources.maildir_names import flags_of
+from tests.commands import SCRIPTS, environment
 from tests.dovecot import Dovecot, dovecot
 from tests.faults import Server
 from tests.maildrop import Maildir
@@ -171,3 +174,68 @@ def test_the_flags_of_an_export_are_those_that_clients_see(
             flags = flags_of(path.name.partition(":2,")[2], keywords)
             after[folder, frozenset(map(os.fsencode, flags))] += 1
     assert after == before
+
+
+def test_a_target_needs_no_other_backup_path(house: House, tmp_path: Path, quick: Server) -> None:
+    link = tmp_path / "the same"
+    link.symlink_to(house.backup)
+    words = ("--json", "--target", target(tmp_path / "one"))
+    for source, backup, restored in (
+        (house.backup, house.backup, 8),
+        (link, house.backup, 0),
+        (house.backup, link, 0),
+    ):
+        for more in ("--dry-run", "--json"):
+            (row,) = quick("import", "-b", backup, source, *words, more).json["accounts"]
+            assert (row["restored"], row["skipped"]) == (restored, 8 - restored)
+    quick("import", house.backup, *words, "-b", tmp_path / "missing", status=3)
+    for named in ({"TIMEFS_BACKUP": str(house.backup)}, {"TIMEFS_BACKUP": str(link / "missing")}):
+        ran = subprocess.run(
+            [SCRIPTS / "engine", "import", house.backup, *words],
+            env=environment() | named,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ran.returncode == 0
+        missing = "missing" in named["TIMEFS_BACKUP"]
+        assert ("what was erased from it, don't count" in ran.stderr) is missing
+
+
+def test_one_mailbox_is_no_target_for_several_accounts(
+    house: House, tmp_path: Path, quick: Server
+) -> None:
+    house.mailbox("bob").deliver(b"Subject: own\n\n", unique="own")
+    instant = house.scan()
+    single = f"maildir:{tmp_path}/out"
+    fate = quick("import", house.backup, "--target", single, status=2)
+    assert "is one mailbox, and these are 2 accounts" in fate.err
+    words = ("restore", ALICE, "bob@example.com", "--at", instant)
+    fate = house.run(*words, "--target", single, status=2)
+    assert "is one mailbox, and these are 2 accounts" in fate.err
+    imap = "imap:127.0.0.1:1?method=each&login=x&password_file=/x"
+    assert "is one mailbox" in house.run(*words, "--target", imap, status=2).err
+    assert not (tmp_path / "out").exists()
+    quick("import", house.backup, "--target", single, "--account", ALICE)
+    assert len(Maildir(tmp_path / "out").messages()) == 2
+
+
+def test_what_ends_one_account_ends_no_other(house: House, tmp_path: Path, quick: Server) -> None:
+    for number in range(12):
+        house.mailbox(f"u{number:02}").deliver(b"Subject: own\n\n", unique="own")
+    house.scan()
+    out = tmp_path / "out"
+    out.mkdir()
+    words = ("import", house.backup, "--json", "--target", f"maildir:{out}/{{account}}")
+    (out / ALICE).touch()
+    fate = quick(*words, status=4)
+    first, *others = fate.json["accounts"]
+    assert (first["restored"], first["unfinished"]) == (0, 8)
+    assert [row["restored"] for row in others] == [1] * 12
+    assert fate.err.count("\n") == 1
+    for number in range(12):
+        shutil.rmtree(out / f"u{number:02}@example.com")
+        (out / f"u{number:02}@example.com").touch()
+    fate = quick(*words, status=4)
+    assert len(fate.json["accounts"]) == 5  # one after the other: that is no chance
+    assert fate.err.count("\n") == 5

@@ -21,7 +21,7 @@ from engine.cli.parser import CommandParser
 from engine.cli.progress import bars
 from engine.cli.restoring import failures, remarks
 from engine.clock import SystemClock
-from engine.errors import EngineError, Interrupted, UsageError
+from engine.errors import BackupUnusable, EngineError, Interrupted, UsageError
 from engine.imports.delivery import Erased, Told, deliver_state
 from engine.imports.history import Imported, begin_import, begun, import_history
 from engine.imports.opening import opened_past
@@ -206,6 +206,9 @@ def _state(args: argparse.Namespace, instant: int | None) -> int:
     began = clock.monotonic()
     told: list[dict[str, object]] = []
     failed = False
+    why: EngineError | None = None
+    ended = ""
+    """What ended an account last, and how that is told."""
     with ExitStack() as closing:
         backup = _own(args, closing)
         settings = backup.settings if backup else Settings(sources=(args.target,))
@@ -220,8 +223,10 @@ def _state(args: argparse.Namespace, instant: int | None) -> int:
             if drawn and bar is not None:
                 drawn.advance(bar)
 
-        past = closing.enter_context(opened_past(source, wanted, stop, work=None, instant=instant))
         target = open_target(args.target, SystemClock(), settings)
+        past = closing.enter_context(
+            opened_past(source, wanted, stop, work=None, instant=instant, own=backup)
+        )
         write = closing.enter_context(_map(args))
         for one in deliver_state(
             past,
@@ -238,14 +243,19 @@ def _state(args: argparse.Namespace, instant: int | None) -> int:
             told.append(row)
             for line in _lines(one):
                 write(line)
-            if not args.json:
+            if one.where and not args.json:
                 _report(one, dry_run=args.dry_run)
             if one.outcome.ended:
-                if args.json:
-                    _told(args, told, began)
-                raise _explained(one.outcome.ended)
+                if ended:
+                    output.complain(ended)
+                name = one.selection.account.name
+                ended, why = f"{name}: {one.outcome.ended}", one.outcome.ended
         if failed and operation:
             operation.ends(Outcome.PROBLEMS, "not everything could be delivered")
+        if why:
+            if args.json:
+                _told(args, told, began)
+            raise _explained(why, ended)
         instant = past.head.instant
     if args.json:
         _told(args, told, began)
@@ -256,12 +266,16 @@ def _state(args: argparse.Namespace, instant: int | None) -> int:
 
 def _own(args: argparse.Namespace, closing: ExitStack) -> Backup | None:
     """The backup path whose settings and ledger count: the one that is named, or that is where it
-    is expected; None where there is none."""
+    is expected; None where there is none, or nobody can use it, for a target needs none."""
     path = backup_path(args)
-    named = args.backup or os.environ.get("TIMEFS_BACKUP")
-    if not named and not (path / "journal").is_dir():
+    try:
+        return closing.enter_context(Backup(path))
+    except BackupUnusable as error:
+        if args.backup:
+            raise
+        if path.exists() or os.environ.get("TIMEFS_BACKUP"):
+            output.complain(f"its settings, and what was erased from it, don't count: {error}")
         return None
-    return closing.enter_context(Backup(path))
 
 
 def _work(
@@ -341,11 +355,11 @@ def _lines(one: Told) -> Iterator[dict[str, object]]:
         }
 
 
-def _explained(ended: EngineError) -> EngineError:
+def _explained(why: EngineError, ended: str) -> EngineError:
     again = "what was delivered stays, and the same command brings the rest"
-    if isinstance(ended, Interrupted):
+    if isinstance(why, Interrupted):
         return Interrupted(f"interrupted: {again}")
-    return type(ended)(f"{ended}; {again}")
+    return type(why)(f"{ended}; {again}")
 
 
 def _told(args: argparse.Namespace, rows: list[dict[str, object]], began: float) -> None:

@@ -8,12 +8,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from engine.accounts import Account
-from engine.errors import BlobMissing, NotAnExport, UsageError
+from engine.errors import (
+    BlobMissing,
+    Interrupted,
+    NotAnExport,
+    SourceUnavailable,
+    UsageError,
+)
 from engine.export import form
 from engine.export.choice import Choice, chosen
 from engine.export.form import Row
@@ -28,6 +34,8 @@ from engine.stop import Stop
 from engine.targets.target import Target, TargetMailbox, Wanted
 
 _CHUNK = 1 << 20
+_IN_A_ROW = 5
+"""So many accounts one after the other that come to the same end are the end of all."""
 
 Erased = Callable[[bytes, bytes], bool]
 """Whether a ledger of erasures keeps out: (identity of an account, digest of a content; empty: the
@@ -87,24 +95,62 @@ def deliver_state(
 ) -> Iterator[Told]:
     """Delivers the living accounts that are chosen, and tells of each when it is done with. Blocks.
 
-    Raises NotAnExport, UsageError for accounts that aren't in it, SourceUnavailable where a mailbox
-    can't be opened, Interrupted. What else ends it is in the last outcome.
+    Raises NotAnExport, Interrupted, and UsageError for accounts that aren't in it, or that are
+    several where the target is one mailbox. What ends an account is in its outcome, and ends no
+    other, unless it is an interruption, or several in a row came to the same end.
     """
     picked = _picked(past, choice)
+    _refuse_several(past, picked, target)
     if not dry_run:
         for account in _accounts(past, picked, erased):
             stop.check()
             _make_folders(account, target, settings, past, stop)
+    last, in_a_row = "", 0
     for account in _accounts(past, picked, erased):
         stop.check()
-        with closing(target.mailbox(account.selection.account.source_name, make=True)) as mailbox:
-            contents = Contents(past, account.rows, settings)
-            made = plan(account.selection, (), _there(account, mailbox, contents, stop), {})
-            outcome = _foreseen(made) if dry_run else deliver(contents, made, mailbox, stop, done)
-            told = Told(account.selection, mailbox.where, made, outcome, account.erased)
+        contents = Contents(past, account.rows, settings)
+        told = _delivered(account, target, contents, stop, done, dry_run=dry_run)
         yield told
-        if outcome.ended:
+        ended = told.outcome.ended
+        in_a_row = in_a_row + 1 if type(ended).__name__ == last else 1
+        last = type(ended).__name__
+        if isinstance(ended, Interrupted) or (ended and in_a_row == _IN_A_ROW):
             return
+
+
+def _delivered(
+    account: _Account,
+    target: Target,
+    contents: Contents,
+    stop: Stop,
+    done: Callable[[Message], None],
+    *,
+    dry_run: bool,
+) -> Told:
+    """One account. Raises Interrupted where it wasn't even compared."""
+    selection, made, where = account.selection, Plan(), ""
+    try:
+        with closing(target.mailbox(selection.account.source_name, make=True)) as mailbox:
+            where = mailbox.where
+            made = plan(selection, (), _there(account, mailbox, contents, stop), {})
+            outcome = _foreseen(made) if dry_run else deliver(contents, made, mailbox, stop, done)
+    except (SourceUnavailable, UsageError) as error:
+        outcome = Delivered(unfinished=len(selection.messages), ended=error)
+    return Told(selection, where, made, outcome, account.erased)
+
+
+def _refuse_several(past: Past, picked: set[int] | None, target: Target) -> None:
+    """Raises UsageError where several accounts would come into one mailbox."""
+    if target.single:
+        names = [
+            account.selection.account.name
+            for account in _accounts(past, picked, lambda identity, digest: False)
+        ]
+        if len(names) > 1:
+            raise UsageError(
+                f"the target is one mailbox, and these are {len(names)} accounts: choose one with "
+                "--account, or write {account} where its name belongs"
+            )
 
 
 def _picked(past: Past, choice: Choice) -> set[int] | None:
@@ -183,10 +229,11 @@ def _make_folders(
 ) -> None:
     """Makes an account's folders. What goes wrong is told when its messages come."""
     folders = Plan(folders=sorted(account.selection.folders))
-    with closing(target.mailbox(account.selection.account.source_name, make=True)) as mailbox:
-        outcome = deliver(Contents(past, {}, settings), folders, mailbox, stop)
-    if outcome.ended:
-        raise outcome.ended
+    with (
+        suppress(SourceUnavailable, UsageError),
+        closing(target.mailbox(account.selection.account.source_name, make=True)) as mailbox,
+    ):
+        deliver(Contents(past, {}, settings), folders, mailbox, stop)
 
 
 def _there(

@@ -22,12 +22,11 @@ class BackupPast:
     other writers may go on, but the space that they free isn't used again meanwhile."""
 
     def __init__(self, backup: Backup, choice: Choice, instant: int | None = None) -> None:
-        """Takes over an open backup path. `instant` is up to when its history is wanted, in
+        """Reads from an open backup path. `instant` is up to when its history is wanted, in
         microseconds. Raises UsageError for accounts that it doesn't have."""
         self.where = str(backup.path)
         self._backup = backup
         self._closing = ExitStack()
-        self._closing.callback(backup.close)
         try:
             self._reader: Reader = self._closing.enter_context(backup.reader())
             self._begin(choice, instant)

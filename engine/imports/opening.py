@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from engine.backup import Backup
@@ -23,20 +24,28 @@ UNPACKED = "unpacked-import"
 
 @contextmanager
 def opened_past(
-    path: Path, choice: Choice, stop: Stop, *, work: Path | None, instant: int | None = None
+    path: Path,
+    choice: Choice,
+    stop: Stop,
+    *,
+    work: Path | None,
+    instant: int | None = None,
+    own: Backup | None = None,
 ) -> Iterator[Past]:
     """What is to be imported, for as long as the block lasts. `choice` and `instant` (microseconds)
-    say what is wanted of a backup path. Archives are unpacked in the directory `work`, or where
-    temporary files are.
+    say what is wanted of a backup path. `own` is one that is open already: it may be the same, and
+    can't be opened twice. Archives are unpacked in the directory `work`, or where temporary files
+    are.
 
     Raises NotAnExport where it is nothing of the kind, BackupUnusable, UsageError, OSError.
     """
     if (path / "journal").is_dir():
-        past: Past = BackupPast(Backup(path), choice, instant)
-        try:
+        with ExitStack() as closing:
+            same = own is not None and os.path.samefile(path, own.path)
+            backup = own if own and same else closing.enter_context(Backup(path))
+            past: Past = BackupPast(backup, choice, instant)
+            closing.callback(past.close)
             yield past
-        finally:
-            past.close()
     elif path.is_file():
         with _workshop(work) as directory:
             unpack(path, directory, stop)
