@@ -523,11 +523,15 @@ def test_a_root_that_cannot_be_read_is_unavailable(unprivileged: Path) -> None:
 def test_identity_and_metadata(maildir: Maildir, opened: Opener) -> None:
     mailbox = opened(maildir.root)
     status = maildir.root.stat()
-    assert mailbox.identity() == ("", f"{status.st_dev}:{status.st_ino}")
+    identity = mailbox.identity()
+    assert identity[:2] == ("", f"{status.st_dev}:{status.st_ino}")
+    assert identity.born <= status.st_ctime_ns
+    assert identity[3:] == (0, 0)
     assert mailbox.metadata() == {}
     (maildir.root / "dovecot-uidlist").write_text(f"3 V1 N2 G{GUID}\n")
     (maildir.root / "subscriptions").write_text("V\t2\n\nSent\nWork\t2024\n")
-    assert mailbox.identity().guid == GUID
+    identity = mailbox.identity()
+    assert (identity.guid, *identity[3:]) == (GUID, 1, 2)
     assert mailbox.metadata() == {"subscriptions": ["Sent", "Work/2024"]}
 
 

@@ -134,7 +134,12 @@ class _Correction:
         self._set_versions()
         tables, new = self._tables, self._new
         for key, state in self._rows(AccountState, "accounts", tables.accounts):
-            self._put(tables.accounts, key, state, scanned=new(state.scanned))
+            times = {
+                "scanned": new(state.scanned),
+                "succeeded": new(state.succeeded),
+                "acknowledged": new(state.acknowledged),
+            }
+            self._put(tables.accounts, key, state, **times)
         for key, hold in self._rows(Hold, "holds", tables.holds):
             self._put(tables.holds, key, hold, time=new(hold.time))
         for key, erasure in self._rows(Erasure, "erasures", tables.erasures):

@@ -109,6 +109,19 @@ class AccountState(msgspec.Struct, frozen=True, array_like=True):
     were ever read: see `engine.stored_form`."""
     scans: int = 0
     """How many scans of it came to their end."""
+    born: int = 0
+    """When that directory was made, in nanoseconds; 0 where that isn't known."""
+    validity: int = 0
+    """INBOX's UIDVALIDITY; 0 where the source has none."""
+    next_uid: int = 0
+    """INBOX's UIDNEXT."""
+    made: tuple[str, ...] = ()
+    """Marks of mailboxes that a restore made for the account (`MailboxIdentity.marks`)."""
+    succeeded: int = 0
+    """When its name was found with another's mailbox, so that it was taken for deleted; 0: never.
+    Then its retention begins only once that is acknowledged."""
+    acknowledged: int = 0
+    """When an administrator acknowledged that."""
 
 
 class FolderCursor(msgspec.Struct, frozen=True, array_like=True):

@@ -284,6 +284,10 @@ class Commit:
         """Forgets where the source left off in a folder that is deleted."""
         self._txn.delete(cursor_key(self.account, folder), db=self._tables.cursors)
 
+    def account_state(self) -> AccountState:
+        """The account's state as things stand in this commit."""
+        return self._reader.account_state(self.account)
+
     def set_account_state(self, state: AccountState) -> None:
         """Replaces the account's state; its revision is the commit's business."""
         revision = self._reader.account_state(self.account).revision

@@ -75,9 +75,14 @@ def find_folders(tree: Tree, root: str) -> tuple[FolderList, dict[FolderPath, Pl
     return walk.result()
 
 
-def read_guid(tree: Tree, parts: Sequence[str]) -> str:
-    """The GUID that Dovecot gave a folder, or empty. Raises OSError if its file can't be read."""
-    return names.uidlist_guid(tree.read_file(parts, _UIDLIST, 1024) or b"")
+def read_uidlist(tree: Tree, parts: Sequence[str]) -> bytes:
+    """How the list of a folder's UIDs begins, Dovecot's or Courier's; empty where there is none.
+    Raises OSError if it can't be read."""
+    for name in (_UIDLIST, "courierimapuiddb"):
+        raw = tree.read_file(parts, name, 1024)
+        if raw:
+            return raw
+    return b""
 
 
 class _Walk:
@@ -164,7 +169,7 @@ class _Walk:
         identities = [f"dir:{status.st_dev}:{status.st_ino}"]
         if guid:
             try:
-                found = read_guid(self._tree, parts)
+                found = names.uidlist_guid(read_uidlist(self._tree, parts))
             except OSError as error:
                 where = self._shown((*parts, _UIDLIST))
                 self._errors.append(SourceError(where, reason(error)))

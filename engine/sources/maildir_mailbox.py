@@ -22,8 +22,9 @@ from engine.errors import ItemUnreadable, ItemVanished, SourceUnavailable
 from engine.sources import maildir_courier as courier
 from engine.sources import maildir_names as names
 from engine.sources.beneath import Tree
+from engine.sources.birth import born
 from engine.sources.maildir_content import MessageFile, refusal
-from engine.sources.maildir_folders import Place, find_folders, read_guid
+from engine.sources.maildir_folders import Place, find_folders, read_uidlist
 from engine.sources.source import (
     Fetched,
     FolderList,
@@ -83,12 +84,18 @@ class MaildirMailbox:
 
     def identity(self) -> MailboxIdentity:
         status = os.fstat(self._tree.root)
-        guid = ""
+        guid, position = "", (0, 0)
         for parts in ((), ("INBOX",), (".INBOX",)):
             # `folders` reads the same file and reports what is wrong with it.
             with suppress(OSError):
-                guid = guid or read_guid(self._tree, parts)
-        return MailboxIdentity(guid, f"{status.st_dev}:{status.st_ino}")
+                if raw := read_uidlist(self._tree, parts):
+                    guid = names.uidlist_guid(raw)
+                    position = names.uidlist_position(raw)
+            if guid:
+                break
+        return MailboxIdentity(
+            guid, f"{status.st_dev}:{status.st_ino}", born(self._tree.root), *position
+        )
 
     def metadata(self) -> dict[str, Any]:
         try:

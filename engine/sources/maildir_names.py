@@ -128,6 +128,23 @@ def uidlist_guid(raw: bytes) -> str:
     return ""
 
 
+def uidlist_position(raw: bytes) -> tuple[int, int]:
+    """UIDVALIDITY and UIDNEXT from the first bytes of a `dovecot-uidlist` or of Courier's
+    `courierimapuiddb` (`1 <uidvalidity> <next uid>`); zeros where they aren't there."""
+    header = raw.partition(b"\n")[0].split()
+    if header[:1] == [b"1"] and len(header) >= 3:
+        texts = header[1:3]
+    elif header[:1] == [b"3"]:
+        fields = {field[:1]: field[1:] for field in reversed(header[1:])}
+        texts = [fields.get(b"V", b""), fields.get(b"N", b"")]
+    else:
+        return 0, 0
+    if not all(re.fullmatch(rb"\d{1,10}", text) for text in texts):
+        return 0, 0
+    validity, following = map(int, texts)
+    return (validity, following) if max(validity, following) < 1 << 32 else (0, 0)
+
+
 _VERSION_2 = b"V\t2\n\n"
 _TAB_ESCAPE = re.compile(rb"\x01(.)", re.DOTALL)
 _TAB_ESCAPES = {b"0": b"\0", b"1": b"\x01", b"t": b"\t", b"n": b"\n", b"r": b"\r"}

@@ -68,6 +68,30 @@ class MailboxIdentity(NamedTuple):
     directory: str
     """Device and inode, `DEV:INO`, or empty. Survives a rename, but is used again after a deletion
     and may change at a reboot."""
+    born: int = 0
+    """When the directory was made, in nanoseconds since the epoch; 0 where the file system doesn't
+    say. With the inode a proof: no two directories have both."""
+    validity: int = 0
+    """INBOX's UIDVALIDITY; 0 where it isn't known. Many mailboxes may have the same."""
+    next_uid: int = 0
+    """INBOX's UIDNEXT, which never falls while the UIDVALIDITY stays."""
+
+    @property
+    def inode(self) -> str:
+        """The directory's inode. Devices get other numbers at a reboot."""
+        return self.directory.partition(":")[2]
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """What proves that a mailbox found later is this one."""
+        found = [f"guid:{self.guid}"] if self.guid else []
+        if self.inode and self.born:
+            found.append(f"dir:{self.inode}:{self.born}")
+        return tuple(found)
+
+
+NOBODY = MailboxIdentity("", "")
+"""The identity of a mailbox of which nothing is known."""
 
 
 class SourceFolder(msgspec.Struct, frozen=True):
@@ -260,6 +284,25 @@ class Source(Protocol):
     def contains(self, path: str) -> bool:
         """Whether a directory, which need not exist yet, lies where this source reads. A backup
         there would come to back up itself."""
+        ...
+
+
+class Likeness(NamedTuple):
+    """What a message has in common with its copy at another server, which knows it otherwise."""
+
+    message_id: str
+    """As `Headers` have it; never empty."""
+    size: int
+    date: int
+    """Its own date in whole seconds, as servers have it."""
+
+
+@runtime_checkable
+class Likening(Protocol):
+    """A mailbox whose messages can be compared with those of another server."""
+
+    def likenesses(self, path: FolderPath) -> set[Likeness]:
+        """Those of the messages in a folder. Raises as `Mailbox.listing`."""
         ...
 
 

@@ -8,8 +8,10 @@ from engine.sources.imap.names import folder_path, role
 from engine.sources.imap.overview import Counts, Listed, Namespaces, Overview
 from engine.sources.source import (
     INBOX,
+    NOBODY,
     FolderList,
     FolderPath,
+    MailboxIdentity,
     SourceError,
     SourceFolder,
     shown,
@@ -94,11 +96,17 @@ def subscriptions(overview: Overview, *, shared: bool) -> list[str]:
     )
 
 
-def inbox_guid(folders: dict[FolderPath, Folder]) -> str:
-    """The inbox's identity, as the Maildir source has it if it is the same: without `guid:`."""
+def inbox_identity(folders: dict[FolderPath, Folder]) -> MailboxIdentity:
+    """What the inbox is recognised by; its GUID as the Maildir source has it if it is the same."""
     inbox = folders.get(INBOX)
-    identities = inbox.shown.identities if inbox else ()
-    return identities[0].removeprefix("guid:") if identities else ""
+    if inbox is None:
+        return NOBODY
+    identities = inbox.shown.identities
+    guid = identities[0].removeprefix("guid:") if identities else ""
+    counts = inbox.counts or Counts()
+    if not counts.validity:
+        return MailboxIdentity(guid, "")
+    return MailboxIdentity(guid, "", validity=counts.validity, next_uid=counts.next)
 
 
 def _prefix(overview: Overview) -> bytes:

@@ -18,6 +18,7 @@ from engine.sources.imap import folders as arrangement
 from engine.sources.imap.connection import Lost, Refused
 from engine.sources.imap.contents import ATTEMPTS, Contents
 from engine.sources.imap.folders import Folder
+from engine.sources.imap.likeness import likenesses
 from engine.sources.imap.overview import Counts, Overview
 from engine.sources.imap.pool import Pool
 from engine.sources.imap.rows import Prints, Rows, guid_kind
@@ -30,6 +31,7 @@ from engine.sources.source import (
     FolderList,
     FolderListing,
     FolderPath,
+    Likeness,
     MailboxIdentity,
     SourceError,
     SourceFolder,
@@ -64,6 +66,9 @@ class ImapMailbox:
         """Held by the one who asks for all cursors; taken before any session."""
         self._closed = False
         self._folders: dict[FolderPath, Folder] | None = None
+        self._arranged: FolderList | None = None
+        """All folders, where they were asked for to know the account by, and nobody has seen them
+        since."""
         self._metadata: dict[str, Any] = {}
         self._trouble = ""
         """Why nothing is known of the scripts."""
@@ -84,7 +89,9 @@ class ImapMailbox:
                 self._pool.leave(self._account)
 
     def identity(self) -> MailboxIdentity:
-        return MailboxIdentity(arrangement.inbox_guid(self._known_folders()), "")
+        if self._folders is None:
+            self._arranged = self.folders()
+        return arrangement.inbox_identity(self._known_folders())
 
     def metadata(self) -> dict[str, Any]:
         self._known_folders()
@@ -93,6 +100,9 @@ class ImapMailbox:
         return self._metadata
 
     def folders(self) -> FolderList:
+        arranged, self._arranged = self._arranged, None
+        if arranged and self._clock.now() - self._asked_at <= FRESH:
+            return arranged
         options = self._pool.options
         overview, rights = self._unavailable(self._look_around)
         found, folders = arrangement.arrange(overview, rights, shared=options.shared)
@@ -186,6 +196,17 @@ class ImapMailbox:
         if found is not None:
             self._contents.expect(path, found.items)
         return found
+
+    def likenesses(self, path: FolderPath) -> set[Likeness]:
+        """See `engine.sources.source.Likening`."""
+        folder = self._folder(path)
+        if not folder.name:
+            return set()
+
+        def read(session: Session) -> set[Likeness]:
+            return likenesses(session, self._examine(session, path, folder))
+
+        return self._settled(path, read)
 
     def fetch(self, item: SourceItem) -> Fetched:
         self._folder(item.folder)
