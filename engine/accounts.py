@@ -44,6 +44,20 @@ class AccountFigures(NamedTuple):
     """End of the last scan that came to the account's end."""
     origin: str
     """The source that it comes from, as `KIND:LOCATION`."""
+    succeeded: int | None = None
+    """When somebody else was found to have its name; None: nobody was."""
+    acknowledged: int | None = None
+    """When an administrator acknowledged that."""
+
+
+class Owner(NamedTuple):
+    """Whose a name was."""
+
+    item: int
+    """The account."""
+    since: int
+    until: int | None
+    """None: it still is."""
 
 
 def accounts(reader: Reader) -> list[Account]:
@@ -76,6 +90,32 @@ def named(reader: Reader, names: Collection[str]) -> list[Account]:
     return [a for a in known if a.name in names or a.source_name in names]
 
 
+def meant(reader: Reader, names: Collection[str]) -> list[Account]:
+    """The accounts that names or IDs mean; without any, all. A name means the account that has it
+    now, and only where none has it those that had it. Raises UsageError for what is neither."""
+    if not names:
+        return accounts(reader)
+    found: dict[int, Account] = {}
+    for name in names:
+        found |= {account.item: account for account in _meant(accounts(reader), name)}
+    return sorted(found.values(), key=lambda account: (account.name, account.item))
+
+
+def _meant(known: list[Account], name: str) -> list[Account]:
+    bearing = [account for account in known if name in (account.name, account.source_name)]
+    living = [account for account in bearing if account.deleted is None]
+    by_source = [account for account in living if name == account.source_name]
+    found = (
+        by_source[:1]
+        or living[:1]
+        or bearing
+        or [account for account in known if name == item_id(account.item)]
+    )
+    if not found:
+        raise UsageError(f"no account {name!r} in this backup ('engine accounts' lists them)")
+    return found
+
+
 def figures(reader: Reader, account: Account) -> AccountFigures:
     """Counts an account. Costs the number of its folders."""
     folders = list(_folders(reader, account.item))
@@ -90,7 +130,26 @@ def figures(reader: Reader, account: Account) -> AccountFigures:
         changed=reader.time_of(max(last, own.sequence if own else 0)),
         scanned=state.scanned or None,
         origin=state.origin,
+        succeeded=state.succeeded or None,
+        acknowledged=state.acknowledged or None,
     )
+
+
+def owners_of_names(reader: Reader) -> dict[str, list[Owner]]:
+    """Who has had which name of an account at the source, and when; by name, in order. Costs the
+    versions of the accounts."""
+    found: dict[str, list[Owner]] = {}
+    for account in reader.accounts():
+        spells: list[tuple[str, int]] = []
+        for recorded in reader.history(account.item):
+            name = os.fsdecode(recorded.version.identity) if recorded.version else ""
+            if not spells or spells[-1][0] != name:
+                spells.append((name, reader.time_of(recorded.sequence)))
+        ends = [time for _, time in spells[1:]]
+        for (name, since), until in zip(spells, [*ends, None], strict=True):
+            if name:
+                found.setdefault(name, []).append(Owner(account.item, since, until))
+    return {name: sorted(owners, key=lambda owner: owner.since) for name, owners in found.items()}
 
 
 def count_items(reader: Reader, account: int) -> int:

@@ -23,7 +23,8 @@ something was deleted, never a date in a message.
 
 What is alive is left alone, with its whole history; so is what came back after it was deleted. What
 a deleted account held goes with the account, not before it. Accounts on hold lose nothing (see
-'engine hold').
+'engine hold'); and of one whose name has come to somebody else the retention begins once that has
+been acknowledged (see 'engine accounts').
 
 A message that was removed is gone from every view of the past, and its content is gone from the
 disk, unless another message has the same. A folder goes once nothing that stays was ever in it.
@@ -89,6 +90,7 @@ def _foretell(backup: Backup, *, as_json: bool) -> None:
                 "folders": len(due.folders),
                 "accounts": [item_id(account) for account in due.accounts],
                 "held": due.held,
+                "awaiting": due.awaiting,
             }
         )
         return
@@ -99,6 +101,15 @@ def _foretell(backup: Backup, *, as_json: bool) -> None:
         f"{output.counted(len(due.folders), 'folder')}, "
         f"{output.counted(len(due.accounts), 'account')}; {due.held:,} kept by holds"
     )
+    _tell_awaiting(due.awaiting)
+
+
+def _tell_awaiting(count: int) -> None:
+    if count:
+        output.line(
+            f"{output.counted(count, 'account')} kept until 'engine accounts acknowledge': others "
+            "have the names"
+        )
 
 
 def _names(backup: Backup, due: Due) -> list[str]:
@@ -116,6 +127,7 @@ def _document(outcome: Purged, since: int | None, seconds: float) -> dict[str, o
         "accounts": outcome.accounts,
         "versions": outcome.removed.versions,
         "held": outcome.held,
+        "awaiting": outcome.awaiting,
         "blobs": outcome.blobs,
         "packs": shrunk.packs,
         "bytes_before": shrunk.before,
@@ -142,6 +154,7 @@ def _print(outcome: Purged, since: int | None, seconds: float, *, forever: bool)
     )
     if outcome.held:
         output.line(f"{output.counted(outcome.held, 'item')} kept by holds")
+    _tell_awaiting(outcome.awaiting)
     if shrunk.busy:
         output.line(
             f"{output.counted(shrunk.busy, 'pack')} being written to: left for the next purge"

@@ -11,6 +11,7 @@ from engine.purge.erasing import Erased, erase
 from engine.purge.holding import Held, hold, holds, release
 from engine.purge.outcome import Outcome
 from engine.purge.purging import Silent, nothing_to_do, purge
+from engine.purge.succession import acknowledge
 
 __all__ = [
     "Due",
@@ -18,6 +19,7 @@ __all__ = [
     "Held",
     "Outcome",
     "Silent",
+    "acknowledge",
     "erase",
     "find_due",
     "hold",

@@ -21,6 +21,7 @@ from engine.journal.keys import MAX_SEQUENCE, pair_key, split_pair
 from engine.journal.reader import Reader
 from engine.journal.records import unpack_item, unseal
 from engine.model import ROOT, Kind, item_id
+from engine.purge.succession import awaits
 
 DAY = 86_400_000_000
 _SLICE = 20_000
@@ -39,12 +40,16 @@ class Due:
     """Deleted accounts, with all they hold."""
     held: int = 0
     """Items and accounts that would be due, but are on hold."""
+    awaiting: int = 0
+    """Accounts that would be due, but nobody has acknowledged that others have their names."""
     problems: list[str] = field(default_factory=list)
     """Items that can't be judged, for they are damaged."""
     items_until: int = 0
     """The last sequence of deletions that are long enough ago for items,"""
     accounts_until: int = 0
     """and for accounts. 0: none is."""
+    accounts_before: int = 0
+    """The time before which that must have been acknowledged."""
 
     def __len__(self) -> int:
         return sum(map(len, self.messages.values())) + len(self.folders) + len(self.accounts)
@@ -58,6 +63,7 @@ def find_due(backup: Backup, now: int) -> Due:
     with backup.reader() as reader:
         due.items_until = _before(reader, now, settings.retention_data_days)
         due.accounts_until = _before(reader, now, settings.retention_accounts_days)
+        due.accounts_before = now - settings.retention_accounts_days * DAY
     judge = _Judge()
     position = b""
     while True:
@@ -107,6 +113,8 @@ class _Judge:
             return
         if self._is_held(reader, account):
             due.held += 1
+        elif folder == ROOT and awaits(reader, item, due.accounts_before):
+            due.awaiting += 1
         elif folder == ROOT:
             due.accounts.append(item)
         elif reader.version_before(item, sequence).kind == Kind.FOLDER:

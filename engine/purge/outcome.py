@@ -22,6 +22,8 @@ class Outcome:
     """Items and accounts that were past their retention."""
     held: int = 0
     """Others that would have been, but for holds."""
+    awaiting: int = 0
+    """And accounts, but that others have their names wasn't acknowledged."""
     accounts: int = 0
     removed: Removed = field(default_factory=Removed)
     blobs: int = 0

@@ -14,6 +14,7 @@ from engine.purge.due import Due, find_due, still_due
 from engine.purge.erasing import finish, unfinished
 from engine.purge.items import remove_account, remove_items, restore_keyframes
 from engine.purge.outcome import Outcome, give_back
+from engine.purge.succession import awaits
 from engine.purge.traces import words_of
 from engine.stop import Stop
 
@@ -46,7 +47,7 @@ def purge(backup: Backup, stop: Stop, progress: Progress | None = None) -> Outco
     watcher = progress or Silent()
     with alone(backup):
         due = find_due(backup, backup.clock.now())
-        outcome.due, outcome.held = len(due), due.held
+        outcome.due, outcome.held, outcome.awaiting = len(due), due.held, due.awaiting
         watcher.items(len(due))
         outcome.removed.add(remove_items(backup, due, stop, watcher.advance))
         outcome.removed.problems += due.problems
@@ -83,6 +84,8 @@ def nothing_to_do(backup: Backup) -> bool:
 
 def _remove_account(backup: Backup, account: int, due: Due, stop: Stop) -> Removed:
     def when(reader: Reader) -> int:
+        if awaits(reader, account, due.accounts_before):
+            return 0
         return still_due(reader, account, due.accounts_until)
 
     return remove_account(backup, account, when, stop)
