@@ -70,6 +70,11 @@ class SourceEmpty(SourceUnavailable):
     is an error; whoever knows better may take it at its word."""
 
 
+class SourceRebuilt(SourceUnavailable):
+    """Most names of a source have other mailboxes than they had. More likely a server that was made
+    anew than new owners; whoever knows better may say so."""
+
+
 class ItemUnreadable(EngineError):
     """One item of a source can't be read. It is reported, and the scan goes on."""
 

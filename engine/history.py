@@ -10,7 +10,7 @@ from enum import IntEnum
 from itertools import islice
 from typing import NamedTuple
 
-from engine.accounts import named
+from engine.accounts import meant
 from engine.backup import Backup
 from engine.errors import UsageError
 from engine.journal.keys import MAX_SEQUENCE
@@ -115,7 +115,7 @@ def log(
     has begun is not in it. Raises UsageError for an account that the backup doesn't know.
     """
     with backup.reader() as reader:
-        wanted = {account.item for account in named(reader, accounts)} if accounts else None
+        wanted = {account.item for account in meant(reader, accounts)} if accounts else None
         first = 1 if since is None else reader.sequence_at(since - 1) + 1
         last = reader.last_sequence() if until is None else reader.sequence_at(until)
     while True:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from engine.accounts import Account, named
+from engine.accounts import Account, meant
 from engine.backup import Backup
 from engine.errors import RecordDamaged
 from engine.journal import timeline
@@ -81,7 +81,7 @@ def search(backup: Backup, query: Query, damaged: Callable[[RecordDamaged], None
     """
     with backup.reader() as reader:
         sequence = reader.last_sequence()
-        chosen = named(reader, query.accounts)
+        chosen = meant(reader, query.accounts)
         listed = [listed_second(scan.end) for scan in reader.scans() if scan.complete]
     return _Search(backup, _Matcher(query), sequence, listed, damaged).run(chosen)
 

@@ -37,6 +37,8 @@ partition-default: {root}/spool
 sievedir: {root}/sieve
 idlesocket: {root}/conf/socket/idle
 proxyservers: {master}
+admins: postmaster
+allowusermoves: yes
 altnamespace: yes
 unixhierarchysep: yes
 virtdomains: off
@@ -98,6 +100,14 @@ class Cyrus(MailServer):
         self._set_password(account, PASSWORD)
         with self.client(account):
             pass
+
+    def rename(self, account: str, name: str) -> None:
+        """The administrator renames an account."""
+        for each in ("postmaster", name):
+            self._set_password(each, PASSWORD)
+        with self.client("postmaster") as client:
+            answer = client.rename(f"user/{account}", f"user/{name}")
+            assert answer[0] == "OK", answer
 
     def spec(self, accounts: Sequence[str] = (), **settings: object) -> str:
         return super().spec(accounts, method="authzid", **settings)

@@ -18,7 +18,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.errors import Conflict
 from engine.journal.keys import MAX_SEQUENCE
 from engine.model import Action, Kind
 from engine.scan.account import scan_account
@@ -325,15 +324,6 @@ def test_new_renamed_and_removed_folders_need_no_hint(alice: Scanner) -> None:
         box.deliver(ARCHIVE, "another")
         alice.scan(whole=False)
         assert alice.shown() == box.shown()
-
-
-def test_a_hint_for_another_mailbox_is_refused(alice: Scanner) -> None:
-    alice.mailbox.box.guid = "another"
-    alice.mailbox.box.deliver(INBOX, "not hers")
-    last = alice.last()
-    with pytest.raises(Conflict, match="another mailbox"):
-        alice.scan(INBOX, whole=False)
-    assert alice.actions(last) == []
 
 
 @pytest.mark.parametrize("whole", [True, False])

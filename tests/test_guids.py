@@ -102,7 +102,7 @@ def test_an_account_that_is_asked_for_is_scanned_where_its_server_answers(
         servers.scan("nobody")
 
 
-def test_a_message_copied_to_another_account_makes_no_account_of_it(servers: Servers) -> None:
+def test_a_guid_tells_who_is_back_and_a_copied_message_does_not(servers: Servers) -> None:
     alice = servers.near.boxes.pop("alice")
     anna = servers.near.boxes["anna"] = Box(guid="9")
     anna.folders[INBOX].put(alice.folders[INBOX].messages[1])
@@ -110,7 +110,8 @@ def test_a_message_copied_to_another_account_makes_no_account_of_it(servers: Ser
     del servers.near.boxes["anna"]
     servers.near.boxes["alicia"] = alice
     alice.renumber(INBOX)
-    assert [event.event for event in servers.scan().events] == ["new"]
+    (event,) = servers.scan().events
+    assert (event.event, event.former) == ("returned", "alice")
 
 
 def test_an_account_is_recognised_by_guids_whatever_the_uids(servers: Servers) -> None:

@@ -20,10 +20,11 @@ from engine.errors import Damaged, ItemUnreadable, ItemVanished, SourceUnavailab
 from engine.journal.keys import MAX_SEQUENCE
 from engine.model import item_id
 from engine.scan.fetching import streamed
+from engine.scan.finding import NamedSource
+from engine.scan.known import known_accounts
 from engine.scan.look import Subject, look
 from engine.scan.plan import AccountPlan, Recheck
-from engine.scan.roster import KnownAccount
-from engine.scan.smart import NamedSource, known_accounts
+from engine.scan.recognition import KnownAccount, recognised
 from engine.sources.source import Mailbox, shown
 from engine.stop import Stop
 
@@ -109,7 +110,12 @@ class _Comparing:
         self._progress.phase("messages", 0)
         try:
             with closing(source.mailbox(account.name)) as mailbox:
-                subject = Subject(account.item, account.name, mailbox, account.origin)
+                identity = mailbox.identity()
+                if not recognised(account, identity):
+                    what = "has another mailbox than the last scan found: scan first"
+                    self._report.add("source", f"{name}: {what}")
+                    return
+                subject = Subject(account.item, account.name, mailbox, account.origin, identity)
                 found = look(self._backup, subject, _Asking(self._progress), deep=True)
                 for problem in found.problems:
                     self._report.add("source", f"{name}: {problem.where}: {problem.what}")

@@ -30,8 +30,9 @@ from engine.journal.keys import MAX_SEQUENCE, time_key
 from engine.journal.reader import Reader
 from engine.journal.records import seal, unpack_version
 from engine.scan.fetching import streamed
-from engine.scan.known import known_folders
-from engine.scan.smart import NamedSource, known_accounts
+from engine.scan.finding import NamedSource
+from engine.scan.known import known_accounts, known_folders
+from engine.scan.recognition import recognised
 from engine.scan.states import Path
 from engine.sources.source import Mailbox, SourceItem
 
@@ -78,7 +79,8 @@ def refetch(
                 continue
             try:
                 with closing(source.mailbox(account.name)) as mailbox:
-                    fetching.fetch(mailbox, wanted)
+                    if recognised(account, mailbox.identity()):
+                        fetching.fetch(mailbox, wanted)
             except SourceUnavailable:
                 continue  # it may be there at the next repair
         fetching.commit()

@@ -104,8 +104,12 @@ def run(args: argparse.Namespace) -> int:
     _question_latest(args, living)
     scans = [] if args.no_scan or instant is not None else living
     names = list(dict.fromkeys(account.name for account in found.values()))
+    makes = not (args.dry_run or args.target or args.account) and len(living) < len(found)
     with (
-        restoring.opened_to_scan(path, scan=bool(scans), dry_run=args.dry_run) as (backup, may),
+        restoring.opened_to_scan(path, scan=bool(scans) or makes, dry_run=args.dry_run) as (
+            backup,
+            may,
+        ),
         operating(backup, "restore", accounts=names, recorded=not args.dry_run) as work,
     ):
         _scan_first(backup, work, scans if may else [])

@@ -32,6 +32,11 @@ that can't be reached, or that suddenly shows none of what it had, is refused (s
 likely not mounted than emptied, and nothing is recorded as deleted. Where there are several
 sources, the others are scanned nevertheless.
 
+An account is known by its mailbox, not by its name: one that was renamed keeps its history, and
+where somebody else has got a name, he is a new account and the former one is recorded as deleted.
+Where most accounts of a source, five at least, have another mailbox all at once, the scan is
+refused (status 4) until --accept-rebuilt says that they are the same.
+
 A clock that can't be right is refused, too (status 3), for what is recorded by it could not be
 followed by anything until its time has come: one that is far behind what was recorded last, or one
 that is 40 days past it while the kernel says that nothing keeps it right."""
@@ -77,6 +82,12 @@ def add_arguments(parser: CommandParser) -> None:
         help="believe this machine's clock, though nothing keeps it right and it is more than "
         "40 days past all that was recorded",
     )
+    parser.add_argument(
+        "--accept-rebuilt",
+        action="store_true",
+        help="a mail server was made anew: same names are the same accounts, whatever their "
+        "mailboxes are known by now",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -87,6 +98,7 @@ def run(args: argparse.Namespace) -> int:
         deep=args.deep,
         dry_run=args.dry_run,
         accept_empty=args.accept_empty,
+        accept_rebuilt=args.accept_rebuilt,
     )
     began = time.monotonic()
     try:

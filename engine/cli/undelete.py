@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from functools import partial
 
-from engine.accounts import Account, named
+from engine.accounts import Account, meant
 from engine.backup import Backup
 from engine.cli import output, restoring
 from engine.cli.arguments import backup_path, brief, time, zone
@@ -88,6 +88,7 @@ def run(args: argparse.Namespace) -> int:
         account = _living(backup, args.account)
         if scan:
             _scan_first(backup, work, account, until)
+            account = _living(backup, args.account)  # the name may have come to somebody else
         with backup.reader() as reader:
             last = reader.last_sequence() if until is None else reader.sequence_at(until)
             selection = deleted(reader, account, reader.sequence_at(since), last, folder)
@@ -105,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
 def _living(backup: Backup, name: str) -> Account:
     """The account of that name. Raises UsageError."""
     with backup.reader() as reader:
-        found = named(reader, [name])
+        found = meant(reader, [name])
     for account in found:
         if account.deleted is None:
             return account
@@ -127,4 +128,3 @@ def _scan_first(backup: Backup, work: Work, account: Account, until: int | None)
             f"what was deleted since the last scan, at {brief(before, zone())}, has been recorded "
             "just now, after --until, and is left out: leave --until out to have it, too"
         )
-    _living(backup, account.name)

@@ -7,11 +7,16 @@ from typing import NamedTuple
 
 from engine.accounts import Account, accounts
 from engine.backup import Backup
-from engine.errors import UsageError
+from engine.errors import SourceUnavailable, UsageError
+from engine.journal.keys import MAX_SEQUENCE
 from engine.model import item_id
+from engine.scan.account import note_made
+from engine.scan.known import known_account
+from engine.scan.recognition import KnownAccount, recognised
 from engine.sources import open_source
 from engine.targets import open_target
 from engine.targets.target import TargetMailbox
+from engine.targets.unmade import UnmadeMailbox
 
 
 class Destination(NamedTuple):
@@ -34,8 +39,9 @@ def open_destination(
     account comes from, and is made only where the backup has no such account alive: one that is
     missing though it should be there is more likely not mounted.
 
-    Raises SourceUnavailable where it can't be opened, UsageError where there is no such place, or
-    where the name of a deleted account is another's by now, unless that one is `other`.
+    Raises SourceUnavailable where it can't be opened, or is another mailbox than the account had at
+    the last scan, UsageError where there is no such place, or where the account's name is another's
+    by now; both unless that one is `other`.
     """
     name = other or account.source_name
     if target:
@@ -43,25 +49,51 @@ def open_destination(
         return Destination(name, None, opened)
     with backup.reader() as reader:
         alive = [a for a in accounts(reader) if a.deleted is None]
+        alive.sort(key=lambda living: living.source_name != name)
         known = next((a for a in alive if name in (a.source_name, a.name)), None)
-        origin = reader.account_state((known or account).item).origin
-    if origin not in backup.settings.sources:
+        recorded = reader.recorded((known or account).item, MAX_SEQUENCE)
+        assert recorded is not None
+        owner = known_account(reader, recorded)
+    if owner.origin not in backup.settings.sources:
         raise UsageError(
-            f"{name}: {origin or 'its source'} is not among the sources any more: "
+            f"{name}: {owner.origin or 'its source'} is not among the sources any more: "
             "say where to restore to with --target KIND:LOCATION"
         )
+    own = not known or known.item == account.item
+    if known and not own and not other:
+        raise UsageError(
+            f"the name {known.name} belongs to another account now ({item_id(known.item)}), "
+            f"whose mailbox this isn't: put it beside with --account or --target; --account "
+            f"{known.name} if the present owner shall have it"
+        )
+    if not known:  # raises where it shows none: not mounted
+        open_source(owner.origin, backup.clock, backup.settings).accounts()
     if known:
-        own = known.item == account.item
-        if not own and not other:
-            raise UsageError(
-                f"the name {known.name} belongs to another account now ({item_id(known.item)}), "
-                f"whose mailbox this isn't: put it beside with --account or --target; --account "
-                f"{known.name} if the present owner shall have it"
-            )
-        opened = open_target(origin, backup.clock, backup.settings).mailbox(known.source_name)
-        return Destination(known.source_name, known.item, opened, own)
-    open_source(
-        origin, backup.clock, backup.settings
-    ).accounts()  # raises where it shows none: not mounted
-    opened = open_target(origin, backup.clock, backup.settings).mailbox(name, make=True)
-    return Destination(name, None, opened, own=name == account.source_name)
+        name = known.source_name
+    place = open_target(owner.origin, backup.clock, backup.settings)
+    opened = place.mailbox(name, make=not known)
+    own = own and name == account.source_name
+    if not other:
+        _refuse_another(opened, owner)
+    if not known and own and isinstance(opened, UnmadeMailbox):
+        opened.when_made(lambda mailbox: note_made(backup, owner.item, mailbox.identity()))
+    return Destination(name, known and known.item, opened, own)
+
+
+def _refuse_another(mailbox: TargetMailbox, account: KnownAccount) -> None:
+    """Closes a mailbox, and raises SourceUnavailable, where it isn't the one that the account
+    had, nor one that was made for it."""
+    if isinstance(mailbox, UnmadeMailbox):
+        return
+    try:
+        found = mailbox.identity()
+    except BaseException:
+        mailbox.close()
+        raise
+    if recognised(account, found) or set(found.marks) & set(account.made):
+        return
+    mailbox.close()
+    raise SourceUnavailable(
+        f"{mailbox.where}: isn't the mailbox that {account.name} had at the last scan, and may be "
+        "somebody else's: 'engine scan' tells; to restore into it all the same, say --account"
+    )

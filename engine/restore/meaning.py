@@ -75,9 +75,11 @@ def _account(reader: Reader, named: list[Account], sequence: int | None) -> tupl
             )
         last = max(named, key=lambda account: account.ended)
         return last, last.ended - 1
-    for account in named:
-        if reader.version(account.item, sequence):
-            return account, sequence
+    # Who has the name now is meant, whatever it was called then; else who had the name then.
+    there = [account for account in named if reader.version(account.item, sequence)]
+    there.sort(key=lambda account: account.deleted is not None)
+    if there:
+        return there[0], sequence
     raise UsageError(f"{named[0].name} was not there then")
 
 

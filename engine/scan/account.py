@@ -27,13 +27,15 @@ from engine.messages import HEAD, parse_headers
 from engine.model import ROOT, Kind
 from engine.naming import account_name, folder_name, message_stem
 from engine.scan.fetching import Taken, streamed, take, take_ahead
+from engine.scan.known import living_accounts
 from engine.scan.look import NEW, Looked, Subject, look
 from engine.scan.memory import Memory
 from engine.scan.pairing import Arrival
 from engine.scan.plan import AccountPlan, FolderChange, Mark, Move, NewFolder, Rename
+from engine.scan.recognition import recognised
 from engine.scan.report import Problem, Tally
 from engine.scan.survey import NO_FILES, Files
-from engine.sources.source import FolderPath
+from engine.sources.source import FolderPath, MailboxIdentity
 from engine.stop import Stop
 from engine.stored_form import stored_form
 
@@ -73,9 +75,9 @@ def scan_account(
     With `folders` only these are said to have changed, in a mailbox whose account is known. The
     others and the metadata of the account are left alone, but where messages come or go the others
     are asked, too: so a move stays a move. What was missed the next scan without `folders` finds.
-    Raises Conflict where another mailbox is there than the one that is known: then only a scan of
-    all accounts tells whose it is.
     """
+    if subject.identity is None:
+        subject = replace(subject, identity=subject.mailbox.identity())
     futile = late = 0
     had: int | None = None
     if subject.item is None:
@@ -109,7 +111,7 @@ def scan_account(
             item = recording.run()
         except (_Late, Conflict) as error:
             if subject.item is None:
-                subject = replace(subject, item=_made_meanwhile(backup, subject.name))
+                subject = replace(subject, item=_made_meanwhile(backup, subject))
             if isinstance(error, _Late):
                 late += 1
                 continue
@@ -149,21 +151,50 @@ def bring_back(backup: Backup, subject: Subject) -> bool:
     return True
 
 
-def remove(backup: Backup, account: int) -> bool:
-    """Records that an account is gone, with all that it holds; False where another process has
-    done so."""
+def remove(backup: Backup, account: int, *, succeeded: bool = False) -> bool:
+    """Records that an account is gone, with all that it holds, and whether its name has another's
+    mailbox now; False where another process has done so."""
     with backup.journal.commit(account) as commit:
         if not commit.living(account):
             return False
         commit.delete(account)
+        if succeeded:
+            now = backup.clock.now()
+            state = msgspec.structs.replace(commit.account_state(), succeeded=now, acknowledged=0)
+            commit.set_account_state(state)
     return True
 
 
-def _made_meanwhile(backup: Backup, name: str) -> int | None:
-    """The item of an account that was new, and that this or another process has made since."""
+def note_made(backup: Backup, account: int, identity: MailboxIdentity) -> None:
+    """Notes that a mailbox was made for an account by a restore."""
+    with backup.journal.commit(account) as commit:
+        state = commit.account_state()
+        made = tuple(dict.fromkeys((*state.made, *identity.marks)))
+        commit.set_account_state(msgspec.structs.replace(state, made=made))
+
+
+def settle_name(backup: Backup, account: int) -> None:
+    """Shows an account by its name, if that is free now: another one had it when it got it."""
     with backup.reader() as reader:
-        entry = reader.lookup(ROOT, account_name(name), MAX_SEQUENCE)
-    return entry.item if entry and entry.version.identity == os.fsencode(name) else None
+        version = reader.version(account, MAX_SEQUENCE)
+        if version is None:
+            return
+        name = account_name(os.fsdecode(version.identity))
+        if reader.lookup(ROOT, name, MAX_SEQUENCE) is not None:
+            return
+    with backup.journal.commit(account) as commit:
+        if commit.living(account):
+            commit.change(account, name=name)
+
+
+def _made_meanwhile(backup: Backup, subject: Subject) -> int | None:
+    """The item of an account that was new, and that this or another process has made since."""
+    assert subject.identity is not None
+    with backup.reader() as reader:
+        for account in living_accounts(reader, subject.name):
+            if recognised(account, subject.identity):
+                return account.item
+    return None
 
 
 def _revision(backup: Backup, subject: Subject) -> int:
@@ -408,6 +439,8 @@ class _Recording:
         """The account, if it is new, its new folders, and those that were renamed."""
         if self._account is None and self._draft:
             self._items[NEW] = commit.create(self._draft)
+            self._state = self._new_state()
+            commit.set_account_state(self._state)  # so that it is recognised from now on
             tally.created += 1
         # A folder may be renamed into a new one, or made inside a renamed one: parents first.
         steps: list[NewFolder | FolderChange] = [
@@ -485,12 +518,21 @@ class _Recording:
                 self._forms[form] += 1
 
     def _new_state(self) -> AccountState:
-        identity = self._subject.mailbox.identity()
+        """The account's state, with what its mailbox is recognised by. A GUID that isn't told for
+        a while stays."""
+        identity = self._subject.identity
+        assert identity is not None
         return msgspec.structs.replace(
             self._state,
             origin=self._subject.origin,
-            guid=identity.guid,
+            guid=identity.guid or self._state.guid,
             directory=identity.directory,
+            born=identity.born,
+            validity=identity.validity,
+            next_uid=identity.next_uid,
+            made=(),
+            succeeded=0,
+            acknowledged=0,
         )
 
 

@@ -3,12 +3,54 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
+from engine.backup import Backup
 from engine.journal.keys import MAX_SEQUENCE
 from engine.journal.reader import Reader
+from engine.model import ROOT, Recorded
+from engine.naming import account_name
+from engine.scan.recognition import KnownAccount
 from engine.scan.states import KnownFolder, KnownItem, Path, SeenFolder
 from engine.sources.source import place_of
+
+
+def known_accounts(backup: Backup) -> list[KnownAccount]:
+    """Every account that the journal ever had, by item number."""
+    with backup.reader() as reader:
+        return [known_account(reader, recorded) for recorded in reader.accounts()]
+
+
+def known_account(reader: Reader, recorded: Recorded) -> KnownAccount:
+    """An account of the journal, as its mailbox is recognised."""
+    last = recorded.version or reader.version_before(recorded.item, recorded.sequence)
+    state = reader.account_state(recorded.item)
+    return KnownAccount(
+        item=recorded.item,
+        name=os.fsdecode(last.identity),
+        guid=state.guid,
+        deleted=recorded.version is None,
+        directory=state.directory,
+        origin=state.origin,
+        born=state.born,
+        validity=state.validity,
+        next_uid=state.next_uid,
+        made=state.made,
+        shown=last.name,
+    )
+
+
+def living_accounts(reader: Reader, name: str) -> Iterator[KnownAccount]:
+    """The living accounts that a source names so: one, but for a moment in which names change
+    hands."""
+    identity = os.fsencode(name)
+    entry = reader.lookup(ROOT, account_name(name), MAX_SEQUENCE)
+    if entry and entry.version.identity == identity:
+        yield known_account(reader, Recorded(*entry))
+    for recorded in reader.accounts():  # another account may have had its name first
+        version = recorded.version
+        if version and version.identity == identity and (not entry or recorded.item != entry.item):
+            yield known_account(reader, recorded)
 
 
 def known_folders(reader: Reader, account: int) -> list[KnownFolder]:

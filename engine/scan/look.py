@@ -9,7 +9,6 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from engine.backup import Backup
-from engine.errors import Conflict
 from engine.journal.records import AccountState
 from engine.scan.known import concerned, count_messages, known_folders
 from engine.scan.memory import Memory, Remembered
@@ -17,7 +16,7 @@ from engine.scan.plan import AccountPlan, plan
 from engine.scan.report import Problem
 from engine.scan.states import KnownFolder, KnownItem, Path, SeenFolder
 from engine.scan.survey import NO_FILES, ROUNDS, Files, Survey
-from engine.sources.source import FolderPath, Mailbox
+from engine.sources.source import FolderPath, Mailbox, MailboxIdentity
 from engine.stop import Stop
 
 NEW = -(2**40)
@@ -35,6 +34,8 @@ class Subject:
     mailbox: Mailbox
     origin: str
     """The source, as `KIND:LOCATION`."""
+    identity: MailboxIdentity | None = None
+    """What the mailbox was recognised by as that of the account; None: it is asked for that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +70,12 @@ def look(
     that looks often may give a `memory`, always the same.
 
     `emptied` is called where the plan removes everything that the account has, and raises where
-    that can't be right. Raises SourceUnavailable where the mailbox can't be read at all; with
-    `folders` also Conflict, where another mailbox is there than the one that is known.
+    that can't be right. Raises SourceUnavailable where the mailbox can't be read at all. Whose
+    mailbox it is the caller knows: see `scan.recognition`.
     """
     with backup.reader() as reader:
         state = reader.account_state(subject.item) if subject.item else AccountState()
         known = known_folders(reader, subject.item) if subject.item else []
-    if folders is not None:
-        _refuse_another(subject, state)
     memory = Memory(0) if memory is None else memory
     vanished: set[Path] = set()
     for _ in range(ROUNDS):
@@ -131,12 +130,3 @@ def _compare(
     for remembered in taken:
         memory.give_back(remembered)
     return made, had
-
-
-def _refuse_another(subject: Subject, state: AccountState) -> None:
-    """Raises Conflict where the mailbox isn't the one that the account had."""
-    found = subject.mailbox.identity()
-    if (found.guid, found.directory) == (state.guid, state.directory):
-        return
-    if not found.guid or found.guid != state.guid:
-        raise Conflict(f"account {subject.name}: another mailbox is there now: scan all of it")

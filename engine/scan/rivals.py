@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from engine.scan.recognition import KnownAccount
 from engine.scan.report import Problem
-from engine.scan.roster import KnownAccount
 from engine.sources.source import Choosing, Rival, Source
 
 

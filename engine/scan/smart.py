@@ -7,13 +7,13 @@ source that can't be reached, or that suddenly shows nothing, is never taken for
 
 from __future__ import annotations
 
-import os
 import queue
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from engine.backup import Backup
 from engine.blobs.writer import DeferredWriter, PackWriter
@@ -21,23 +21,28 @@ from engine.errors import (
     ClockError,
     EngineError,
     SourceEmpty,
+    SourceRebuilt,
     SourceUnavailable,
     UsageError,
 )
 from engine.journal.records import ScanRecord
+from engine.naming import account_name
 from engine.scan import guard, problems, roster
-from engine.scan.account import bring_back, count_plan, remove, scan_account
+from engine.scan.account import bring_back, count_plan, remove, scan_account, settle_name
+from engine.scan.finding import NamedSource, find
 from engine.scan.forms import recorded_forms, told_forms
-from engine.scan.known import count_messages, known_folders, messages
+from engine.scan.known import count_messages, known_accounts, known_folders, messages
 from engine.scan.look import Subject, look
 from engine.scan.loss import Turnover
-from engine.scan.mailboxes import identities, identity_of, shows_messages
+from engine.scan.mailboxes import identity_of, overlap, shows_messages
+from engine.scan.recognition import KnownAccount, Overlap, alike, recognised
 from engine.scan.report import Problem, Tally
-from engine.scan.rivals import choose
-from engine.scan.roster import Assignment, KnownAccount
+from engine.scan.roster import Assignment
 from engine.scan.survey import Files
-from engine.sources.source import AccountList, Source, guid
+from engine.sources.source import MailboxIdentity
 from engine.stop import Stop
+
+__all__ = ["NamedSource", "Options", "Result", "SourcesMissing", "known_accounts", "scan"]
 
 
 class Progress(Protocol):
@@ -72,6 +77,8 @@ class Options:
     dry_run: bool = False
     accept_empty: bool = False
     """A source that shows nothing is taken at its word."""
+    accept_rebuilt: bool = False
+    """Same names are same accounts, whatever mailboxes they have now."""
     listed: bool = True
     """Whether the mount lists the state that it leaves, if it is a smart scan."""
     written: bool = False
@@ -107,14 +114,6 @@ class SourcesMissing(SourceUnavailable):
         self.result = result
 
 
-@dataclass(frozen=True, slots=True)
-class NamedSource:
-    """An open source and its name in the settings."""
-
-    name: str
-    source: Source
-
-
 def scan(
     backup: Backup,
     sources: Sequence[NamedSource],
@@ -148,6 +147,21 @@ def _record_failure(backup: Backup, options: Options, error: EngineError) -> Non
         problems.record_failure(backup.path, now, str(error))
 
 
+class _Task(NamedTuple):
+    """A mailbox to scan."""
+
+    assignment: Assignment
+    source: NamedSource
+    known: KnownAccount | None = None
+    """The account of its name, if it is to be scanned only where it is recognised as that."""
+    expected: MailboxIdentity | None = None
+    """What it was when it was decided whose it is."""
+
+    @property
+    def name(self) -> str:
+        return self.assignment.name
+
+
 class _Scan:
     def __init__(
         self,
@@ -168,192 +182,196 @@ class _Scan:
             every=backup.settings.files_turns,
             hinted=(None,) if options.written or options.deep else (),
         )
-        self._todo: queue.SimpleQueue[tuple[Assignment, NamedSource]] = queue.SimpleQueue()
-        self._known: list[tuple[int, str, NamedSource]] = []
+        self._todo: queue.SimpleQueue[_Task] = queue.SimpleQueue()
+        self._had: list[tuple[int, str, NamedSource]] = []
         """The accounts to scan that the journal has: item, name, source."""
         self._scanned: list[int] = []
         self._failures: list[EngineError] = []
-        self._undecided: set[str] = set()
-        """Accounts that can be neither scanned nor taken for deleted now."""
-        self._all_listed = True
-        self._answering: set[str] = set()
-        """The names of the sources that can be read."""
-        self._missing: list[SourceUnavailable] = []
-        """Why the others can't."""
         self._opened: set[str] = set()
         """The names of the sources of which at least one account could be opened."""
-        self._shut: list[tuple[str, Problem]] = []
-        """Accounts that couldn't, by source."""
+        self._shut: dict[str, Problem] = {}
+        """Accounts that couldn't, by name."""
+        self._recognised: dict[str, MailboxIdentity] = {}
+        """The mailboxes that are those of the accounts of their names."""
+        self._unseen: set[str] = set()
+        """Accounts of which it isn't known which mailbox they have, as that can't be opened."""
 
     def run(self) -> Result:
-        result = self._result
-        if not self._options.dry_run:
+        result, options = self._result, self._options
+        if not options.dry_run:
             self._backup.journal.require_clock()
-        found = self._find_accounts()
-        known = self._within_reach(found)
-        compared = roster.compare(
-            known,
-            {name: identity_of(source.source, name) for name, source in found.items()},
-            lambda name, *rest: self._in_common(found[name].source, name, *rest),
-        )
-        living = [account for account in known if not account.deleted]
-        if living and len(compared.gone) == len(living) and not self._options.accept_empty:
-            raise SourceEmpty(
-                f"{', '.join(source.name for source in self._sources)}: none of the {len(living)} "
-                "accounts is there any more: is the mail volume mounted? Nothing was recorded; "
-                "'engine scan --accept-empty' if they are really gone"
-            )
-        chosen = self._choose(compared, known)
-        for assignment in chosen.assignments:
-            if assignment.item:
-                source = found[assignment.name]
-                self._known.append((assignment.item, assignment.name, source))
-        result.accounts = len(chosen.assignments)
-        result.events = [a for a in chosen.assignments if a.event != "known"]
-        self._progress.accounts(result.accounts)
-        # Names must be free before other mailboxes are recorded under them: in order, these.
-        leaving = [a for a in chosen.assignments if a.former in found]
-        others = [a for a in chosen.assignments if a.former not in found]
-        self._work([(a, found[a.name]) for a in leaving], 1)
-        self._work([(a, found[a.name]) for a in others], self._backup.settings.workers)
-        if self._failures:
-            raise self._failures[0]
+        known = known_accounts(self._backup)
+        self._found = found = find(self._sources, known, accept_empty=options.accept_empty)
+        self._known = found.within_reach(known)
+        living = {account.name: account for account in self._known if not account.deleted}
+        wanted = set(options.accounts)
+        staying = [
+            _Task(Assignment(name, living[name].item, "known"), found.places[name], living[name])
+            for name in sorted(living.keys() & found.places.keys())
+            if not wanted or name in wanted
+        ]
+        self._had = [(task.known.item, task.name, task.source) for task in staying if task.known]
+        self._progress.accounts(len(wanted or found.places))
+        self._work(staying)
+        if not wanted or wanted - self._recognised.keys() - self._shut.keys():
+            self._scan_others(wanted)
+        if not options.dry_run and (
+            any(event.event == "renamed" for event in result.events)
+            or any(a.shown != account_name(a.name) for a in living.values())
+        ):
+            self._settle_names()
+        result.accounts += len(self._recognised) + len(self._shut)
         self._judge_shut()
-        for account in chosen.gone:
-            if account.name in self._undecided:
-                what = "has no mailbox that can be read any more; it is not taken for deleted"
-                self._problem(account.name, "", what)
-            elif self._all_listed and not self._is_back(account.name):
-                self._remove(account)
+        result.tally.problems += found.problems
         result.tally.problems.sort()
+        result.tally.notes += found.notes
         with self._backup.reader() as reader:
             forms = told_forms(recorded_forms(reader, self._options.accounts))
         result.tally.notes.sort()
         result.tally.notes += [Problem("", "", line) for line in forms]
         result.end = self._backup.clock.now()
-        if not self._options.dry_run:
+        if not options.dry_run:
             result.end = self._record_end()
-        if self._missing and not self._options.accounts:
-            raise SourcesMissing(self._missing, result) if self._opened else self._missing[0]
+        if found.missing and not options.accounts:
+            raise SourcesMissing(found.missing, result) if self._opened else found.missing[0]
         return result
 
     # Which accounts
 
-    def _find_accounts(self) -> dict[str, NamedSource]:
-        found: dict[str, NamedSource] = {}
-        for source in self._sources:
-            try:
-                listed = source.source.accounts()
-            except SourceEmpty as failure:
-                if not self._options.accept_empty:
-                    self._missing.append(failure)
-                    continue
-                listed = AccountList(())
-            except Exception as error:
-                self._missing.append(guard.unavailable(error, source.name))
-                continue
-            self._answering.add(source.name)
-            self._undecided |= listed.doubtful
-            self._all_listed = self._all_listed and listed.complete
-            for fault in listed.errors:
-                self._problem("", fault.where, fault.what)
-            for note in listed.notes:
-                self._result.tally.notes.append(Problem("", note.where, note.what))
-            if listed.rivals:
-                known = known_accounts(self._backup)
-                self._result.tally.problems += choose(source.source, listed.rivals, known)
-            for name in listed.names:
-                if name in found:
-                    what = f"is in {found[name].name} already: only that one is backed up"
-                    self._problem(name, source.name, what)
-                elif name not in listed.doubtful:
-                    found[name] = source
-        if not self._answering:
-            raise self._missing[0]
-        return found
+    def _scan_others(self, wanted: set[str]) -> None:
+        """Decides whose the mailboxes are that weren't recognised by their names, and scans
+        them."""
+        self._require_known(wanted)
+        result, options, found = self._result, self._options, self._found
+        mailboxes = self._identities(wanted)
+        known = [a for a in self._known if a.deleted or a.name not in self._unseen]
+        living = [account for account in known if not account.deleted]
+        if mailboxes.keys() == self._recognised.keys() and len(living) == len(mailboxes):
+            return
+        compared = roster.compare(
+            known, mailboxes, self._overlap, complete=found.complete, rebuilt=options.accept_rebuilt
+        )
+        self._refuse(compared, living)
+        chosen = _choose(compared, wanted)
+        tasks = [
+            _Task(assignment, found.places[assignment.name], None, mailboxes[assignment.name])
+            for assignment in chosen.assignments
+            if assignment.name not in self._recognised
+        ]
+        result.accounts += len(tasks)
+        result.events += [t.assignment for t in tasks if t.assignment.event != "known"]
+        self._had += [(t.assignment.item, t.name, t.source) for t in tasks if t.assignment.item]
+        for name in sorted(chosen.unclear):
+            what = "may be another's mailbox, and not all can be seen now: left alone for this time"
+            self._problem(name, "", what)
+        for account in chosen.gone:
+            self._judge_gone(account, succeeded=account.item in chosen.succeeded)
+        # Names must be free before other mailboxes are recorded under them: in order, these.
+        leaving = {a.name for a in chosen.assignments if a.former in found.places}
+        self._work([task for task in tasks if task.name in leaving], 1)
+        self._work([task for task in tasks if task.name not in leaving])
 
-    def _within_reach(self, found: dict[str, NamedSource]) -> list[KnownAccount]:
-        """The accounts of the journal, without those that may be in a source that can't be read:
-        what another source has under their names is left out of `found`."""
-        reached = []
+    def _identities(self, wanted: set[str]) -> dict[str, MailboxIdentity]:
+        """What the mailboxes are recognised by, but for those that can't be opened."""
+        mailboxes = dict(self._recognised)
+        living = {account.name for account in self._known if not account.deleted}
+        self._unseen |= self._shut.keys()
+        for name, source in self._found.places.items():
+            if name in mailboxes or name in self._unseen:
+                continue
+            self._stop.check()
+            try:
+                mailboxes[name] = identity_of(source.source, name)
+            except Exception as error:
+                self._unseen.add(name)
+                if not wanted or name in wanted:
+                    self._shut[name] = Problem(name, "", guard.told(error, name))
+                if name not in living:  # it may be anybody's
+                    self._found.complete = False
+        return mailboxes
+
+    def _settle_names(self) -> None:
+        """Shows accounts by their names, where others had these when they got them."""
         for account in known_accounts(self._backup):
-            if account.deleted or not self._missing or account.origin in self._answering:
-                reached.append(account)
-            else:
-                found.pop(account.name, None)
-        return reached
+            if not account.deleted and account.shown != account_name(account.name):
+                settle_name(self._backup, account.item)
+
+    def _overlap(self, name: str, account: KnownAccount) -> Overlap:
+        self._stop.check()
+        try:
+            return overlap(self._backup, self._found.places[name].source, name, account)
+        except Exception as error:
+            if not isinstance(error, SourceUnavailable):
+                guard.told(error, name)
+            self._found.doubtful.add(account.name)  # who knows: then it isn't taken for deleted
+            return Overlap(0, 1)
+
+    def _refuse(self, compared: roster.Roster, living: list[KnownAccount]) -> None:
+        """Raises SourceEmpty and SourceRebuilt where so much is another's that it can't be."""
+        gone, options = compared.gone, self._options
+        names = ", ".join(source.name for source in self._sources)
+        if (
+            living
+            and len(gone) == len(living)
+            and not compared.succeeded
+            and not options.accept_empty
+        ):
+            raise SourceEmpty(
+                f"{names}: none of the {len(living)} accounts is there any more: is the mail "
+                "volume mounted? Nothing was recorded; 'engine scan --accept-empty' if they are "
+                "really gone"
+            )
+        had = Counter(account.origin for account in living)
+        lost = Counter(a.origin for a in gone if a.item in compared.succeeded)
+        for origin, count in lost.items():
+            if count >= roster.REBUILT and 2 * count > had[origin]:
+                raise SourceRebuilt(
+                    f"{origin}: {count} of {had[origin]} accounts have another mailbox than they "
+                    "had: was the mail server made anew? Nothing of these was recorded; 'engine "
+                    "scan --accept-rebuilt' if same names are the same accounts still"
+                )
+
+    def _require_known(self, wanted: set[str]) -> None:
+        """Raises UsageError where an account is asked for that nobody has."""
+        names = {account.name for account in self._known if not account.deleted}
+        unknown = sorted(wanted - names - self._found.places.keys())
+        if unknown and self._found.missing:
+            raise self._found.missing[0]
+        if unknown:
+            raise UsageError(
+                f"{unknown[0]}: no such account at the source ('engine accounts' lists)"
+            )
+
+    def _judge_gone(self, account: KnownAccount, *, succeeded: bool) -> None:
+        """Records that an account is gone, if that is certain."""
+        if account.name in self._found.doubtful:
+            what = "has no mailbox that can be read any more; it is not taken for deleted"
+            self._problem(account.name, "", what)
+        elif self._found.complete and (succeeded or not self._found.is_back(account.name)):
+            self._remove(account, succeeded=succeeded)
 
     def _judge_shut(self) -> None:
         """An account that can't be opened is a problem of the scan. Where that goes for all of a
         source, it is the source that can't be reached: its server is down, or refuses us."""
-        for source in dict.fromkeys(name for name, _ in self._shut):
-            shut = [problem for name, problem in self._shut if name == source]
+        places = self._found.places
+        for source in dict.fromkeys(places[name].name for name in sorted(self._shut)):
+            shut = [p for name, p in sorted(self._shut.items()) if places[name].name == source]
             if source in self._opened or self._options.accounts:
                 self._result.tally.problems += shut
             else:
                 what = shut[0].what
                 if len(shut) > 1:
                     what += f" (so none of its {len(shut)} accounts was scanned)"
-                self._missing.append(SourceUnavailable(what))
+                self._found.missing.append(SourceUnavailable(what))
 
     def _problem(self, account: str, where: str, what: str) -> None:
         self._result.tally.problems.append(Problem(account, where, what))
 
-    def _in_common(self, source: Source, name: str, account: KnownAccount, certain: bool) -> bool:
-        """Whether a message that the account last had is in the mailbox. The GUIDs that a server
-        gives may be those of copies in the mailboxes of others: with `certain` they don't count."""
-        with self._backup.reader() as reader:
-            last = {
-                guid(identity)
-                for folder in known_folders(reader, account.item)
-                for identity in messages(reader, folder.item)
-            }
-        try:
-            return any(
-                guid(identity) in last
-                for identity in identities(source, name)
-                if not (certain and b"/" in identity)
-            )
-        except Exception as error:
-            if not isinstance(error, SourceUnavailable):
-                guard.told(error, name)
-            self._undecided.add(account.name)  # who knows: then it isn't taken for deleted
-            return False
-
-    def _choose(self, compared: roster.Roster, known: list[KnownAccount]) -> roster.Roster:
-        wanted = set(self._options.accounts)
-        if not wanted:
-            return compared
-        names = {assignment.name for assignment in compared.assignments}
-        names |= {account.name for account in known if not account.deleted}
-        unknown = sorted(wanted - names)
-        if unknown and self._missing:
-            raise self._missing[0]
-        if unknown:
-            raise UsageError(
-                f"{unknown[0]}: no such account at the source ('engine accounts' lists)"
-            )
-        return roster.Roster(
-            tuple(a for a in compared.assignments if a.name in wanted or a.former in wanted),
-            tuple(account for account in compared.gone if account.name in wanted),
-        )
-
-    def _is_back(self, name: str) -> bool:
-        """Whether an account that was missing is there again: the scan may have taken hours."""
-        for source in self._sources:
-            try:
-                with suppress(SourceUnavailable), closing(source.source.mailbox(name)):
-                    return True
-            except Exception as error:
-                self._problem(name, source.name, guard.told(error, name))
-                return True  # who knows
-        return False
-
-    def _remove(self, account: KnownAccount) -> None:
+    def _remove(self, account: KnownAccount, *, succeeded: bool) -> None:
         try:
             with self._backup.reader() as reader:
                 had = count_messages(reader, known_folders(reader, account.item))
-            if self._options.dry_run or remove(self._backup, account.item):
+            if self._options.dry_run or remove(self._backup, account.item, succeeded=succeeded):
                 self._result.tally.deleted += 1
         except Exception as error:
             self._problem(account.name, "", guard.told(error, account.name))
@@ -363,15 +381,17 @@ class _Scan:
 
     # The work
 
-    def _work(self, todo: Sequence[tuple[Assignment, NamedSource]], workers: int) -> None:
+    def _work(self, todo: Sequence[_Task], workers: int | None = None) -> None:
         """Runs the workers to their end. Nothing here waits for anything but files, so threads do,
         and the command starts without an event loop."""
         for each in todo:
             self._todo.put(each)
-        workers = min(workers, len(todo))
+        workers = min(workers or self._backup.settings.workers, len(todo))
         with ThreadPoolExecutor(max(workers, 1), "scan") as pool:
             for worker in [pool.submit(self._worker) for _ in range(workers)]:
                 worker.result()
+        if self._failures:
+            raise self._failures[0]
 
     def _worker(self) -> None:
         """Scans accounts until none is left. Runs in a thread, with a blob writer of its own."""
@@ -379,11 +399,11 @@ class _Scan:
             try:
                 while True:
                     try:
-                        assignment, source = self._todo.get_nowait()
+                        task = self._todo.get_nowait()
                     except queue.Empty:
                         return
-                    self._scan_one(assignment, source, writer)
-                    self._progress.account_done()
+                    if self._scan_one(task, writer):
+                        self._progress.account_done()
             except EngineError as error:
                 self._failures.append(error)
                 self._stop.set()
@@ -391,14 +411,23 @@ class _Scan:
                 self._stop.set()
                 raise
 
-    def _scan_one(
-        self, assignment: Assignment, source: NamedSource, writer: DeferredWriter
-    ) -> None:
-        """One account. What concerns it alone is a problem of the scan, not its end."""
+    def _scan_one(self, task: _Task, writer: DeferredWriter) -> bool:
+        """One account; False, and nothing is done, where its name has a mailbox that isn't
+        recognised. What concerns it alone is a problem of the scan, not its end."""
         tally = Tally()
+        assignment, source = task.assignment, task.source
         try:
             with closing(source.source.mailbox(assignment.name)) as mailbox:
-                subject = Subject(assignment.item, assignment.name, mailbox, source.name)
+                identity = mailbox.identity()
+                if task.known:
+                    if not recognised(task.known, identity):
+                        return False
+                    self._recognised[task.name] = identity
+                elif task.expected and not alike(task.expected, identity):
+                    what = "another mailbox has got this name while the scan ran: scan again"
+                    tally.problems.append(Problem(task.name, "", what))
+                    return True
+                subject = Subject(assignment.item, task.name, mailbox, source.name, identity)
                 if assignment.event == "returned":
                     tally.created += self._options.dry_run or bring_back(self._backup, subject)
                 if self._options.dry_run:
@@ -416,10 +445,15 @@ class _Scan:
         except SourceEmpty:
             raise
         except SourceUnavailable as error:
-            self._shut.append((source.name, Problem(assignment.name, "", str(error))))
+            self._recognised.pop(task.name, None)
+            self._shut[task.name] = Problem(task.name, "", str(error))
         except Exception as error:
             self._opened.add(source.name)
-            tally.problems.append(Problem(assignment.name, "", guard.told(error, assignment.name)))
+            problem = Problem(task.name, "", guard.told(error, task.name))
+            if task.known and task.name not in self._recognised:
+                self._shut[task.name] = problem
+            else:
+                tally.problems.append(problem)
             writer.close()  # whatever it was in the middle of
         else:
             self._opened.add(source.name)
@@ -428,6 +462,7 @@ class _Scan:
             if tally.removed or tally.rewritten:
                 turnover = Turnover(assignment.name, tally.had, tally.removed, tally.rewritten)
                 self._result.turnover.append(turnover)
+        return True
 
     def _scan_account(
         self, subject: Subject, writer: Callable[[], PackWriter], tally: Tally
@@ -449,11 +484,17 @@ class _Scan:
         if self._options.accept_empty:
             return
         had = [
-            (name, source)
-            for item, name, source in self._known
+            name
+            for item, name, source in self._had
             if source.name == subject.origin and item != subject.item and self._had_messages(item)
         ]
-        if had and not any(shows_messages(source.source, name) for name, source in had):
+        known = {name for _, name, _ in self._had}
+        others = (
+            name
+            for name, source in self._found.places.items()
+            if source.name == subject.origin and (name in had or name not in known)
+        )
+        if had and not any(shows_messages(self._found.places[n].source, n) for n in others):
             raise SourceEmpty(
                 f"{subject.origin}: all {len(had) + 1} accounts that had messages are empty: is "
                 "the mail volume mounted? 'engine scan --accept-empty' if they are really gone"
@@ -467,31 +508,29 @@ class _Scan:
         record = ScanRecord(
             start=self._result.start,
             end=0,
-            complete=self._options.listed and not self._options.accounts and not self._missing,
+            complete=self._options.listed
+            and not self._options.accounts
+            and not self._found.missing,
             accounts=self._result.accounts,
             created=self._result.tally.created,
             changed=self._result.tally.changed,
             deleted=self._result.tally.deleted,
-            errors=len(self._result.tally.problems) + len(self._missing),
+            errors=len(self._result.tally.problems) + len(self._found.missing),
         )
         return self._backup.journal.finish_scan(record, self._scanned).end
 
 
-def known_accounts(backup: Backup) -> list[KnownAccount]:
-    """Every account that the journal ever had."""
-    with backup.reader() as reader:
-        found = []
-        for recorded in reader.accounts():
-            last = recorded.version or reader.version_before(recorded.item, recorded.sequence)
-            state = reader.account_state(recorded.item)
-            found.append(
-                KnownAccount(
-                    item=recorded.item,
-                    name=os.fsdecode(last.identity),
-                    guid=state.guid,
-                    deleted=recorded.version is None,
-                    directory=state.directory,
-                    origin=state.origin,
-                )
-            )
-        return found
+def _choose(compared: roster.Roster, wanted: set[str]) -> roster.Roster:
+    """What concerns the wanted accounts; all where none is given. Names that change hands do so
+    together."""
+    if not wanted:
+        return compared
+    wanted = set(wanted)
+    while True:
+        chosen = [a for a in compared.assignments if a.name in wanted or a.former in wanted]
+        more = {name for a in chosen for name in (a.name, a.former) if a.former}
+        if more <= wanted:
+            break
+        wanted |= more
+    gone = tuple(account for account in compared.gone if account.name in wanted)
+    return roster.Roster(tuple(chosen), gone, compared.succeeded, compared.unclear & wanted)

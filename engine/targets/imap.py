@@ -42,7 +42,7 @@ from engine.sources.imap.overview import Overview
 from engine.sources.imap.pool import Pool
 from engine.sources.imap.session import Session, argument, refusal
 from engine.sources.imap.wire import Nonsense, Value
-from engine.sources.source import FolderPath, shown
+from engine.sources.source import FolderPath, MailboxIdentity, shown
 from engine.targets.crlf import with_crlf
 from engine.targets.imap_flags import Flags, over_flags, says_full
 from engine.targets.imap_names import (
@@ -168,6 +168,9 @@ class ImapTargetMailbox:
         self._names[path] = name
         self._paths[name] = path
         self._reading.add(path, name)
+
+    def identity(self) -> MailboxIdentity:
+        return self._reading.identity()
 
     def has_folder(self, path: FolderPath) -> bool:
         return self._seen(path) is not None

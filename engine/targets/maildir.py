@@ -25,7 +25,7 @@ from engine.sources.maildir import mailboxes_of
 from engine.sources.maildir_folders import Place, find_folders
 from engine.sources.maildir_location import Location
 from engine.sources.maildir_mailbox import MaildirMailbox
-from engine.sources.source import FolderPath, reason, shown
+from engine.sources.source import FolderPath, MailboxIdentity, reason, shown
 from engine.targets import maildir_subscriptions
 from engine.targets.dotlock import Patience
 from engine.targets.maildir_files import directories, is_nested
@@ -122,6 +122,9 @@ class MaildirTargetMailbox:
     @property
     def where(self) -> str:
         return shown(self._path)
+
+    def identity(self) -> MailboxIdentity:
+        return self._reading.identity()
 
     def has_folder(self, path: FolderPath) -> bool:
         seen = self._seen(path)

@@ -14,7 +14,7 @@ from typing import NamedTuple, Protocol
 from blake3 import blake3
 
 from engine.errors import ItemUnreadable, ItemVanished
-from engine.sources.source import FolderPath, Mailbox, SourceItem
+from engine.sources.source import FolderPath, Mailbox, MailboxIdentity, SourceItem
 
 _CHUNK = 1 << 20
 
@@ -95,6 +95,10 @@ class TargetMailbox(Protocol):
     @property
     def where(self) -> str:
         """The place, fit to be shown in one line."""
+        ...
+
+    def identity(self) -> MailboxIdentity:
+        """What the mailbox is recognised by, as a source has it. Raises SourceUnavailable."""
         ...
 
     def has_folder(self, path: FolderPath) -> bool:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 
 from engine.errors import DeliveryFailed
-from engine.sources.source import FolderPath
+from engine.sources.source import NOBODY, FolderPath, MailboxIdentity
 from engine.targets.target import TargetFolder, TargetMailbox, Wanted
 
 
@@ -20,6 +20,14 @@ class UnmadeMailbox:
         self._where = where
         self._make = make
         self._made: TargetMailbox | None = None
+        self._tell: Callable[[TargetMailbox], None] = lambda mailbox: None
+
+    def when_made(self, tell: Callable[[TargetMailbox], None]) -> None:
+        """Calls `tell` once the mailbox is made, before anything is in it."""
+        self._tell = tell
+
+    def identity(self) -> MailboxIdentity:
+        return NOBODY if self._made is None else self._made.identity()
 
     @property
     def where(self) -> str:
@@ -40,6 +48,7 @@ class UnmadeMailbox:
     def make_folder(self, path: FolderPath) -> bool:
         if self._made is None:
             self._made = self._make()
+            self._tell(self._made)
         return self._made.make_folder(path)
 
     def open_folder(self, path: FolderPath, flags: Collection[str]) -> TargetFolder:

@@ -1,6 +1,6 @@
 """One look at one account: where it is the same mailbox as ever, it is scanned where the hints say.
 
-Whose mailbox it is, where that isn't clear, is not decided here: see `roster`.
+Whose mailbox it is, where that isn't clear, is not decided here: see `scan.roster`.
 """
 
 from __future__ import annotations
@@ -11,20 +11,17 @@ from contextlib import closing
 
 from engine.backup import Backup
 from engine.blobs.writer import PackWriter
-from engine.errors import Conflict, SourceEmpty
-from engine.journal.keys import MAX_SEQUENCE
-from engine.journal.reader import Reader
-from engine.model import ROOT
-from engine.naming import account_name
+from engine.errors import SourceEmpty
 from engine.scan.account import scan_account
-from engine.scan.known import count_messages, known_folders
+from engine.scan.known import count_messages, known_folders, living_accounts
 from engine.scan.look import Subject
 from engine.scan.mailboxes import shows_messages
 from engine.scan.memory import Memory
+from engine.scan.recognition import recognised
 from engine.scan.report import Tally
 from engine.scan.smart import NamedSource
 from engine.scan.survey import Files
-from engine.sources.source import Mailbox
+from engine.sources.source import MailboxIdentity
 from engine.stop import Stop
 from engine.watch.agenda import Look
 
@@ -43,54 +40,35 @@ def look_at(
     accounts of a source that had messages show none at once."""
     account = look.job.account
     with closing(source.source.mailbox(account)) as mailbox:
-        item = _item_of(backup, account, mailbox, source.name)
+        identity = mailbox.identity()
+        item = _item_of(backup, account, identity, source.name)
         if item is None:
             return False
-        subject = Subject(item, account, mailbox, source.name)
+        subject = Subject(item, account, mailbox, source.name, identity)
 
         def emptied(subject: Subject) -> None:
             _refuse_emptied(backup, source, subject)
 
-        try:
-            scan_account(
-                backup,
-                subject,
-                writer,
-                stop,
-                tally,
-                folders=look.folders,
-                files=Files(hinted=look.written),
-                memory=memory,
-                emptied=emptied,
-            )
-        except Conflict:
-            if look.folders is None:
-                raise
-            return False
+        scan_account(
+            backup,
+            subject,
+            writer,
+            stop,
+            tally,
+            folders=look.folders,
+            files=Files(hinted=look.written),
+            memory=memory,
+            emptied=emptied,
+        )
     return True
 
 
-def _item_of(backup: Backup, name: str, mailbox: Mailbox, origin: str) -> int | None:
+def _item_of(backup: Backup, name: str, identity: MailboxIdentity, origin: str) -> int | None:
     """The living account of this name, if the mailbox is the one that it had."""
     with backup.reader() as reader:
-        item = _living(reader, name)
-        if item is None:
-            return None
-        state = reader.account_state(item)
-    found = mailbox.identity()
-    same = found.directory == state.directory if found.directory else not state.directory
-    same = same or bool(found.guid and found.guid == state.guid)
-    return item if same and state.origin == origin else None
-
-
-def _living(reader: Reader, name: str) -> int | None:
-    identity = os.fsencode(name)
-    entry = reader.lookup(ROOT, account_name(name), MAX_SEQUENCE)
-    if entry and entry.version.identity == identity:
-        return entry.item
-    for recorded in reader.accounts():  # another account may have had its name first
-        if recorded.version and recorded.version.identity == identity:
-            return recorded.item
+        for account in living_accounts(reader, name):
+            if account.origin == origin and recognised(account, identity):
+                return account.item
     return None
 
 

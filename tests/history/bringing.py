@@ -73,15 +73,16 @@ class Bringing:
     # How
 
     def living(self) -> list[Account]:
-        """The accounts that are alive for the backup and there at the server; where they come from
-        is recorded with the first scan that comes to their end."""
+        """The accounts that are alive for the backup, and whose mailboxes are there at the server,
+        as a scan has seen: into another one under the name nothing may come."""
         with self.keeper.backup.reader() as reader:
             return [
                 account
                 for account in accounts(reader)
                 if account.deleted is None
                 and account.source_name in self.server.mailboxes
-                and reader.account_state(account.item).origin
+                and reader.account_state(account.item).directory
+                == self.server.mailboxes[account.source_name].directory
             ]
 
     def _owner(self, name: str) -> Account:

@@ -1,0 +1,98 @@
+"""Which accounts the sources show, and which of the journal's may be among them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+
+from engine.errors import SourceEmpty, SourceUnavailable
+from engine.scan import guard
+from engine.scan.recognition import KnownAccount
+from engine.scan.report import Problem
+from engine.scan.rivals import choose
+from engine.sources.source import AccountList, Source
+
+
+@dataclass(frozen=True, slots=True)
+class NamedSource:
+    """An open source and its name in the settings."""
+
+    name: str
+    source: Source
+
+
+@dataclass(slots=True)
+class Found:
+    """What the sources show."""
+
+    sources: Sequence[NamedSource]
+    places: dict[str, NamedSource] = field(default_factory=dict)
+    """Where each account is, by name."""
+    doubtful: set[str] = field(default_factory=set)
+    """Accounts that can be neither scanned nor taken for deleted now."""
+    complete: bool = True
+    """Whether the sources that answer listed all accounts that they have."""
+    answering: set[str] = field(default_factory=set)
+    """The names of the sources that can be read."""
+    missing: list[SourceUnavailable] = field(default_factory=list)
+    """Why the others can't."""
+    problems: list[Problem] = field(default_factory=list)
+    notes: list[Problem] = field(default_factory=list)
+
+    def within_reach(self, known: Sequence[KnownAccount]) -> list[KnownAccount]:
+        """Those accounts that can't be in a source that doesn't answer: what another source has
+        under the names of the others is left out from now on."""
+        reached = []
+        for account in known:
+            if account.deleted or not self.missing or account.origin in self.answering:
+                reached.append(account)
+            else:
+                self.places.pop(account.name, None)
+        return reached
+
+    def is_back(self, name: str) -> bool:
+        """Whether an account that was missing is there again: a scan may take hours."""
+        for source in self.sources:
+            try:
+                with suppress(SourceUnavailable), closing(source.source.mailbox(name)):
+                    return True
+            except Exception as error:
+                self.problems.append(Problem(name, source.name, guard.told(error, name)))
+                return True  # who knows
+        return False
+
+
+def find(
+    sources: Sequence[NamedSource], known: Sequence[KnownAccount], *, accept_empty: bool
+) -> Found:
+    """Asks all sources for their accounts; `known` are those of the journal. Raises
+    SourceUnavailable where none answers."""
+    found = Found(sources)
+    for source in sources:
+        try:
+            listed = source.source.accounts()
+        except SourceEmpty as failure:
+            if not accept_empty:
+                found.missing.append(failure)
+                continue
+            listed = AccountList(())
+        except Exception as error:
+            found.missing.append(guard.unavailable(error, source.name))
+            continue
+        found.answering.add(source.name)
+        found.doubtful |= listed.doubtful
+        found.complete = found.complete and listed.complete
+        found.problems += [Problem("", fault.where, fault.what) for fault in listed.errors]
+        found.notes += [Problem("", note.where, note.what) for note in listed.notes]
+        if listed.rivals:
+            found.problems += choose(source.source, listed.rivals, known)
+        for name in listed.names:
+            if name in found.places:
+                what = f"is in {found.places[name].name} already: only that one is backed up"
+                found.problems.append(Problem(name, source.name, what))
+            elif name not in listed.doubtful:
+                found.places[name] = source
+    if not found.answering:
+        raise found.missing[0]
+    return found

@@ -1,0 +1,220 @@
+"""Names of accounts that come to belong to somebody else: nobody's mail reaches another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from engine.errors import SourceRebuilt
+from engine.model import item_id
+from tests.faults import Server
+from tests.owners import Hall
+
+Order = tuple[str, ...]
+
+ORDERS: tuple[Order, ...] = (
+    ("scan",),
+    ("look", "scan"),
+    ("scan", "look"),
+    ("look", "look", "scan"),
+)
+
+
+@pytest.fixture(params=[True, False], ids=["guids", "bare"])
+def hall(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Hall]:
+    hall = Hall(tmp_path, guids=request.param)
+    yield hall
+    hall.close()
+
+
+def record(hall: Hall, order: Order) -> None:
+    for what in order:
+        getattr(hall, what)()
+
+
+@pytest.mark.parametrize("order", ORDERS, ids="-".join)
+def test_two_swap_their_names(hall: Hall, order: Order) -> None:
+    alice, bob = hall.found("alice"), hall.found("bob")
+    hall.scan()
+    before = hall.living()
+    hall.turn("alice", "bob")
+    hall.deliver("alice")
+    record(hall, order)
+    assert hall.living() == {"alice": before["bob"], "bob": before["alice"]}
+    assert hall.owners == {"alice": bob, "bob": alice}
+    hall.check_present()
+    assert hall.scan().tally.changed == 0
+
+
+@pytest.mark.parametrize("order", ORDERS, ids="-".join)
+def test_three_go_round(hall: Hall, order: Order) -> None:
+    for name in ("alice", "bob", "carla"):
+        hall.found(name)
+    hall.scan()
+    before = hall.living()
+    hall.turn("alice", "bob", "carla")
+    record(hall, order)
+    assert hall.living() == {
+        "alice": before["carla"],
+        "bob": before["alice"],
+        "carla": before["bob"],
+    }
+    hall.check_present()
+    with hall.backup.reader() as reader:
+        for item in before.values():
+            version = reader.version(item, reader.last_sequence())
+            assert version
+            assert version.name.encode() == version.identity
+
+
+@pytest.mark.parametrize("order", ORDERS, ids="-".join)
+def test_one_gets_the_name_of_one_who_was_removed(hall: Hall, order: Order) -> None:
+    hall.found("alice")
+    hall.found("bob")
+    hall.scan()
+    before = hall.living()
+    hall.remove("alice")
+    hall.rename("bob", "alice")
+    record(hall, order)
+    assert hall.living() == {"alice": before["bob"]}
+    hall.check_present()
+
+
+@pytest.mark.parametrize("order", ORDERS, ids="-".join)
+@pytest.mark.parametrize("messages", [0, 2])
+def test_a_stranger_gets_the_name_of_one_who_was_removed(
+    hall: Hall, order: Order, messages: int
+) -> None:
+    hall.found("alice")
+    hall.found("bob")
+    hall.scan()
+    before = hall.living()
+    hall.remove("alice")
+    hall.found("alice", messages)
+    record(hall, order)
+    assert hall.living()["alice"] != before["alice"]
+    hall.deliver("alice")
+    record(hall, order)
+    hall.check_present()
+
+
+@pytest.mark.parametrize("order", ORDERS, ids="-".join)
+def test_a_stranger_gets_the_name_of_one_who_was_renamed(hall: Hall, order: Order) -> None:
+    hall.found("alice")
+    hall.scan()
+    before = hall.living()
+    hall.rename("alice", "anna")
+    hall.found("alice")
+    record(hall, order)
+    assert hall.living()["anna"] == before["alice"] != hall.living()["alice"]
+    hall.check_present()
+
+
+@pytest.mark.parametrize("story", ["swap", "circle", "renamed", "stranger"])
+@pytest.mark.parametrize("order", ORDERS, ids="-".join)
+def test_undelete_never_brings_the_mail_of_who_had_the_name(
+    hall: Hall, quick: Server, story: str, order: Order
+) -> None:
+    for name in ("alice", "bob", "carla"):
+        hall.found(name)
+    hall.scan()
+    begin = hall.now()
+    if story == "swap":
+        hall.turn("alice", "bob")
+    elif story == "circle":
+        hall.turn("alice", "bob", "carla")
+    else:
+        hall.remove("alice")
+        if story == "renamed":
+            hall.rename("bob", "alice")
+        else:
+            hall.found("alice")
+    record(hall, order)
+    hall.backup.close()
+    for name in hall.owners:
+        quick("undelete", "-b", hall.path, name, "--since", begin, "--to-original")
+        assert hall.subjects(name) == {hall.owners[name]}
+
+
+def test_undelete_means_who_has_the_name_through_all_that_he_had(hall: Hall, quick: Server) -> None:
+    hall.found("alice")
+    bob = hall.found("bob")
+    hall.scan()
+    begin = hall.now()
+    hall.empty("bob")
+    hall.scan()
+    hall.remove("alice")
+    hall.rename("bob", "alice")
+    hall.backup.close()
+    (row,) = quick(
+        "undelete", "-b", hall.path, "alice", "--since", begin, "--to-original", "--json"
+    ).json["accounts"]
+    assert len(row["restored"]) == 3
+    assert hall.subjects("alice") == {bob}
+
+
+def test_what_a_former_owner_had_is_kept_until_that_is_acknowledged(
+    hall: Hall, quick: Server
+) -> None:
+    hall.found("alice")
+    hall.found("bob")
+    hall.scan()
+    former = hall.living()["alice"]
+    hall.remove("alice")
+    hall.found("alice")
+    hall.scan()
+    young = hall.living()["alice"]
+    hall.wait(days=100)
+    assert hall.due() == ([], 1)
+    accounts = quick("accounts", "-b", hall.path, "--json").json
+    (row,) = [row for row in accounts if row["id"] == item_id(former)]
+    assert (row["name"], row["acknowledged"]) == ("alice", None)
+    assert row["succeeded"]
+    assert [owner["id"] for owner in row["owners"]] == [item_id(former), item_id(young)]
+    text = quick("accounts", "-b", hall.path).out
+    assert "another one has its name: 'engine accounts acknowledge'" in text
+    assert f"(the name was before that of {item_id(former)} until 20" in text
+    hall.acknowledge("alice")
+    assert hall.due() == ([], 1), "its time begins now"
+    hall.wait(days=29)
+    assert hall.due() == ([], 1)
+    hall.wait(days=2)
+    assert hall.due() == ([former], 0)
+    assert hall.purge() == 1
+    assert former not in hall.histories()
+    quick("accounts", "-b", hall.path, "acknowledge", "bob", status=2)
+
+
+def test_a_server_that_was_made_anew_is_no_reason_to_part_accounts(hall: Hall) -> None:
+    names = [f"user{number}" for number in range(9)]
+    for name in names:
+        hall.found(name)
+    hall.scan()
+    before, seen = hall.living(), hall.last()
+    for name in names[:5]:
+        hall.remove(name)
+        hall.found(name)
+    with pytest.raises(SourceRebuilt, match=r"5 of 9 accounts .*--accept-rebuilt"):
+        hall.scan()
+    assert hall.last() == seen
+    assert SourceRebuilt.status == 4
+    hall.scan(accept_rebuilt=True)
+    assert hall.living() == before
+
+
+def test_fewer_are_new_owners(hall: Hall) -> None:
+    names = [f"user{number}" for number in range(9)]
+    for name in names:
+        hall.found(name)
+    hall.scan()
+    before = hall.living()
+    for name in names[:4]:
+        hall.remove(name)
+        hall.found(name)
+    result = hall.scan()
+    assert sorted(result.gone) == names[:4]
+    after = hall.living()
+    assert [after[name] == before[name] for name in names] == [False] * 4 + [True] * 5
+    hall.check_present()
