@@ -405,6 +405,92 @@ class Settings:
             "For how many days 'engine operations' lists what ended. 0 is for ever.",
         ),
     ] = 90
+    past_imap_live: Annotated[
+        str,
+        Setting(
+            "past_imap.live",
+            Text("imaps:HOST[:PORT], imap:HOST[:PORT], or nothing", r"(imaps?:[^\s\0]+)?"),
+            "The live mail server, which knows the passwords of those who look at their past with "
+            "'engine past-imap'. imap: is with STARTTLS, unless it is on loopback.",
+        ),
+    ] = ""
+    past_imap_ca_file: Annotated[
+        str,
+        Setting(
+            "past_imap.ca_file",
+            Text("a file's path, or nothing for the system's"),
+            "The certificates that vouch for that server, in PEM.",
+        ),
+    ] = ""
+    past_imap_mount: Annotated[
+        str,
+        Setting(
+            "past_imap.mount",
+            Text("a directory's absolute path", r"/[^\0\r\n]*"),
+            "Where the backup is mounted for it, with -o allow_other and uid= of past_imap.user.",
+        ),
+    ] = "/mnt/backup-at"
+    past_imap_directory: Annotated[
+        str,
+        Setting(
+            "past_imap.directory",
+            Text("a directory's absolute path, or nothing", r"(/[^\0\r\n]*)?"),
+            "Where its configuration is, and what Dovecot remembers of mailboxes. It may be "
+            "deleted while nobody is connected.",
+        ),
+    ] = ""
+    past_imap_user: Annotated[
+        str,
+        Setting(
+            "past_imap.user",
+            Text("a user's name", r"[a-z_][a-z0-9_.-]{0,31}"),
+            "Who reads mail in Dovecot, and so must be able to read that mount.",
+        ),
+    ] = "vmail"
+    past_imap_listen: Annotated[
+        str,
+        Setting(
+            "past_imap.listen",
+            Text("ADDRESS:PORT", r"([0-9.]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}"),
+            "Where the server of the past listens. Beyond loopback it wants a certificate.",
+        ),
+    ] = "127.0.0.1:10143"
+    past_imap_gate: Annotated[
+        int,
+        Setting(
+            "past_imap.gate",
+            Whole(1, 65535),
+            "The port on loopback on which that server asks about logins.",
+        ),
+    ] = 10144
+    past_imap_certificate: Annotated[
+        str,
+        Setting(
+            "past_imap.certificate",
+            Text("a file's path, or nothing"),
+            "The certificate of the server of the past, in PEM.",
+        ),
+    ] = ""
+    past_imap_key: Annotated[
+        str,
+        Setting("past_imap.key", Text("a file's path, or nothing"), "Its private key."),
+    ] = ""
+    past_imap_index_days: Annotated[
+        int,
+        Setting(
+            "past_imap.index_days",
+            Whole(1, 3650),
+            "How many days Dovecot's indexes of a mailbox are kept after its last use.",
+        ),
+    ] = 14
+    past_imap_index_mib: Annotated[
+        int,
+        Setting(
+            "past_imap.index_mib",
+            Whole(16, 1_000_000),
+            "MiB that they may take in all: the least recently used ones go first.",
+        ),
+    ] = 1024
     alert_share: Annotated[
         int,
         Setting(

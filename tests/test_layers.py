@@ -43,6 +43,7 @@ FLOORS = (
     (
         "engine.scan",
         "engine.check",
+        "engine.past_imap",
         "engine.search",
         "engine.history",
         "engine.status",
@@ -102,6 +103,7 @@ PURE = (
     "engine.notifications.event",
     "engine.notifications.message",
     "engine.daemon.schedule",
+    "engine.past_imap.logins",
     "timefs.inodes",
 )
 IMPURE = {"lmdb", "pyfuse3", "trio", "socket", "os", "subprocess"}

@@ -45,6 +45,7 @@ VERBS = {
     "purge": "remove what is past its retention, for good",
     "hold": "keep accounts from being purged or erased",
     "erase": "forget a deleted message or account at once, for good",
+    "past-imap": "show people their own past in their mail program",
     "config": "read and change settings",
 }
 """The verbs in the order of their help, each in a line."""

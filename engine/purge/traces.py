@@ -11,6 +11,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
@@ -27,6 +28,8 @@ from engine.notifications.event import Condition
 from engine.notifications.memory import Memory
 from engine.operations import Record, under_way
 from engine.operations.directory import Directory
+from engine.past_imap import mailboxes
+from engine.scan import problems
 from engine.stop import Stop
 
 ERASED = "(erased)"
@@ -66,7 +69,7 @@ class Place(NamedTuple):
     """Where text can be."""
 
     path: str
-    """Below the backup path; of a directory, all that is in it."""
+    """Below the backup path, or where this setting says; of a directory, all that is in it."""
     clean: Callable[[Backup, Words, Stop], str]
     """Removes it there; returns what is left and why, or nothing."""
 
@@ -143,6 +146,11 @@ def _amend_notifications(backup: Backup, words: Words, stop: Stop) -> str:
     return ""
 
 
+def _forget_problems(backup: Backup, words: Words, stop: Stop) -> str:
+    problems.forget(backup.path)
+    return ""
+
+
 def _look_at_daemon(backup: Backup, words: Words, stop: Stop) -> str:
     with suppress(FileNotFoundError):
         path = backup.path / "daemon" / "state.json"
@@ -165,6 +173,12 @@ def _forget_damage(backup: Backup, words: Words, stop: Stop) -> str:
     return ""
 
 
+def _forget_indexes(backup: Backup, words: Words, stop: Stop) -> str:
+    if directory := backup.settings.past_imap_directory:
+        mailboxes.forget(Path(directory))
+    return ""
+
+
 PLACES = (
     Place("packs", _by_the_removal),
     Place("journal", _scrub),
@@ -175,6 +189,8 @@ PLACES = (
     Place("operations", _amend_operations),
     Place("notifications", _amend_notifications),
     Place("daemon", _look_at_daemon),
+    Place("problems.json", _forget_problems),
     Place("config.toml", _look_at_settings),
+    Place("past_imap.directory", _forget_indexes),
 )
 """All that there is in a backup path, in the order in which it is gone through."""

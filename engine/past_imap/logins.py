@@ -1,0 +1,96 @@
+"""Who signs in as whom, and how failures are slowed: pure.
+
+A login is `NAME@TIME`, parted at the last `@`. NAME is an account as it is called now, TIME any
+form that the mount knows and that has no colon: `alice@example.com@20240501T1000`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from collections.abc import Sequence
+from datetime import tzinfo
+from typing import NamedTuple
+
+from engine.errors import EngineError
+from engine.timestamps import parse
+
+LATEST = "latest"
+
+_TIME = re.compile(r"[0-9A-Za-z.,+-]{2,40}")
+_NAME = re.compile(r"[^\0-\x20\x7f*%/\\:\"(){}]{1,200}")
+"""Without what means something to a mail server: separators of master users and of paths, variables
+of configurations, quotes."""
+
+_FIRST, _LONGEST = 1.0, 30.0
+"""Seconds that the next attempt waits after one failure, and at most."""
+_FORGOTTEN = 900.0
+_KEPT = 10_000
+"""Names and addresses that are remembered."""
+
+
+class Refused(EngineError):
+    """Nobody can sign in like this. What is said may be shown to whoever tries."""
+
+
+class Login(NamedTuple):
+    """What a login asks for."""
+
+    name: str
+    """The account, as it is called now."""
+    time: str
+    """The view."""
+
+
+def split(login: str, zone: tzinfo, now: int) -> Login:
+    """What a login means at the time `now`, in microseconds. Raises Refused."""
+    name, at, time = login.rpartition("@")
+    if not at or not name:
+        raise Refused("sign in as NAME@TIME, as in alice@example.com@20240501T1000")
+    if not _NAME.fullmatch(name):
+        raise Refused("no such account")
+    instant = parse(time, zone, now) if _TIME.fullmatch(time) else None
+    if time != LATEST and instant is None:
+        raise Refused("the time behind the last @ must be like 20240501T1000, yesterday or 2h-ago")
+    if instant is not None and instant.time > now:
+        raise Refused("that time is in the future")
+    return Login(name, time)
+
+
+class Throttle:
+    """Slows attempts by account and by client address. Not for several threads at once."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        """Failures in a row, and when the next attempt may be made."""
+
+    def turn(self, keys: Sequence[str], now: float) -> float:
+        """Seconds that an attempt has to wait, which is the next for these keys from now on: so
+        many at once are as slow as one after another."""
+        when = now
+        for key in keys:
+            failures, free = self._known.get(key, (0, 0.0))
+            if failures and free + _FORGOTTEN > now:
+                when = max(when, free)
+        for key in keys:
+            failures, _ = self._known.get(key, (0, 0.0))
+            if failures:
+                self._known[key] = failures, when + _pause(failures)
+        return when - now
+
+    def failed(self, keys: Sequence[str], now: float) -> None:
+        """An attempt was refused."""
+        for key in keys:
+            failures, free = self._known.pop(key, (0, 0.0))
+            self._known[key] = failures + 1, max(free, now + _pause(failures + 1))
+        while len(self._known) > _KEPT:
+            self._known.popitem(last=False)
+
+    def succeeded(self, keys: Sequence[str]) -> None:
+        """An attempt was right."""
+        for key in keys:
+            self._known.pop(key, None)
+
+
+def _pause(failures: int) -> float:
+    return min(_FIRST * 2.0 ** min(failures - 1, 10), _LONGEST)
