@@ -51,7 +51,7 @@ def test_an_edition_that_does_not_fit_is_refused(item: int, edition: int) -> Non
         inodes.constant_inode(Tag.ITEM, item, edition)
 
 
-@pytest.mark.parametrize("inode", [31 << 37 | 5, 1 << 58 | 5])
+@pytest.mark.parametrize("inode", [63 << 37 | 5, 1 << 59 | 5])
 def test_numbers_that_were_not_made_here_are_refused(inode: int) -> None:
     with pytest.raises(ValueError, match="not made here"):
         inodes.split_local(inode)

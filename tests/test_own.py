@@ -142,8 +142,8 @@ def test_what_was_deleted_is_a_maildir_of_its_own(small: SmallBackup, look: Look
     assert len(uids(look, f"latest/{lost}")[2]) == 2
     assert look.names(f"latest/{lost}/.Work/cur") == []
     (name,) = look.names(f"latest/{lost}/.Work.Apollo/cur")
-    assert name.endswith(":2,Fa")
-    assert look.content(f"latest/{lost}/.Work.Apollo/dovecot-keywords") == b"0 todo\n"
+    assert name.endswith(":2,F")  # and without keywords
+    assert look.content(f"latest/{lost}/.Work.Apollo/dovecot-keywords") == b""
     assert uids(look, f"latest/{lost}/.Work.Apollo")[2]
     assert look.content(f"latest/{lost}/subscriptions") == b"V\t2\n\nINBOX\nWork\nWork\tApollo\n"
     assert ".deleted" not in look.names(f"latest/.own/{ALICE}")
@@ -160,7 +160,7 @@ def test_all_of_it_can_be_walked_through_and_agrees_with_itself(
     small.change(alice, items[0], folder=work, flags=("\\Seen", "later"))
     small.delete(alice, items[1])
     for view in ("latest", early, "2024-04"):
-        for maildir in (f".own/{ALICE}", f".own/{ALICE}/.deleted"):
+        for maildir in (f".own/{ALICE}", f".own/{ALICE}/.plain", f".own/{ALICE}/.deleted"):
             found = look.walk(f"{view}/{maildir}")
             files = {path: node for path, node in found.items() if not is_directory(node.inode)}
             for path, node in files.items():
@@ -182,3 +182,15 @@ def test_uids_beyond_32_bits_are_ranks_under_a_validity_that_changes(
     changed, _, found = uids(look, f"latest/.own/{ALICE}")
     assert sorted(found.values()) == [1, 2, 3]
     assert changed != validity
+
+
+def test_without_keywords_it_is_the_same(small: SmallBackup, look: Looker) -> None:
+    alice = small.account(ALICE)
+    inbox = small.folder(alice, "INBOX")
+    small.message(alice, inbox, letter(1), flags=("\\Flagged", "\\Seen", "todo"))
+    small.message(alice, inbox, letter(2))
+    own, plain = f"latest/.own/{ALICE}", f"latest/.own/{ALICE}/.plain"
+    assert [name.partition(":")[2] for name in look.names(f"{own}/cur")] == ["2,FSa", "2,"]
+    assert [name.partition(":")[2] for name in look.names(f"{plain}/cur")] == ["2,FS", "2,"]
+    assert look.content(f"{plain}/dovecot-keywords") == b""
+    assert uids(look, plain) == uids(look, own)

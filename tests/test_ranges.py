@@ -348,7 +348,7 @@ def test_a_range_whose_ends_have_passed_each_other_is_empty(story: Story) -> Non
 
 def test_an_item_that_nothing_is_known_of_is_gone(story: Story) -> None:
     look = looker(story.small)
-    slot = look.node(f"{DAY}..").inode >> 42
+    slot = look.node(f"{DAY}..").inode >> 43
     for ask in (look.tree.attributes, look.tree.open):
         with pytest.raises(Gone):
             ask(local_inode(slot, Place.CREATED, 999))

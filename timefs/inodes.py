@@ -4,9 +4,9 @@ Pure packing of numbers, below 2**63. What an inode shows is `timefs.tree`'s bus
 
     bits   62..61       60..24          23..0
            tag 1..3     item            edition       a file whose attributes never change
-           tag 0        57..0 as below                what belongs to one top-level name
+           tag 0        58..0 as below                what belongs to one top-level name
 
-    bits   57..42       41..37          36..0
+    bits   58..43       42..37          36..0
            slot         place           item
 
 A file's inode is the same at every instant that shows the same content of the item, so that its
@@ -61,26 +61,35 @@ class Place(IntEnum):
     OWN_CUR = 12
     OWN_NEW = 13
     OWN_TMP = 14
-    LOST = 15
-    """As OWN, with what had been deleted."""
-    LOST_CUR = 16
-    LOST_NEW = 17
-    LOST_TMP = 18
-    README = 19
+    PLAIN = 15
+    """As OWN, without keywords."""
+    PLAIN_CUR = 16
+    PLAIN_NEW = 17
+    PLAIN_TMP = 18
+    LOST = 19
+    """As PLAIN, with what had been deleted."""
+    LOST_CUR = 20
+    LOST_NEW = 21
+    LOST_TMP = 22
+    README = 23
     """The item is ROOT."""
-    KEYWORDS = 20
+    KEYWORDS = 24
     """`dovecot-keywords` of a MAILDIR."""
-    MARK = 21
+    MARK = 25
     """`maildirfolder`, which tells a Maildir++ folder from an inbox."""
-    OWN_KEYWORDS = 22
-    OWN_MARK = 23
-    OWN_UIDS = 24
+    OWN_KEYWORDS = 26
+    OWN_MARK = 27
+    OWN_UIDS = 28
     """`dovecot-uidlist` of an OWN."""
-    OWN_SUBSCRIPTIONS = 25
-    LOST_KEYWORDS = 26
-    LOST_MARK = 27
-    LOST_UIDS = 28
-    LOST_SUBSCRIPTIONS = 29
+    OWN_SUBSCRIPTIONS = 29
+    PLAIN_KEYWORDS = 30
+    PLAIN_MARK = 31
+    PLAIN_UIDS = 32
+    PLAIN_SUBSCRIPTIONS = 33
+    LOST_KEYWORDS = 34
+    LOST_MARK = 35
+    LOST_UIDS = 36
+    LOST_SUBSCRIPTIONS = 37
 
 
 class Local(NamedTuple):
@@ -100,9 +109,9 @@ class Constant(NamedTuple):
 
 
 SLOTS = 2**16
-_PLACE, _SLOT = 37, 42
+_PLACE, _SLOT = 37, 43
 """Where they begin: the first is where the item ends."""
-_PLACE_MASK = 31
+_PLACE_MASK = 63
 _FIRST_CONSTANT = 2**61
 _MAX_EDITION = 2**24 - 1
 _PLACES = tuple(Place)

@@ -1,9 +1,10 @@
 """`.own`: for a mail server that shows people their own past. Names mean who bears them *now*.
 
     .own/NAME/              the account that bears NAME now, as it was at the instant
-    .own/NAME/.deleted/     what had been deleted from it by then
+    .own/NAME/.plain/       the same without keywords
+    .own/NAME/.deleted/     what had been deleted from it by then, without keywords
 
-Both are Maildirs. At an instant at which that account wasn't there, whoever had its name then, they
+All are Maildirs. At an instant at which that account wasn't there, whoever had its name then, they
 are empty. Each has a `dovecot-uidlist`, so that a message has the same UID at all instants: the
 sequence of the transaction by which it came into the folder (of a deleted one, by which it was
 deleted). UIDVALIDITY comes from the folder's item. In other respects it is as below `.maildir`.
@@ -11,6 +12,7 @@ deleted). UIDVALIDITY comes from the folder's item. In other respects it is as b
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple, Protocol
 
@@ -24,7 +26,6 @@ from engine.maildirs import (
     SUBSCRIPTIONS,
     UIDLIST,
     base_name,
-    keywords_of,
     message_name,
     subscriptions,
     uidlist,
@@ -55,7 +56,9 @@ from timefs.places import (
 )
 from timefs.views import Moment
 
-DELETED = b".deleted"
+_INSIDE = {b".deleted": Place.LOST, b".plain": Place.PLAIN}
+_PARTED = re.compile(rb"(?<=:2,)")
+_LETTERS = bytes(range(ord("a"), ord("z") + 1))
 _LONG_AFTER = 7 * 86_400_000_000
 _LAST_UID = 2**32 - 1
 _VALIDITIES = 2**31 - 1
@@ -83,6 +86,16 @@ OWN = Places(
     Place.OWN_MARK,
     Place.OWN_UIDS,
     Place.OWN_SUBSCRIPTIONS,
+)
+PLAIN = Places(
+    Place.PLAIN,
+    Place.PLAIN_CUR,
+    Place.PLAIN_NEW,
+    Place.PLAIN_TMP,
+    Place.PLAIN_KEYWORDS,
+    Place.PLAIN_MARK,
+    Place.PLAIN_UIDS,
+    Place.PLAIN_SUBSCRIPTIONS,
 )
 LOST = Places(
     Place.LOST,
@@ -135,8 +148,23 @@ class Living:
                 yield entry.item, arrival(reader, entry.item, entry.sequence)
 
 
+class Plain(Living):
+    """The same without keywords: in the live server Dovecot wouldn't know what their letters mean,
+    and give a message that is copied back others."""
+
+    def messages(self, moment: Moment, item: int) -> Listing:
+        listing = super().messages(moment, item)
+        if not listing.keywords:
+            return listing
+        folder = message_folder(moment, item)
+        assert folder is not None  # it holds messages
+        state = moment.reader.folder_state(folder, moment.sequence)
+        key = (Place.PLAIN_CUR, folder, state)
+        return self._lists.listing(key, lambda: _without_keywords(listing))
+
+
 class Lost:
-    """What had been deleted by the instant."""
+    """What had been deleted by the instant, without keywords, too."""
 
     def __init__(self, lists: Lists) -> None:
         self._lists = lists
@@ -173,17 +201,12 @@ class Lost:
 
     def _build(self, moment: Moment, item: int) -> Listing:
         reader = moment.reader
-        dead = list(self._dead(moment, item))
-        keywords = keywords_of(version.flags for _, _, version in dead)
         return Listing(
             (
-                (
-                    message_name(number, version.flags, keywords),
-                    file_node(Tag.DELETED, number, version, reader.time_of(at)),
-                )
-                for number, at, version in dead
-            ),
-            keywords=keywords,
+                message_name(number, version.flags, ()),
+                file_node(Tag.DELETED, number, version, reader.time_of(at)),
+            )
+            for number, at, version in self._dead(moment, item)
         )
 
     def numbered(self, moment: Moment, item: int) -> Iterable[tuple[int, int]]:
@@ -245,8 +268,9 @@ class OwnDirectory(MaildirDirectory):
         self.of_account = ((SUBSCRIPTIONS.encode(), places.subscriptions),)
 
     def lookup(self, moment: Moment, item: int, name: bytes) -> Node | None:
-        if name == DELETED and self.place is Place.OWN and _is_account(moment, item):
-            return directory(Place.LOST, item)
+        inside = _INSIDE.get(name) if self.place is Place.OWN else None
+        if inside is not None and _is_account(moment, item):
+            return directory(inside, item)
         return super().lookup(moment, item, name)
 
     def folders(self, moment: Moment, account: int) -> Iterable[tuple[FolderPath, int]]:
@@ -346,7 +370,11 @@ class OwnSubscriptions(_OfOne, Document):
 def places(lists: Lists) -> dict[Place, Shown]:
     """All that is below `.own`."""
     found: dict[Place, Shown] = {Place.OWNERS: OwnersDirectory(lists)}
-    kinds: tuple[tuple[Places, Contents], ...] = ((OWN, Living(lists)), (LOST, Lost(lists)))
+    kinds: tuple[tuple[Places, Contents], ...] = (
+        (OWN, Living(lists)),
+        (PLAIN, Plain(lists)),
+        (LOST, Lost(lists)),
+    )
     for at, contents in kinds:
         found[at.maildir] = OwnDirectory(lists, contents, at)
         found[at.cur] = OwnMessages(lists, contents, at)
@@ -356,6 +384,15 @@ def places(lists: Lists) -> dict[Place, Shown]:
         found[at.uids] = OwnUids(lists, contents, at)
         found[at.subscriptions] = OwnSubscriptions(lists, contents, at)
     return found
+
+
+def _without_keywords(listing: Listing) -> Listing:
+    """The messages under names that have no letters from a to z in their flags."""
+    return Listing(
+        (base + flags.translate(None, _LETTERS), listing.node(index))
+        for index, name in enumerate(listing.names)
+        for base, flags in (_PARTED.split(name, 1),)
+    )
 
 
 def _there(moment: Moment, item: int) -> bool:

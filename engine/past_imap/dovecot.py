@@ -75,8 +75,8 @@ def folders(version: str, site: Site, separator: str) -> str:
     parts = [_template("folders-head.conf").format(**fields)]
     template = _template(f"folder-{version}.conf")
     for name, view in VIEWS:
-        below = f"{view}/.own" if name != "deleted" else "latest/.own"
-        deleted = "/.deleted" if name == "deleted" else ""
+        below = f"{view}/.own"
+        inside = ".deleted" if name == "deleted" else ".plain"
         parts.append(
             template.format(
                 **fields,
@@ -84,7 +84,7 @@ def folders(version: str, site: Site, separator: str) -> str:
                 prefix=f"{BACKUP}{separator}{name}{separator}",
                 separator=separator,
                 below=below,
-                deleted=deleted,
+                inside=inside,
                 name=name.replace(" ", "-"),
             )
         )

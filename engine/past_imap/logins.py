@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Sequence
 from datetime import tzinfo
 from typing import NamedTuple
 
@@ -58,39 +57,37 @@ def split(login: str, zone: tzinfo, now: int) -> Login:
 
 
 class Throttle:
-    """Slows attempts by account and by client address. Not for several threads at once."""
+    """Slows attempts by account, or by client address. Not for several threads at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, free: int = 0) -> None:
+        """So many failures in a row slow nothing: behind one address there may be many people."""
+        self._free = free
         self._known: OrderedDict[str, tuple[int, float]] = OrderedDict()
         """Failures in a row, and when the next attempt may be made."""
 
-    def turn(self, keys: Sequence[str], now: float) -> float:
-        """Seconds that an attempt has to wait, which is the next for these keys from now on: so
-        many at once are as slow as one after another."""
-        when = now
-        for key in keys:
-            failures, free = self._known.get(key, (0, 0.0))
-            if failures and free + _FORGOTTEN > now:
-                when = max(when, free)
-        for key in keys:
-            failures, _ = self._known.get(key, (0, 0.0))
-            if failures:
-                self._known[key] = failures, when + _pause(failures)
+    def turn(self, key: str, now: float) -> float:
+        """Seconds that an attempt has to wait. It takes its place in the row, so that many at once
+        are as slow as one after another."""
+        failures, free = self._known.get(key, (0, 0.0))
+        if not failures or free + _FORGOTTEN < now:
+            return 0.0
+        when = max(now, free)
+        self._known[key] = failures, when + self._pause(failures)
         return when - now
 
-    def failed(self, keys: Sequence[str], now: float) -> None:
+    def failed(self, key: str, now: float) -> None:
         """An attempt was refused."""
-        for key in keys:
-            failures, free = self._known.pop(key, (0, 0.0))
-            self._known[key] = failures + 1, max(free, now + _pause(failures + 1))
+        failures, free = self._known.pop(key, (0, 0.0))
+        if free + _FORGOTTEN < now:
+            failures = 0
+        self._known[key] = failures + 1, max(free, now + self._pause(failures + 1))
         while len(self._known) > _KEPT:
             self._known.popitem(last=False)
 
-    def succeeded(self, keys: Sequence[str]) -> None:
+    def succeeded(self, key: str) -> None:
         """An attempt was right."""
-        for key in keys:
-            self._known.pop(key, None)
+        self._known.pop(key, None)
 
-
-def _pause(failures: int) -> float:
-    return min(_FIRST * 2.0 ** min(failures - 1, 10), _LONGEST)
+    def _pause(self, failures: int) -> float:
+        beyond = failures - self._free
+        return min(_FIRST * 2.0 ** min(beyond - 1, 10), _LONGEST) if beyond > 0 else 0.0

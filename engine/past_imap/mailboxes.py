@@ -26,7 +26,7 @@ from engine.past_imap.logins import Login
 
 SERVER, FOLDER = "server", "folder"
 MAIL, CONTROL, INDEX, USED = "mail", "control", "index", "used"
-UIDLIST, SUBSCRIPTIONS = "dovecot-uidlist", "subscriptions"
+UIDLIST, KEYWORDS, SUBSCRIPTIONS = "dovecot-uidlist", "dovecot-keywords", "subscriptions"
 INBOX = ".INBOX"
 """What Dovecot calls the inbox's own directory for control files and indexes."""
 
@@ -151,6 +151,7 @@ def _copy_uids(place: Path, shown: Path, owner: Owner) -> None:
     folders |= {path.name: path for path in shown.iterdir() if path.name.startswith(".")}
     for name, path in folders.items():
         _make(place / CONTROL / name, owner)
+        _replace(path / KEYWORDS, place / CONTROL / name / KEYWORDS, owner)
         if _replace(path / UIDLIST, place / CONTROL / name / UIDLIST, owner):
             with suppress(FileNotFoundError):
                 shutil.rmtree(place / INDEX / name)

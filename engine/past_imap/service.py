@@ -32,6 +32,10 @@ from engine.timestamps import local_zone
 
 SERVER_FILE, FOLDERS_FILE, ACL_FILE = "past-server.conf", "backup-folders.conf", "acl"
 WRONG = "wrong name or password"
+_SHARED = 10
+"""Failures from one address that slow nobody: a webmail has one for all."""
+_PATIENCE = 45.0
+"""Seconds that an attempt waits for its turn; with more before it, it is refused at once."""
 _BROOM = 600.0
 """Seconds between two rounds of it."""
 _LAST = 10.0
@@ -172,7 +176,7 @@ class Door:
         self._clock = clock
         self._sleep = sleep
         self._zone = local_zone(None, os.environ)
-        self._throttle = Throttle()
+        self._accounts, self._addresses = Throttle(), Throttle(_SHARED)
         self._lock = threading.Lock()
 
     def __call__(self, address: str, login: str, password: str) -> str:
@@ -184,24 +188,27 @@ class Door:
             return "not now"
 
     def _decide(self, address: str, login: str, password: str) -> str:
-        keys = (f"address {address}", f"name {login.rpartition('@')[0].lower()[:200]}")
+        name = login.rpartition("@")[0].lower()[:200]
         with self._lock:
-            pause = self._throttle.turn(keys, self._clock())
-        if pause > 0:
-            self._sleep(pause)
+            now = self._clock()
+            pause = max(self._accounts.turn(name, now), self._addresses.turn(address, now))
+        if pause > _PATIENCE:
+            return "too many failures: try again later"
+        self._sleep(pause)
         try:
             meant = split(login, self._zone, self._backup.clock.now())
             user = self._source_name(meant.name)
             right = bool(password) and self._live.accepts(user, password)
         except Refused as error:
-            return self._refuse(keys, login, address, str(error))
+            return self._refuse(name, login, address, str(error))
         except Unavailable as error:
             _log.error("live-server-unavailable", error=str(error))
             return "the mail server can't be asked now"
         if not right:
-            return self._refuse(keys, login, address, WRONG)
+            return self._refuse(name, login, address, WRONG)
         with self._lock:
-            self._throttle.succeeded(keys)
+            self._accounts.succeeded(name)
+            self._addresses.succeeded(address)
         try:
             site = self._made.site
             mailboxes.prepare(site.directory, login, meant, site.mount, self._made.owner)
@@ -219,9 +226,10 @@ class Door:
             raise Refused(WRONG)
         return os.fsdecode(entry.version.identity)
 
-    def _refuse(self, keys: tuple[str, ...], login: str, address: str, why: str) -> str:
+    def _refuse(self, name: str, login: str, address: str, why: str) -> str:
         with self._lock:
-            self._throttle.failed(keys, self._clock())
+            self._accounts.failed(name, self._clock())
+            self._addresses.failed(address, self._clock())
         _log.warning("login-refused", login=login, address=address, why=why)
         return why
 
