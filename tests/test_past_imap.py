@@ -18,7 +18,7 @@ import pytest
 
 from engine.backup import Backup
 from tests.commands import SCRIPTS, engine, environment, timefs, until
-from tests.dovecot import Dovecot, dovecot
+from tests.dovecot import INSTALLED, Dovecot, dovecot, program
 from tests.mailserver import free_port, identity
 from tests.programs import needs
 
@@ -98,11 +98,22 @@ class Past:
                 [SCRIPTS / "engine", "past-imap", "-b", self.backup, "--run"],
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env=environment(PATH=os.environ["PATH"]),
+                env=environment(PATH=f"{self._programs(root)}:{os.environ['PATH']}"),
             )
         assert self._process.stdout
         line = self._process.stdout.readline()
         assert b"sign in as NAME@TIME" in line, self.log.read_text()
+
+    @staticmethod
+    def _programs(root: Path) -> Path:
+        """A directory with Dovecot's programs, wherever they are."""
+        server = program()
+        settings = server.with_name("c") if server != INSTALLED else Path("/usr/bin/doveconf")
+        directory = root / "bin"
+        directory.mkdir()
+        (directory / "dovecot").symlink_to(server)
+        (directory / "doveconf").symlink_to(settings)
+        return directory
 
     def deliver(self, account: str, *subjects: str) -> None:
         with signed_in(self.live.port, account) as client:
@@ -121,7 +132,6 @@ class Past:
 @pytest.fixture(scope="module")
 def past() -> Iterator[Past]:
     needs("/dev/fuse")
-    needs("doveconf")
     with tempfile.TemporaryDirectory(prefix="pi") as directory, dovecot() as live:
         os.chmod(directory, 0o755)
         made = Past(Path(directory), live)
