@@ -38,12 +38,15 @@ and says what to include where. --run serves the past in the foreground, for a l
 a unit of systemd, which --systemd-unit prints."""
 
 EXAMPLES = """\
-    timefs mount -o allow_other,uid=vmail,gid=vmail /mnt/backup-at
-    engine config set past_imap.directory /var/lib/timefs-past-imap
-    engine config set past_imap.live imaps:mail.example.com
     engine past-imap
     engine past-imap --run
-    engine past-imap --systemd-unit > /etc/systemd/system/timefs-past-imap.service"""
+    engine past-imap --systemd-unit > /etc/systemd/system/timefs-past-imap.service
+
+What must be there first:
+
+    timefs mount -o allow_other,uid=vmail,gid=vmail /mnt/backup-at
+    engine config set past_imap.directory /var/lib/timefs-past-imap
+    engine config set past_imap.live imaps:mail.example.com"""
 
 
 def add_arguments(parser: CommandParser) -> None:
