@@ -248,9 +248,38 @@ class Settings:
         Setting(
             "imap.timeout",
             Whole(1, 3600),
-            "For how many seconds a server may be silent before it is given up.",
+            "For how many seconds a server may be silent before it is given up. So it is where a "
+            "command takes 5 times as long and less than 256 bytes a second come, or 60 times as "
+            "long and less than 64 KiB a second.",
         ),
     ] = 60
+    imap_pipelining: Annotated[
+        bool,
+        Setting(
+            "imap.pipelining",
+            Switch(),
+            "Whether commands are sent before the ones before them are answered. Servers must "
+            "allow that; for one that can't, set it to false: it takes longer then.",
+        ),
+    ] = True
+    imap_most_folders: Annotated[
+        int,
+        Setting(
+            "imap.most_folders",
+            Whole(1, 100_000_000),
+            "How many folders a server may list for one account. One that lists more is given up, "
+            "for it may list without end.",
+        ),
+    ] = 100_000
+    imap_most_messages: Annotated[
+        int,
+        Setting(
+            "imap.most_messages",
+            Whole(1, 1_000_000_000),
+            "How many messages it may list of one folder. Each takes about 400 bytes of memory "
+            "during a scan.",
+        ),
+    ] = 2_000_000
     imap_shared: Annotated[
         bool,
         Setting(

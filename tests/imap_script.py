@@ -13,6 +13,8 @@ HANG_UP = b"\0hang up\0"
 """At the end of an answer: what comes before is sent, and no more."""
 SILENCE = b"\0silence\0"
 """Likewise, but the connection stays."""
+FOREVER = b"\0forever\0"
+"""What comes after it is sent again and again."""
 
 
 @dataclass
@@ -45,6 +47,9 @@ class Script:
     connections: int = 0
     port: int = 0
     greeting: bytes = b"* OK ready\r\n"
+    pause: float = 0.0
+    """Seconds between two of what is sent for ever."""
+    ending: threading.Event = field(default_factory=threading.Event)
 
     def answer(self, command: bytes) -> bytes:
         """What is sent back for a command."""
@@ -121,6 +126,7 @@ def serving(script: Script) -> Iterator[Script]:
         try:
             yield script
         finally:
+            script.ending.set()
             listening.shutdown(socket.SHUT_RDWR)
             accepting.join()
             for each in open_:
@@ -134,7 +140,10 @@ def serving(script: Script) -> Iterator[Script]:
 
 def _talk(script: Script, accepted: socket.socket) -> None:
     with suppress(OSError), accepted.makefile("rb") as lines:
-        accepted.sendall(script.greeting)
+        greeting, _, again = script.greeting.partition(FOREVER)
+        accepted.sendall(greeting)
+        while again and not script.ending.wait(script.pause):
+            accepted.sendall(again)
         idling = b""
         for line in lines:
             tag, _, command = line.rstrip(b"\r\n").partition(b" ")
@@ -151,7 +160,10 @@ def _talk(script: Script, accepted: socket.socket) -> None:
             command = whole + rest
             answer = script.answer(command).replace(b"%T", tag)
             sent, hang_up, _ = answer.partition(HANG_UP)
+            sent, _, again = sent.partition(FOREVER)
             accepted.sendall(sent.replace(SILENCE, b""))
+            while again and not script.ending.wait(script.pause):
+                accepted.sendall(again)
             if hang_up:
                 accepted.shutdown(socket.SHUT_RDWR)
                 return

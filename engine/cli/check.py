@@ -23,6 +23,7 @@ from engine.notifications import telling
 from engine.operations import CheckProgress, Outcome
 from engine.scan.smart import NamedSource
 from engine.sources import open_sources
+from engine.sources.source import interrupts
 
 DESCRIPTION = """\
 Reads every record of the journal and every pack of content, and verifies their checksums and that
@@ -106,14 +107,15 @@ def run(args: argparse.Namespace) -> int:
         bar = CheckBar(drawn) if drawn else None
         progress = CheckProgress(work.operation, work.stop, bar)
         sources = _sources(backup) if args.source or args.repair else []
-        report = check(
-            backup,
-            scope,
-            repair=args.repair,
-            clock=args.clock,
-            sources=sources,
-            progress=progress,
-        )
+        with work.stop.reaching(interrupts(each.source for each in sources)):
+            report = check(
+                backup,
+                scope,
+                repair=args.repair,
+                clock=args.clock,
+                sources=sources,
+                progress=progress,
+            )
         if report.problems:
             count = output.counted(len(report.problems) + report.omitted, "problem")
             work.operation.ends(Outcome.PROBLEMS, count)

@@ -25,7 +25,8 @@ from engine.restore.destination import Destination
 from engine.restore.plan import Plan, placed
 from engine.restore.presence import compare
 from engine.restore.selection import Message, Selection
-from engine.sources.source import FolderPath
+from engine.sources.source import FolderPath, interrupts
+from engine.stop import Stop
 from engine.stored_form import ENCRYPTED
 from engine.targets.target import TargetMailbox
 
@@ -41,7 +42,7 @@ class Task:
     """A selection and where it goes, and in the end what became of it."""
 
     selection: Selection
-    open: Callable[[], Destination]
+    open: Callable[[Stop], Destination]
     into: FolderPath
     anywhere: bool = False
     """Whether what is in any other folder of the mailbox is left out."""
@@ -109,8 +110,9 @@ def run(args: argparse.Namespace, backup: Backup, work: Work, tasks: list[Task])
             task.outcome.unfinished = len(task.selection.messages)
             continue
         try:
-            destination = task.open()
-            with closing(destination.mailbox):
+            destination = task.open(work.stop)
+            reaching = work.stop.reaching(interrupts([destination.mailbox]))
+            with closing(destination.mailbox), reaching:
                 _perform(args, backup, work, task, destination)
         except EngineError as error:
             if isinstance(error, Interrupted):

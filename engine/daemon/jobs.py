@@ -7,7 +7,8 @@ and can be stopped like any other.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -28,7 +29,7 @@ from engine.scan.loss import Turnover
 from engine.scan.smart import NamedSource, Options, Result, SourcesMissing, scan
 from engine.settings import Settings
 from engine.sources import open_sources
-from engine.stop import Stop
+from engine.stop import Interrupt, Stop
 
 _log = Log("jobs")
 
@@ -92,6 +93,9 @@ class Alive(Stop):
     def check(self) -> None:
         self._pulse.beat()
         self._stop.check()
+
+    def reaching(self, interrupts: Iterable[Interrupt]) -> AbstractContextManager[None]:
+        return self._stop.reaching(interrupts)
 
 
 class Scanning:

@@ -29,7 +29,7 @@ from engine.restore.delivery import Delivered, deliver
 from engine.restore.plan import Plan, plan
 from engine.restore.selection import Message, Selection, message_of, source_name, subscribed
 from engine.settings import Settings
-from engine.sources.source import FolderPath
+from engine.sources.source import FolderPath, interrupts
 from engine.stop import Stop
 from engine.targets.target import Target, TargetMailbox, Wanted
 
@@ -99,6 +99,20 @@ def deliver_state(
     several where the target is one mailbox. What ends an account is in its outcome, and ends no
     other, unless it is an interruption, or several in a row came to the same end.
     """
+    with stop.reaching(interrupts([target])):
+        yield from _all_delivered(past, target, choice, settings, stop, erased, dry_run, done)
+
+
+def _all_delivered(
+    past: Past,
+    target: Target,
+    choice: Choice,
+    settings: Settings,
+    stop: Stop,
+    erased: Erased,
+    dry_run: bool,
+    done: Callable[[Message], None],
+) -> Iterator[Told]:
     picked = _picked(past, choice)
     _refuse_several(past, picked, target)
     if not dry_run:

@@ -14,6 +14,8 @@ from engine.scan.account import note_made
 from engine.scan.known import known_account
 from engine.scan.recognition import KnownAccount, recognised
 from engine.sources import open_source
+from engine.sources.source import interrupts
+from engine.stop import Stop
 from engine.targets import open_target
 from engine.targets.target import TargetMailbox
 from engine.targets.unmade import UnmadeMailbox
@@ -32,21 +34,28 @@ class Destination(NamedTuple):
 
 
 def open_destination(
-    backup: Backup, account: Account, *, other: str = "", target: str = ""
+    backup: Backup,
+    account: Account,
+    stop: Stop | None = None,
+    *,
+    other: str = "",
+    target: str = "",
 ) -> Destination:
     """The mailbox for what was in `account`: with `other`, that of this account; with `target`, a
     `KIND:LOCATION`, one there, which is made if it is missing. Else it is at the source that the
     account comes from, and is made only where the backup has no such account alive: one that is
     missing though it should be there is more likely not mounted.
 
+    `stop` ends what is waited for.
+
     Raises SourceUnavailable where it can't be opened, or is another mailbox than the account had at
     the last scan, UsageError where there is no such place, or where the account's name is another's
     by now; both unless that one is `other`.
     """
     name = other or account.source_name
+    stop = stop or Stop()
     if target:
-        opened = open_target(target, backup.clock, backup.settings).mailbox(name, make=True)
-        return Destination(name, None, opened)
+        return Destination(name, None, _opened(backup, target, name, stop, make=True))
     with backup.reader() as reader:
         alive = [a for a in accounts(reader) if a.deleted is None]
         alive.sort(key=lambda living: living.source_name != name)
@@ -67,14 +76,16 @@ def open_destination(
             f"{known.name} if the present owner shall have it"
         )
     if not known:  # raises where it shows none: not mounted
-        open_source(owner.origin, backup.clock, backup.settings).accounts()
+        source = open_source(owner.origin, backup.clock, backup.settings)
+        with stop.reaching(interrupts([source])):
+            source.accounts()
     if known:
         name = known.source_name
-    place = open_target(owner.origin, backup.clock, backup.settings)
-    opened = place.mailbox(name, make=not known)
+    opened = _opened(backup, owner.origin, name, stop, make=not known)
     own = own and name == account.source_name
     if not other:
-        _refuse_another(opened, owner)
+        with stop.reaching(interrupts([opened])):
+            _refuse_another(opened, owner)
     if not known and own and isinstance(opened, UnmadeMailbox):
         opened.when_made(lambda mailbox: note_made(backup, owner.item, mailbox.identity()))
     return Destination(name, known and known.item, opened, own)
@@ -97,3 +108,11 @@ def _refuse_another(mailbox: TargetMailbox, account: KnownAccount) -> None:
         f"{mailbox.where}: isn't the mailbox that {account.name} had at the last scan, and may be "
         "somebody else's: 'engine scan' tells; to restore into it all the same, say --account"
     )
+
+
+def _opened(
+    backup: Backup, spec: str, name: str, stop: Stop, *, make: bool = False
+) -> TargetMailbox:
+    target = open_target(spec, backup.clock, backup.settings)
+    with stop.reaching(interrupts([target])):
+        return target.mailbox(name, make=make)

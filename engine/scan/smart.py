@@ -39,7 +39,7 @@ from engine.scan.recognition import KnownAccount, Overlap, alike, recognised
 from engine.scan.report import Problem, Tally
 from engine.scan.roster import Assignment
 from engine.scan.survey import Files
-from engine.sources.source import MailboxIdentity
+from engine.sources.source import MailboxIdentity, interrupts
 from engine.stop import Stop
 
 __all__ = ["NamedSource", "Options", "Result", "SourcesMissing", "known_accounts", "scan"]
@@ -128,7 +128,8 @@ def scan(
     be reached, the others are scanned, and SourcesMissing is raised at the end.
     """
     try:
-        result = _Scan(backup, sources, options, stop, progress or Silent()).run()
+        with stop.reaching(interrupts(source.source for source in sources)):
+            result = _Scan(backup, sources, options, stop, progress or Silent()).run()
     except (SourceUnavailable, ClockError) as error:
         if not options.dry_run:
             _record_failure(backup, options, error)

@@ -8,11 +8,13 @@ worker threads. Nothing here, and no source, ever writes to what it reads.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, BinaryIO, NamedTuple, Protocol, Self, TypeAlias, runtime_checkable
 
 import msgspec
+
+from engine.stop import Interrupt
 
 FolderPath: TypeAlias = tuple[str, ...]
 """A folder's decoded name and those of its parents, outermost first: `("Work", "2024")`. Strangers
@@ -314,6 +316,21 @@ class Choosing(Protocol):
         """Which of the account's mailboxes is opened from now on. Before anybody has chosen it is
         the last in the order of `AccountList.rivals`."""
         ...
+
+
+@runtime_checkable
+class Interruptible(Protocol):
+    """A source, or what a restore writes to, that waits for others: such as a server."""
+
+    @property
+    def interrupt(self) -> Interrupt:
+        """Ends whatever is waited for, with Interrupted."""
+        ...
+
+
+def interrupts(waiting: Iterable[object]) -> list[Interrupt]:
+    """Of those of them that wait for others, for `Stop.reaching`."""
+    return [each.interrupt for each in waiting if isinstance(each, Interruptible)]
 
 
 def reason(error: OSError) -> str:

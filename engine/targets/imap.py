@@ -43,6 +43,7 @@ from engine.sources.imap.pool import Pool
 from engine.sources.imap.session import Session, argument, refusal
 from engine.sources.imap.wire import Nonsense, Value
 from engine.sources.source import FolderPath, MailboxIdentity, shown
+from engine.stop import Interrupt
 from engine.targets.crlf import with_crlf
 from engine.targets.imap_flags import Flags, over_flags, says_full
 from engine.targets.imap_names import (
@@ -86,6 +87,11 @@ class ImapTarget:
     @property
     def single(self) -> bool:
         return bool(self._options.login) and not self._administrator and not self._listed
+
+    @property
+    def interrupt(self) -> Interrupt:
+        """See `engine.sources.source.Interruptible`. Of its mailboxes, too."""
+        return self._options.interrupt
 
     def mailbox(self, account: str, *, make: bool = False) -> ImapTargetMailbox:
         """As the contract says, but for `make`: only the server's own tools make accounts."""
@@ -131,6 +137,11 @@ class ImapTargetMailbox:
         except BaseException:
             self._reading.close()
             raise
+
+    @property
+    def interrupt(self) -> Interrupt:
+        """See `engine.sources.source.Interruptible`."""
+        return self._pool.options.interrupt
 
     @property
     def where(self) -> str:

@@ -32,6 +32,7 @@ from engine.scan.memory import Memory
 from engine.scan.report import Tally
 from engine.scan.smart import NamedSource, Options, Result, scan
 from engine.sources.events import Events, Followable, Hint, Polling
+from engine.sources.source import interrupts
 from engine.stop import Stop
 from engine.watch.agenda import Job, Look
 from engine.watch.listener import Following, Ledger, Listener, Silent
@@ -88,6 +89,10 @@ class Follower:
         told to the listener and tried again. Raises BackupUnusable (ClockError, too) where nothing
         can be recorded at all, and what is a defect.
         """
+        with self._stop.reaching(interrupts(source.source for source in self._sources)):
+            self._run(stop)
+
+    def _run(self, stop: Stop) -> None:
         threads = [
             threading.Thread(target=self._guarded, args=(target,), name=name, daemon=True)
             for name, target in self._parts()

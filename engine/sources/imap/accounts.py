@@ -20,10 +20,10 @@ def logins(options: Options) -> dict[str, str]:
         where, lines = "imap.accounts", list(options.accounts)
     elif options.accounts_file:
         where = options.accounts_file
-        lines = secrets.read_text(where).splitlines()
+        lines = secrets.read_text(where, options.interrupt).splitlines()
     else:
         where = options.accounts_command
-        lines = secrets.run(where).splitlines()
+        lines = secrets.run(where, options.interrupt).splitlines()
     found: dict[str, str] = {}
     for line in lines:
         words = line.partition("#")[0].split()

@@ -6,26 +6,24 @@ for nobody knows then where the next one begins.
 
 from __future__ import annotations
 
-import io
-import select
-import socket
+import os
 import ssl
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import BinaryIO, NamedTuple, TypeAlias, cast
 
 from engine.errors import ItemUnreadable
 from engine.sources.imap import wire
+from engine.sources.imap.stream import CHUNK, Slow, Stalled, Stream
 from engine.sources.source import reason
+from engine.stop import Interrupt
 
 SPOOL = 1 << 20
 """Bytes of a literal from which on it goes to a temporary file."""
 
-_CHUNK = 1 << 18
-_LINE = 64 << 20
-"""Bytes of a line at most: one may list the UIDs of millions of messages."""
+_LITERALS = 100
+"""Literals in one response, at most."""
 
 _BLANK = (b"\r\n", b"\n")
 
@@ -36,6 +34,10 @@ for the other one to read."""
 
 class Lost(Exception):
     """The connection is of no use any more. Says why."""
+
+
+class Hopeless(Lost):
+    """Likewise, and another one would end the same way."""
 
 
 class Refused(Exception):
@@ -58,6 +60,8 @@ class Endpoint(NamedTuple):
     """Whom to trust. None only where neither kind of TLS is used."""
     timeout: float
     """Seconds for which it may be silent."""
+    pipelining: bool = True
+    """Whether it takes commands before it has answered those before."""
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -69,6 +73,24 @@ class Upload(NamedTuple):
 
     content: bytes | BinaryIO
     size: int
+
+
+class Most(NamedTuple):
+    """What a server may send in answer to one command, at most. Nobody can hold what has no end."""
+
+    rows: int = 100_000
+    """Responses."""
+    octets: int = 32 << 20
+    """Bytes of all of them."""
+    content: int = 0
+    """Bytes of the literals among them beyond that: messages and headers, which nobody holds."""
+    literal: int = 1 << 30
+    """Bytes of one literal."""
+    setting: str = ""
+    """What allows more responses."""
+
+
+MOST = Most()
 
 
 Command: TypeAlias = Sequence[bytes | Upload]
@@ -86,8 +108,8 @@ def ignore(response: Response) -> None:
 class Connection:
     """An open connection. `greeting` is what the server said first."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
-        """Connects. Raises Lost."""
+    def __init__(self, endpoint: Endpoint, interrupt: Interrupt | None = None) -> None:
+        """Connects. `interrupt` ends whatever is waited for. Raises Lost, Interrupted."""
         self.endpoint = endpoint
         self.literals = False
         """Whether literals may be sent without asking (LITERAL+, RFC 7888)."""
@@ -96,22 +118,21 @@ class Connection:
         something else than a mail server is there."""
         self._number = 0
         self._open = False
+        self._most = self._left = MOST
         try:
-            self._socket = socket.create_connection(endpoint[:2], endpoint.timeout)
+            where = endpoint[:2]
+            self._stream = Stream(*where, endpoint.timeout, interrupt or Interrupt())
         except OSError as error:
-            raise Lost(f"can't be reached: {reason(error)}") from error
+            raise _lost("can't be reached", error) from error
         self._open = True
         try:
-            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             if endpoint.tls:
                 self._encrypt()
-            self._file = cast(io.BufferedReader, self._socket.makefile("rb", _CHUNK))
             self.greeting = self._greeted()
         except BaseException as error:
             self.close()
             if isinstance(error, OSError):
-                raise Lost(f"can't be reached: {reason(error)}") from error
+                raise _lost("can't be reached", error) from error
             raise
 
     @property
@@ -119,61 +140,59 @@ class Connection:
         """Whether it is open, as far as we know."""
         return self._open
 
+    def wait_for(self, seconds: float) -> None:
+        """For how long the server may be silent from now on."""
+        self._stream.pace.silence = seconds
+
     def close(self) -> None:
         """Hangs up. Twice does no harm."""
         if self._open:
             self._open = False
-            with suppress(AttributeError):  # it may not have come so far
-                self._file.close()
-            self._socket.close()
+            self._stream.close()
 
     def logout(self) -> None:
         """Says goodbye and hangs up, without waiting for the answer."""
         if self._open:
-            with suppress(OSError):
-                self._socket.sendall(self._tag() + b" LOGOUT\r\n")
+            self._stream.mention(self._tag() + b" LOGOUT\r\n")
             self.close()
-
-    def interrupt(self) -> None:
-        """Makes what waits in another thread end at once, with Lost."""
-        with suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
 
     def encrypt(self) -> None:
         """Goes on with TLS, after STARTTLS was agreed on. Raises Lost."""
         try:
-            self._socket.settimeout(0)
-            early = self._file.peek(1)
-            self._socket.settimeout(self.endpoint.timeout)
-            if early:
+            if self._stream.waiting():
                 raise Lost("sent something between STARTTLS and TLS: somebody is on the line")
-            self._file.close()
             self._encrypt()
-            self._file = cast(io.BufferedReader, self._socket.makefile("rb", _CHUNK))
         except OSError as error:
             self.close()
-            raise Lost(f"TLS failed: {reason(error)}") from error
-        except Lost:
+            raise _lost("TLS failed", error) from error
+        except BaseException:
             self.close()
             raise
 
-    def run(self, *command: bytes | Upload, take: Take = ignore) -> wire.Status:
+    def run(
+        self, *command: bytes | Upload, take: Take = ignore, most: Most | None = None
+    ) -> wire.Status:
         """Runs one command, and gives what the server says meanwhile to `take`. Raises Refused
         where it isn't OK, and Lost."""
-        status = self.run_all([command], take)[0]
+        status = self.run_all([command], take, most)[0]
         if status.word != "OK":
             raise Refused(status)
         return status
 
-    def run_all(self, commands: Sequence[Command], take: Take = ignore) -> list[wire.Status]:
+    def run_all(
+        self, commands: Sequence[Command], take: Take = ignore, most: Most | None = None
+    ) -> list[wire.Status]:
         """Runs several commands that don't depend on each other, with few round trips. Returns how
-        each ended. Raises Lost."""
+        each ended. `most` is for each of them. Raises Lost."""
         ended: list[wire.Status] = []
+        ahead = _AHEAD if self.endpoint.pipelining else 1
         with _Closing(self):
+            self._most = most or MOST
+            self._begin()
             waiting: list[bytes] = []
             for command in commands:
                 asks = not self.literals and any(isinstance(part, Upload) for part in command)
-                while waiting and (asks or len(waiting) >= _AHEAD):
+                while waiting and (asks or len(waiting) >= ahead):
                     ended.append(self._end(waiting.pop(0), take))
                 tag = self._tag()
                 refused = self._send(tag, command, take)
@@ -188,15 +207,17 @@ class Connection:
         """Runs AUTHENTICATE with one answer, already in base64, which is sent with the command
         where the server takes it so (SASL-IR, RFC 4959). Raises Refused and Lost."""
         with _Closing(self):
+            self._most = MOST
+            self._begin()
             tag = self._tag()
             command = b"%s AUTHENTICATE %s" % (tag, mechanism)
-            self._socket.sendall(command + (b" " + answer if at_once else b"") + b"\r\n")
+            self._stream.send(command + (b" " + answer if at_once else b"") + b"\r\n")
             answers = [] if at_once else [answer]
             while True:
                 pieces = self._read()
                 if pieces[0] and cast(bytes, pieces[0]).startswith(b"+"):
                     # What is asked beyond the answer tells why it failed; an empty line ends that.
-                    self._socket.sendall((answers.pop(0) if answers else b"") + b"\r\n")
+                    self._stream.send((answers.pop(0) if answers else b"") + b"\r\n")
                     continue
                 status = self._judge(pieces, ignore)
                 if status and status.tag == tag:
@@ -208,33 +229,27 @@ class Connection:
         """Gives to `take` what the server tells by itself, for some seconds or until it is enough
         (IDLE, RFC 2177). Raises Refused and Lost."""
         with _Closing(self):
+            self._most = MOST
+            self._begin()
             tag = self._tag()
-            self._socket.sendall(tag + b" IDLE\r\n")
+            self._stream.send(tag + b" IDLE\r\n")
             refused = self._asked(tag, take)
             if refused:
                 raise Refused(refused)
             end = time.monotonic() + seconds
-            while not enough() and self._comes(end - time.monotonic()):
+            while not enough() and self._stream.comes(end - time.monotonic()):
+                self._begin()
                 self._judge(self._read(), take)
-            self._socket.sendall(b"DONE\r\n")
+            self._begin()
+            self._stream.send(b"DONE\r\n")
             self._end(tag, take)
 
-    def _comes(self, seconds: float) -> bool:
-        """Waits until there is something to read; False if there is nothing for so long."""
-        self._socket.settimeout(0)
-        try:
-            waiting = bool(self._file.peek(1))
-        except ssl.SSLWantReadError:
-            waiting = False
-        finally:
-            self._socket.settimeout(self.endpoint.timeout)
-        if waiting:
-            return True
-        poll = select.poll()
-        poll.register(self._socket, select.POLLIN)
-        return bool(poll.poll(max(0.0, seconds) * 1000))
-
     # One command
+
+    def _begin(self) -> None:
+        """What follows is the answer to another command."""
+        self._left = self._most
+        self._stream.pace.begin()
 
     def _tag(self) -> bytes:
         self._number += 1
@@ -247,26 +262,26 @@ class Connection:
             if isinstance(part, bytes):
                 line += part
                 continue
-            self._socket.sendall(line + b"{%d%s}\r\n" % (part.size, b"+" * self.literals))
+            self._stream.send(line + b"{%d%s}\r\n" % (part.size, b"+" * self.literals))
             if not self.literals:
                 refused = self._asked(tag, take)
                 if refused:
                     return refused
             self._upload(part)
             line = b""
-        self._socket.sendall(line + b"\r\n")
+        self._stream.send(line + b"\r\n")
         return None
 
     def _upload(self, part: Upload) -> None:
         if isinstance(part.content, bytes):
-            self._socket.sendall(part.content)
+            self._stream.send(part.content)
             return
         left = part.size
         while left:
-            chunk = part.content.read(min(left, _CHUNK))
+            chunk = part.content.read(min(left, CHUNK))
             if not chunk:
                 raise Lost("a message came to less than its size while it was sent")
-            self._socket.sendall(chunk)
+            self._stream.send(chunk)
             left -= len(chunk)
 
     def _asked(self, tag: bytes, take: Take) -> wire.Status | None:
@@ -283,6 +298,7 @@ class Connection:
         while True:
             status = self._judge(self._read(), take)
             if status and status.tag == tag:
+                self._begin()
                 return status
 
     def _judge(self, pieces: Sequence[wire.Piece], take: Take) -> wire.Status | None:
@@ -308,6 +324,7 @@ class Connection:
 
     def _greeted(self) -> wire.Status:
         with _Closing(self):
+            self._begin()
             greeting = wire.parse(self._read())
             if not isinstance(greeting, wire.Status) or greeting.tag != b"*":
                 raise wire.Nonsense("it doesn't greet")
@@ -320,9 +337,7 @@ class Connection:
     def _encrypt(self) -> None:
         assert self.endpoint.context
         try:
-            self._socket = self.endpoint.context.wrap_socket(
-                self._socket, server_hostname=self.endpoint.host
-            )
+            self._stream.encrypt(self.endpoint.context, self.endpoint.host)
         except ssl.SSLCertVerificationError as error:
             raise Lost(
                 f"its certificate isn't trusted: {error.verify_message}; if its authority is your "
@@ -334,31 +349,63 @@ class Connection:
         pieces: list[wire.Piece] = []
         try:
             while True:
-                line = self._file.readline(_LINE)
+                allowed = self._left.octets
+                line = self._stream.line(allowed + 1)
+                self._count(0 if pieces else 1, len(line))
                 if not line.endswith(b"\n"):
-                    raise Lost("the connection was dropped" if len(line) < _LINE else "endless")
+                    raise Lost("the connection was dropped")
                 if line in _BLANK and (not pieces or wire.is_unclosed(pieces[0])):
                     continue
                 pieces.append(line)
                 length = wire.literal_length(line)
                 if length is None:
                     return pieces
+                if len(pieces) > 2 * _LITERALS:
+                    raise Hopeless(f"sends more than {_LITERALS} literals in one response")
                 pieces.append(self._literal(length))
         except BaseException:
             _close(pieces)
             raise
 
+    def _count(self, rows: int, octets: int, content: int = 0) -> None:
+        """Counts what a command's answer comes to. Raises Hopeless where it is too much."""
+        left, most = self._left, self._most
+        left = self._left = left._replace(
+            rows=left.rows - rows, octets=left.octets - octets, content=left.content - content
+        )
+        if left.rows >= 0 and left.octets >= 0:
+            return
+        what = f"{most.octets + most.content:,} bytes"
+        if left.rows < 0:
+            what = f"{most.rows:,} responses"
+        more = f"; {most.setting} allows more" if most.setting else ""
+        raise Hopeless(f"sends more than {what} in answer to one command{more}")
+
     def _literal(self, length: int) -> wire.Literal:
+        if length > self._most.literal:
+            raise Hopeless(
+                f"announces {length:,} bytes at once, and scan.largest_message allows "
+                f"{self._most.literal:,}"
+            )
+        spare = min(length, self._left.content)
+        self._count(0, length - spare, spare)
         if length < SPOOL:
-            content: bytes = self._file.read(length)
+            content = self._stream.read(length)
             if len(content) < length:
                 raise Lost("the connection was dropped in the middle of a message")
             return content
+        where = tempfile.gettempdir()
+        status = os.statvfs(where)
+        if length > status.f_bavail * status.f_frsize:
+            raise ItemUnreadable(
+                f"{where}: has no room for {length:,} bytes, and long messages are put there while "
+                "they are read: make room, or set TMPDIR"
+            )
         # The one who parses the response gets it, and closes it.
         spool = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115
         try:
             while length:
-                chunk = self._file.read(min(length, _CHUNK))
+                chunk = self._stream.read(min(length, CHUNK))
                 if not chunk:
                     raise Lost("the connection was dropped in the middle of a message")
                 length -= len(chunk)
@@ -366,8 +413,8 @@ class Connection:
                     spool.write(chunk)
                 except OSError as error:
                     raise ItemUnreadable(
-                        f"{tempfile.gettempdir()}: {reason(error)}, and long messages are put there"
-                        " while they are read: make room, or set TMPDIR"
+                        f"{where}: {reason(error)}, and long messages are put there while they are "
+                        "read: make room, or set TMPDIR"
                     ) from error
             spool.seek(0)
         except BaseException:
@@ -380,6 +427,12 @@ def _close(pieces: Sequence[wire.Piece]) -> None:
     for piece in pieces:
         if not isinstance(piece, bytes):
             piece.close()
+
+
+def _lost(what: str, error: OSError) -> Lost:
+    """A connection that failed so."""
+    kind = Hopeless if isinstance(error, Slow) else Lost
+    return kind(f"{what}: {reason(error)}")
 
 
 class _Closing:
@@ -396,9 +449,8 @@ class _Closing:
         if error is None or isinstance(error, Refused):
             return
         self._connection.close()
-        if isinstance(error, TimeoutError):
-            seconds = self._connection.endpoint.timeout
-            raise Lost(f"no answer within {seconds:g} seconds") from error
+        if isinstance(error, Stalled):
+            raise (Hopeless if isinstance(error, Slow) else Lost)(str(error)) from error
         if isinstance(error, wire.Nonsense):
             raise Lost(f"the server sent what isn't IMAP: {error}") from error
         if isinstance(error, OSError):

@@ -15,7 +15,7 @@ from typing import BinaryIO, NamedTuple, Protocol, TypeVar, cast
 
 from engine.errors import ItemUnreadable, ItemVanished
 from engine.messages import HEAD, delivery_date
-from engine.sources.imap.connection import Lost, Refused
+from engine.sources.imap.connection import Hopeless, Lost, Refused
 from engine.sources.imap.identity import place
 from engine.sources.imap.names import date_of
 from engine.sources.imap.session import Session, refusal, says_gone
@@ -154,7 +154,7 @@ class Contents:
                 if key in self._held:
                     return
                 trouble = error
-                if alone and isinstance(error, Refused):
+                if alone and isinstance(error, Refused | Hopeless):
                     break
                 expected.separate(
                     each for each in wanted if (each.folder, each.identity) not in self._held
@@ -235,7 +235,7 @@ class Contents:
                 return self._lend(item.folder, partial(self._read_one, item, attempt > 0))
             except (Lost, Refused) as error:
                 trouble = error
-                if isinstance(error, Refused):
+                if isinstance(error, Refused | Hopeless):
                     break
         raise _failure(self._shown(item), trouble)
 

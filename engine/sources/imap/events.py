@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 
-from engine.errors import SourceUnavailable
+from engine.errors import Interrupted, SourceUnavailable, explained
+from engine.logs import Log
 from engine.sources.events import Give, Hint, Note
 from engine.sources.imap.accounts import logins
 from engine.sources.imap.connection import Lost, Refused, Response
@@ -21,6 +23,9 @@ from engine.sources.imap.overview import Overview
 from engine.sources.imap.session import Session
 from engine.sources.imap.wire import Data, Nonsense, Status
 from engine.sources.source import INBOX, FolderPath, shown
+from engine.stop import Interrupt
+
+_log = Log("imap")
 
 NOTIFY = (
     b"NOTIFY SET (personal (MessageNew MessageExpunge FlagChange MailboxName SubscriptionChange))"
@@ -41,7 +46,7 @@ class ImapEvents:
     """See `engine.sources.events.Events`."""
 
     def __init__(self, options: Options, poll: float) -> None:
-        self._options = options
+        self._options = replace(options, interrupt=Interrupt())
         self._poll = poll
         self._closed = threading.Event()
         self._lock = threading.Lock()
@@ -63,6 +68,8 @@ class ImapEvents:
             while not self._closed.is_set():
                 try:
                     self._found = logins(self._options)
+                except Interrupted:
+                    break
                 except SourceUnavailable as error:
                     if said != str(error):
                         note(str(error))
@@ -82,6 +89,7 @@ class ImapEvents:
     def close(self) -> None:
         """See `Events`."""
         self._closed.set()
+        self._options.interrupt.set()
 
     def _follow(self, found: dict[str, str], give: Give, note: Note) -> None:
         """Listens to the accounts that there are now, and asks to look at what can't be heard."""
@@ -127,7 +135,7 @@ class Listener:
     ) -> None:
         self.complete = False
         """Whether every change is told now."""
-        self._options = options
+        self._options = replace(options, interrupt=Interrupt())
         self._account = account
         self._login = login
         self._poll = poll
@@ -135,7 +143,6 @@ class Listener:
         self._note = note
         self._closed = threading.Event()
         self._session: Session | None = None
-        self._lock = threading.Lock()
         self._paths: dict[bytes, FolderPath] = {}
         self._outdated = False
         """Whether folders were made, renamed or removed since `_paths` was read."""
@@ -148,10 +155,9 @@ class Listener:
 
     def close(self) -> None:
         """Makes it end soon. Twice does no harm."""
-        self._closed.set()
-        with self._lock:
-            if self._session:
-                self._session.connection.interrupt()
+        if not self._closed.is_set():
+            self._closed.set()
+            self._options.interrupt.set()
 
     def join(self) -> None:
         self._thread.join()
@@ -163,10 +169,16 @@ class Listener:
             try:
                 self._listen()
                 return  # there is nothing to listen to: it is polled
-            except (SourceUnavailable, Lost, Refused, Nonsense) as error:
+            except Interrupted:
+                return
+            except Exception as error:
+                if not isinstance(error, SourceUnavailable | Lost | Refused | Nonsense):
+                    _log.defect("defect", error, account=self._account)
                 if self._began is not None and time.monotonic() - self._began > LASTING:
                     wait, said = RETRY, ""
-                what = f"{self._options.endpoint}, {shown(self._account)}: not followed: {error}"
+                what = (
+                    f"{self._options.endpoint}, {shown(self._account)}: not followed: {_why(error)}"
+                )
                 if what != said and not self._closed.is_set():
                     self._note(what)
                 said = what
@@ -178,8 +190,7 @@ class Listener:
     def _listen(self) -> None:
         """Listens until the connection is lost; returns where the server tells nothing."""
         session = open_session(self._options, self._account, self._login, False)
-        with self._lock:
-            self._session = session
+        self._session = session
         if self._closed.is_set() or not session.has("IDLE", "IMAP4REV2"):
             return
         notify = session.has("NOTIFY") and self._notified(session)
@@ -226,7 +237,10 @@ class Listener:
     def _end(self) -> None:
         self.complete = self._outdated = False
         self._began = None
-        with self._lock:
-            session, self._session = self._session, None
+        session, self._session = self._session, None
         if session:
             session.connection.logout()
+
+
+def _why(error: Exception) -> str:
+    return str(error) if isinstance(error, Lost | Refused | Nonsense) else explained(error)

@@ -10,15 +10,16 @@ from engine.sources.imap.options import Options
 from engine.sources.imap.session import Session, argument, refusal
 from engine.sources.imap.wire import Data, Status
 from engine.sources.source import shown
+from engine.stop import Interrupt
 
 
 def open_session(options: Options, account: str, login: str, xguid: bool | None) -> Session:
     """A session in an account's mailbox; `login` is the account's own name at the server. Raises
     SourceUnavailable where that can't be."""
     where = f"{options.endpoint}, {shown(account)}"
-    secret = options.secret.read(account, login)
+    secret = options.secret.read(account, login, options.interrupt)
     try:
-        connection = connect(options.endpoint)
+        connection = connect(options.endpoint, options.interrupt)
     except Lost as lost:
         raise SourceUnavailable(f"{options.endpoint}: {lost}") from lost
     try:
@@ -29,16 +30,16 @@ def open_session(options: Options, account: str, login: str, xguid: bool | None)
         raise SourceUnavailable(f"{where}: can't log in: {said}") from None
     except Lost as lost:
         said = str(lost).replace(secret, "***")
-        raise SourceUnavailable(f"{where}: can't log in: {said}") from None
+        raise SourceUnavailable(f"{where}: can't log in: {said}") from lost.__cause__
     except BaseException:
         connection.close()
         raise
-    return Session(connection, capabilities, xguid)
+    return Session(connection, capabilities, xguid, options.bounds)
 
 
-def connect(endpoint: Endpoint) -> Connection:
+def connect(endpoint: Endpoint, interrupt: Interrupt) -> Connection:
     """A connection, encrypted where it is to be, nobody logged in. Raises Lost."""
-    connection = Connection(endpoint)
+    connection = Connection(endpoint, interrupt)
     if endpoint.starttls:
         try:
             connection.run(b"STARTTLS")

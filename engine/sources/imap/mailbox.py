@@ -15,7 +15,7 @@ from engine.errors import ItemUnreadable, ItemVanished, SourceUnavailable
 from engine.sources.imap import cursor as cursors
 from engine.sources.imap import differences
 from engine.sources.imap import folders as arrangement
-from engine.sources.imap.connection import Lost, Refused
+from engine.sources.imap.connection import Hopeless, Lost, Refused
 from engine.sources.imap.contents import ATTEMPTS, Contents
 from engine.sources.imap.folders import Folder
 from engine.sources.imap.likeness import likenesses
@@ -312,9 +312,9 @@ class ImapMailbox:
             try:
                 with self._pool.lent(self._account, self._login, folder) as session:
                     return work(session)
-            except Lost:
+            except Lost as lost:
                 self._pool.drop(self._account)
-                if attempt == ATTEMPTS:
+                if attempt == ATTEMPTS or isinstance(lost, Hopeless):
                     raise
         raise AssertionError
 

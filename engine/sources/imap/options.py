@@ -12,7 +12,7 @@ import ipaddress
 import re
 import ssl
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import unquote
 
@@ -21,6 +21,8 @@ from engine.errors import SettingMissing, UsageError
 from engine.settings import Settings
 from engine.sources.imap.connection import Endpoint
 from engine.sources.imap.secrets import Secret
+from engine.sources.imap.session import Bounds
+from engine.stop import Interrupt
 
 PORTS = {"imap": 143, "imaps": 993}
 
@@ -53,6 +55,9 @@ class Options:
     """Whether the folders of others are read, too."""
     sieve_port: int
     """Where ManageSieve is; 0 where scripts aren't asked for."""
+    bounds: Bounds
+    interrupt: Interrupt = field(default_factory=Interrupt, compare=False)
+    """Ends whatever is waited for."""
 
 
 _WAYS = (
@@ -98,6 +103,7 @@ def options(kind: str, location: str, settings: Settings, *, listed: bool = True
             starttls,
             _context(spec, values.imap_ca_file) if tls or starttls else None,
             values.imap_timeout,
+            values.imap_pipelining,
         ),
         method=values.imap_method,
         login=values.imap_login,
@@ -110,6 +116,7 @@ def options(kind: str, location: str, settings: Settings, *, listed: bool = True
         listeners=values.imap_listeners,
         shared=values.imap_shared,
         sieve_port=values.imap_sieve_port,
+        bounds=Bounds(values.imap_most_folders, values.imap_most_messages, values.largest),
     )
 
 

@@ -5,12 +5,18 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from engine.sources.imap.connection import Lost
 from engine.sources.imap.login import open_session
 from engine.sources.imap.options import Options
 from engine.sources.imap.session import Session
+from engine.sources.imap.stream import Stalled
 from engine.sources.imap.wire import Nonsense
+
+IMPATIENT = 2
+"""So many accounts in a row may be kept waiting for nothing before the others wait for less long:
+half the time with each further one."""
 
 
 class Pool:
@@ -26,17 +32,23 @@ class Pool:
         """The one that was used last at the end."""
         self._users: dict[str, int] = {}
         self._xguid: bool | None = None
+        self._stalled: set[str] = set()
+        """Accounts that were kept waiting for nothing since one was answered."""
 
     @contextmanager
     def lent(self, account: str, login: str, folder: bytes | None = None) -> Iterator[Session]:
         """A session for one thread, one that has `folder` open if there is one. Waits while all
         places are taken: don't take two at once. Raises SourceUnavailable, and Lost where what is
-        done with it comes upon nonsense."""
+        done with it comes upon nonsense.
+
+        A server that doesn't answer costs the time of a few attempts, not as much for each account.
+        """
         session = self._take(account, folder)
         if session is None:
             try:
-                session = open_session(self.options, account, login, self._xguid)
-            except BaseException:
+                session = open_session(self._options(), account, login, self._xguid)
+            except BaseException as error:
+                self._count(account, error)
                 self._give_up_place()
                 raise
         try:
@@ -44,8 +56,31 @@ class Pool:
         except Nonsense as error:
             session.connection.close()
             raise Lost(f"the server sent what isn't IMAP: {error}") from error
+        except Lost as error:
+            self._count(account, error)
+            raise
+        else:
+            self._stalled.clear()
+            session.connection.wait_for(self.options.endpoint.timeout)
         finally:
             self._put(account, session)
+
+    def _options(self) -> Options:
+        """With as much patience as the server deserves."""
+        beyond = len(self._stalled) - IMPATIENT
+        if beyond < 0:
+            return self.options
+        endpoint = self.options.endpoint
+        timeout = min(endpoint.timeout, max(1.0, endpoint.timeout / 2 ** (beyond + 1)))
+        return replace(self.options, endpoint=endpoint._replace(timeout=timeout))
+
+    def _count(self, account: str, error: BaseException) -> None:
+        """Remembers a failure, if it was that nothing came."""
+        reason: BaseException | None = error
+        while reason and not isinstance(reason, Stalled):
+            reason = reason.__cause__
+        if reason:
+            self._stalled.add(account)
 
     def enter(self, account: str) -> None:
         """Somebody uses the account."""

@@ -6,18 +6,24 @@ Never from settings. What is read here must not get into a message: whoever rais
 from __future__ import annotations
 
 import os
+import select
 import shlex
+import signal
 import subprocess
+import time
+from contextlib import suppress
 from typing import NamedTuple
 
 from engine.errors import SourceUnavailable
 from engine.sources.source import reason, shown
+from engine.stop import Interrupt
 
-_SECONDS = 60
-"""How long a command may take."""
+_SECONDS = 60.0
+"""How long a command may take, or what isn't a plain file."""
 
 _SMALL = 1 << 16
 _LARGE = 64 << 20
+_CHUNK = 1 << 16
 
 
 class Secret(NamedTuple):
@@ -28,8 +34,8 @@ class Secret(NamedTuple):
     variable: str
     command: str
 
-    def read(self, account: str, login: str) -> str:
-        """The password, without the end of its line. Raises SourceUnavailable."""
+    def read(self, account: str, login: str, interrupt: Interrupt) -> str:
+        """The password, without the end of its line. Raises SourceUnavailable, Interrupted."""
         if self.variable:
             value = os.environ.get(self.variable)
             if not value:
@@ -40,10 +46,10 @@ class Secret(NamedTuple):
             return value
         if self.file:
             path = _filled(self.file, _component(account), _component(login))
-            text = read_text(path, _SMALL)
+            text = read_text(path, interrupt, _SMALL)
             where = path
         else:
-            text = run(self.command, account, login)
+            text = run(self.command, interrupt, account, login)
             where = self.command
         line = text.partition("\n")[0].rstrip("\r")
         if not line:
@@ -51,40 +57,97 @@ class Secret(NamedTuple):
         return line
 
 
-def read_text(path: str, limit: int = _LARGE) -> str:
-    """A file in UTF-8. Raises SourceUnavailable."""
+def read_text(path: str, interrupt: Interrupt, limit: int = _LARGE) -> str:
+    """A file in UTF-8. Raises SourceUnavailable, Interrupted."""
     try:
-        with open(path, "rb") as file:
-            return file.read(limit).decode()
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            (data,) = _read({descriptor: limit}, interrupt).values()
+        finally:
+            os.close(descriptor)
+        return data.decode()
     except OSError as error:
         raise SourceUnavailable(f"{shown(path)}: {reason(error)}") from error
     except UnicodeDecodeError as error:
         raise SourceUnavailable(f"{shown(path)}: isn't UTF-8") from error
 
 
-def run(command: str, account: str = "", login: str = "") -> str:
-    """What a command prints. It is run without a shell. Raises SourceUnavailable."""
+def run(command: str, interrupt: Interrupt, account: str = "", login: str = "") -> str:
+    """What a command prints. It is run without a shell. Raises SourceUnavailable, Interrupted."""
     name = "?"
     try:
         words = [_filled(word, account, login) for word in shlex.split(command)]
         name = words[0]
-        done = subprocess.run(
-            words, stdin=subprocess.DEVNULL, capture_output=True, timeout=_SECONDS, check=False
-        )
+        status, out, err = _run(words, interrupt)
     except (ValueError, IndexError) as error:
         raise SourceUnavailable(f"{shown(command)}: is no command") from error
     except OSError as error:
         raise SourceUnavailable(f"{shown(name)}: {reason(error)}") from error
-    except subprocess.TimeoutExpired as error:
-        raise SourceUnavailable(f"{shown(name)}: took more than {_SECONDS} seconds") from error
-    if done.returncode:
-        said = done.stderr.decode("utf-8", "replace").strip().partition("\n")[0][:200]
-        what = f"ended with status {done.returncode}" + (f": {shown(said)}" if said else "")
+    if status:
+        said = err.decode("utf-8", "replace").strip().partition("\n")[0][:200]
+        what = f"ended with status {status}" + (f": {shown(said)}" if said else "")
         raise SourceUnavailable(f"{shown(name)}: {what}")
     try:
-        return done.stdout.decode()
+        return out.decode()
     except UnicodeDecodeError as error:
         raise SourceUnavailable(f"{shown(name)}: what it prints isn't UTF-8") from error
+
+
+def _run(words: list[str], interrupt: Interrupt) -> tuple[int, bytes, bytes]:
+    """Runs a program until it ends, not for longer than it may. What it has started in turn isn't
+    waited for."""
+    process = subprocess.Popen(
+        words,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    assert process.stdout
+    assert process.stderr
+    ended = os.pidfd_open(process.pid)
+    try:
+        pipes = [process.stdout.fileno(), process.stderr.fileno()]
+        for pipe in pipes:
+            os.set_blocking(pipe, False)
+        out, err = _read(dict.fromkeys(pipes, _LARGE), interrupt, ended).values()
+        return process.wait(_SECONDS), out, err
+    except BaseException:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        raise
+    finally:
+        os.close(ended)
+        process.stdout.close()
+        process.stderr.close()
+
+
+def _read(limits: dict[int, int], interrupt: Interrupt, ended: int = -1) -> dict[int, bytes]:
+    """Reads descriptors, which don't block, to their ends, or until `ended` can be read from.
+    Raises OSError where one has more bytes than its limit, or it takes too long; Interrupted."""
+    found = {descriptor: bytearray() for descriptor in limits}
+    poll = select.poll()
+    for waiting in (*limits, interrupt.fileno(), *([ended] if ended >= 0 else [])):
+        poll.register(waiting, select.POLLIN)
+    left = set(limits)
+    deadline = time.monotonic() + _SECONDS
+    while left:
+        ready = {each for each, _ in poll.poll(max(0.0, deadline - time.monotonic()) * 1000)}
+        interrupt.check()
+        if not ready:
+            raise OSError(f"took more than {_SECONDS:g} seconds")
+        for descriptor in left & ready:
+            data = os.read(descriptor, _CHUNK)
+            if not data:
+                left.discard(descriptor)
+                poll.unregister(descriptor)
+            found[descriptor] += data
+            if len(found[descriptor]) > limits[descriptor]:
+                raise OSError(f"has more than {limits[descriptor]:,} bytes")
+        if ready == {ended}:
+            break
+    return {descriptor: bytes(data) for descriptor, data in found.items()}
 
 
 def _filled(text: str, account: str, login: str) -> str:

@@ -7,8 +7,17 @@ with BODY.PEEK. All raise Refused where the server says NO or BAD, and Lost.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
-from engine.sources.imap.connection import Command, Connection, Refused, Response, Upload
+from engine.sources.imap.connection import (
+    MOST,
+    Command,
+    Connection,
+    Most,
+    Refused,
+    Response,
+    Upload,
+)
 from engine.sources.imap.overview import (
     Counts,
     CountsTaker,
@@ -30,20 +39,43 @@ from engine.sources.imap.wire import (
 TakeRow = Callable[[int, dict[str, Value]], None]
 """Takes a UID and what was fetched of that message."""
 
+_HEADER = 64 << 10
+"""Bytes that headers have on average, at most."""
+
 _POSITION = b"UIDVALIDITY UIDNEXT MESSAGES"
 
 _GONE = ("Mailbox doesn't exist", "Mailbox was deleted under us")
+
+
+class Bounds(NamedTuple):
+    """How much of anything an account may have."""
+
+    folders: int = 100_000
+    messages: int = 2_000_000
+    """In one folder."""
+    largest: int = 1 << 30
+    """Bytes of a message."""
+
+
+BOUNDS = Bounds()
 
 
 class Session:
     """A logged-in connection, used by one thread at a time."""
 
     def __init__(
-        self, connection: Connection, capabilities: frozenset[str], xguid: bool | None = None
+        self,
+        connection: Connection,
+        capabilities: frozenset[str],
+        xguid: bool | None = None,
+        bounds: Bounds = BOUNDS,
     ) -> None:
         """`capabilities` are in capitals. `xguid` tells whether the server is known to have
         Dovecot's X-GUID; None: `overview` finds out."""
         self._connection = connection
+        self._bounds = bounds
+        self._messages = 0
+        """How many there are in the open folder, as the server says."""
         self._capabilities = capabilities
         self._enabled = False
         self.xguid = False if "OBJECTID" in capabilities else xguid
@@ -95,11 +127,12 @@ class Session:
         if self.has("NAMESPACE", "IMAP4REV2"):
             commands.append([b"NAMESPACE"])
         found = OverviewTaker()
-        ended = self._connection.run_all(commands, found.take)
+        most = self._most_folders()
+        ended = self._connection.run_all(commands, found.take, most)
         if ended[asks].word != "OK" and extended:  # it said that it knows this form
             at_once = False
             plain: list[Command] = [[b'LIST "" "*"'], [b'LSUB "" "*"']]
-            ended[asks] = self._connection.run_all(plain, found.take)[0]
+            ended[asks] = self._connection.run_all(plain, found.take, most)[0]
         if ended[asks].word != "OK":
             raise Refused(ended[asks])
         asked = [name for name in found.folders if found.folders[name].selectable]
@@ -110,7 +143,7 @@ class Session:
             more += [[b"STATUS ", *argument(name), b" (MAILBOXID)"] for name in asked]
         if more:
             for name, status in zip(
-                asked, self._connection.run_all(more, found.take), strict=False
+                asked, self._connection.run_all(more, found.take, most), strict=False
             ):
                 if says_gone(status):
                     found.is_gone(name)
@@ -151,6 +184,7 @@ class Session:
         if status.word != "OK":
             raise Refused(status)
         found = counts.found
+        self._messages = found.messages if counts.counted else self._bounds.messages
         if not counts.counted or not found.validity:
             found = self._asked_again(name, counts)
         self.selected, self.validity = name, found.validity
@@ -209,7 +243,9 @@ class Session:
             more = b" VANISHED" if vanished is not None else b""
             modifier = b" (CHANGEDSINCE %d%s)" % (since, more)
         commands = [[b"UID FETCH %s (UID %s)%s" % (uids, items, modifier)] for uids in sets]
-        for status in self._connection.run_all(commands, took):
+        for status in self._connection.run_all(
+            commands, took, self._most(content=b"BODY" in items)
+        ):
             if status.word != "OK":
                 raise Refused(status)
 
@@ -232,7 +268,7 @@ class Session:
                 found.append(values[values.index(b"ALL") + 1])
 
         how = b"RETURN (ALL) " if self.has("ESEARCH", "IMAP4REV2") else b""
-        self._connection.run(b"UID SEARCH %sALL" % how, take=take)
+        self._connection.run(b"UID SEARCH %sALL" % how, take=take, most=self._most())
         return UidSet(found) if told else None
 
     def wait_for_news(self) -> bool:
@@ -244,6 +280,25 @@ class Session:
     def _news(self, response: Response) -> None:
         if isinstance(response, Data):
             self._note(response)
+
+    def _most_folders(self) -> Most:
+        folders = self._bounds.folders
+        return MOST._replace(
+            rows=MOST.rows + 2 * folders,
+            octets=MOST.octets + 512 * folders,
+            setting="imap.most_folders",
+        )
+
+    def _most(self, *, content: bool = False) -> Most:
+        """What may come of the open folder: a row for each message, and what nobody asked for."""
+        messages = min(self._messages, self._bounds.messages)
+        return MOST._replace(
+            rows=MOST.rows + messages,
+            octets=MOST.octets + 512 * messages,
+            content=self._bounds.largest + _HEADER * messages if content else 0,
+            literal=self._bounds.largest,
+            setting="imap.most_messages",
+        )
 
     def _note(self, response: Data) -> None:
         """Sees whether a server tells that messages came or went."""

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import re
-import socket
-from contextlib import suppress
-from typing import Any, BinaryIO, NamedTuple, cast
+import ssl
+from typing import Any, NamedTuple
 
 from engine.errors import ItemUnreadable
 from engine.sources.imap.login import credentials
 from engine.sources.imap.options import Options
+from engine.sources.imap.stream import Stream
 from engine.sources.source import reason, shown
 
 _LARGEST = 4 << 20
 """Bytes of a script or a line, at most."""
 
-_SCRIPTS = 1000
+_TOGETHER = 16 << 20
+"""Bytes of all that one connection gives, at most."""
 
-_WORD = re.compile(rb'[ ]*(?:"((?:[^"\\]|\\.)*)"|\{(\d+)\+?\}$|\(([^)]*)\)|([^ "{()]+))')
+_SCRIPTS = 1000
+_LINES = 2 * _SCRIPTS
+"""Lines of an answer, at most."""
+
+_WORDS = 100
+"""Words of a line, at most."""
+
+_WORD = re.compile(rb'[ ]*(?:"((?:[^"\\]|\\.)*)"|\{(\d{1,15})\+?\}$|\(([^)]*)\)|([^ "{()]+))')
 
 
 class Scripts(NamedTuple):
@@ -43,10 +51,10 @@ def read_scripts(options: Options, account: str, login: str) -> Scripts:
     can't be had."""
     endpoint = options.endpoint
     where = f"sieve:{endpoint.host}:{options.sieve_port}, {shown(account)}"
-    secret = options.secret.read(account, login)
+    secret = options.secret.read(account, login, options.interrupt)
     try:
-        connected = socket.create_connection((endpoint.host, options.sieve_port), endpoint.timeout)
-        client = _Client(connected)
+        place = (endpoint.host, options.sieve_port)
+        client = _Client(Stream(*place, endpoint.timeout, options.interrupt))
         try:
             return _read(client, options, login, secret)
         finally:
@@ -86,25 +94,25 @@ def _read(client: _Client, options: Options, login: str, secret: str) -> Scripts
 class _Client:
     """A connection to a ManageSieve server."""
 
-    def __init__(self, connected: socket.socket) -> None:
-        self._socket = connected
-        self._file: BinaryIO = cast(BinaryIO, connected.makefile("rb"))
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self._left = _TOGETHER
 
     def close(self) -> None:
-        with suppress(OSError):
-            self._socket.sendall(b"LOGOUT\r\n")
-        self._file.close()
-        self._socket.close()
+        self._stream.mention(b"LOGOUT\r\n")
+        self._stream.close()
 
-    def encrypt(self, context: Any, host: str) -> None:
+    def encrypt(self, context: ssl.SSLContext, host: str) -> None:
         """Goes on with TLS."""
-        self._file.close()
-        self._socket = context.wrap_socket(self._socket, server_hostname=host)
-        self._file = cast(BinaryIO, self._socket.makefile("rb"))
+        if self._stream.waiting():
+            raise _Trouble("sent something between STARTTLS and TLS: somebody is on the line")
+        self._stream.encrypt(context, host)
+        self._stream.pace.begin()
 
     def run(self, command: bytes) -> list[list[bytes]]:
         """The lines of the answer to a command, each as its words."""
-        self._socket.sendall(command + b"\r\n")
+        self._stream.pace.begin()
+        self._stream.send(command + b"\r\n")
         return self.answer()
 
     def answer(self) -> list[list[bytes]]:
@@ -118,6 +126,8 @@ class _Client:
             if word in (b"NO", b"BYE"):
                 text = b" ".join(words).decode("utf-8", "replace")
                 raise _Trouble(f"the server said {shown(text)[:300]}")
+            if len(lines) == _LINES:
+                raise _Trouble(f"the server sent more than {_LINES} lines")
             if words:
                 lines.append(words)
 
@@ -129,7 +139,7 @@ class _Client:
         position = 0
         while position < len(line):
             match = _WORD.match(line, position)
-            if match is None:
+            if match is None or len(words) == _WORDS:
                 raise _Trouble("the server sent what isn't ManageSieve")
             position = match.end()
             if match[1] is not None:
@@ -143,15 +153,24 @@ class _Client:
         return words, bare
 
     def _text(self) -> bytes:
-        line = self._file.readline(_LARGEST)
+        line = self._stream.line(_LARGEST)
+        self._count(len(line))
         if not line.endswith(b"\n"):
+            if len(line) == _LARGEST:
+                raise _Trouble("the server sent a line without end")
             raise _Trouble("the connection was dropped")
         return line.rstrip(b"\r\n")
 
     def _literal(self, length: int) -> bytes:
         if length > _LARGEST:
             raise _Trouble("a script is longer than 4 MiB")
-        content = self._file.read(length)
+        self._count(length)
+        content = self._stream.read(length)
         if len(content) < length:
             raise _Trouble("the connection was dropped")
         return content
+
+    def _count(self, octets: int) -> None:
+        self._left -= octets
+        if self._left < 0:
+            raise _Trouble("the server sent more than 16 MiB")

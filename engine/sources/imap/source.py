@@ -13,6 +13,7 @@ from engine.sources.imap.mailbox import ImapMailbox
 from engine.sources.imap.options import options
 from engine.sources.imap.pool import Pool
 from engine.sources.source import AccountList, shown
+from engine.stop import Interrupt
 
 
 class ImapSource:
@@ -45,6 +46,11 @@ class ImapSource:
         if login is None:
             raise SourceUnavailable(f"{self.options.spec}: has no account {shown(account)}")
         return ImapMailbox(self.pool, account, login, self._clock)
+
+    @property
+    def interrupt(self) -> Interrupt:
+        """See `engine.sources.source.Interruptible`."""
+        return self.options.interrupt
 
     def events(self, poll: float) -> ImapEvents:
         """See `engine.sources.events.Followable`."""
