@@ -274,6 +274,24 @@ def test_what_is_made_is_like_its_neighbours(tmp_path: Path) -> None:
         assert (status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)) == (user, group, mode)
 
 
+@root_only
+def test_a_new_mailbox_is_open_to_the_group_that_may_enter_its_neighbours(tmp_path: Path) -> None:
+    domain = tmp_path / "example.com"
+    for path in (domain, domain / "alice", domain / "bob"):
+        path.mkdir()
+        os.chown(path, 1234, 2000)
+        path.chmod(0o2775)
+    os.chown(domain / "bob", 1235, 2000)
+    os.chown(domain / "alice", 1234, 2345)
+    target = MaildirTarget(f"{tmp_path}/{{domain}}/{{user}}/Maildir", ManualClock(1))
+    with closing(target.mailbox("carl@example.com", make=True)) as mailbox:
+        mailbox.make_folder(INBOX)
+    for name in ("", "Maildir", "Maildir/cur"):
+        status = (domain / "carl" / name).stat()
+        assert (status.st_uid, status.st_gid) == (1234, 2345)
+        assert stat.S_IMODE(status.st_mode) == 0o2770, name
+
+
 def test_where_there_is_nobody_the_directory_tells(tmp_path: Path) -> None:
     tmp_path.chmod(0o750)
     descriptor = os.open(tmp_path, os.O_PATH)

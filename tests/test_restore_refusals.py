@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import imaplib
 import re
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -23,10 +24,13 @@ from engine.targets.imap import ImapTarget
 from engine.targets.imap_flags import Flags, over_flags, says_full
 from engine.targets.imap_names import same_but_case, says_exists
 from engine.targets.target import Letter, TargetMailbox, Wanted
+from tests import cyrus
 from tests.dovecot import dovecot
 from tests.faults import Server
 from tests.imap_script import Script, serving
-from tests.restores import House
+from tests.maildrop import Maildir
+from tests.mailserver import MailServer
+from tests.restores import ALICE, House
 
 DATE = 1_700_000_000_000_000
 INBOX = ("INBOX",)
@@ -380,22 +384,50 @@ def test_which_targets_are_one_mailbox(query: str, single: bool) -> None:
 # As commands
 
 
-@pytest.mark.parametrize("separator", ["/", "."])
-def test_folders_that_a_server_takes_for_others_are_restored_once(
-    separator: str, tmp_path: Path, quick: Server
+NAMES = [".INBOX.x", ".inbox.y", ".Inbox", ".Work", ".work", ".Proj[1]x"]
+
+
+@contextmanager
+def cyrus_with_prefix(monkeypatch: pytest.MonkeyPatch) -> Iterator[MailServer]:
+    """A Cyrus whose folders all begin with `INBOX.`."""
+    with monkeypatch.context() as patch:
+        text = cyrus.IMAPD.replace("altnamespace: yes", "altnamespace: no")
+        patch.setattr(cyrus, "IMAPD", text.replace("unixhierarchysep: yes", "unixhierarchysep: no"))
+        with cyrus.cyrus() as server:
+            server.add("dora")
+            yield server
+
+
+@pytest.mark.parametrize("kind", ["dovecot /", "dovecot .", "cyrus"])
+def test_folders_that_a_server_takes_for_others_are_restored_once_and_in_order(
+    kind: str, tmp_path: Path, quick: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     house = House(tmp_path, quick)
-    names = [".INBOX.x", ".inbox.y", ".Inbox", ".Work", ".work", ".a\\2fb", ".v1\\2e2"]
+    names = [*NAMES, ".a\\2fb", ".v1\\2e2"] if kind != "cyrus" else NAMES
     for number, name in enumerate(names):
-        place = house.alice.root / name / "cur"
-        for directory in ("cur", "new", "tmp"):
-            (place.parent / directory).mkdir(parents=True)
-        (place / f"{number}.m:2,S").write_bytes(b"Subject: %d\n\n%d\n" % (number, number))
+        box = Maildir(house.alice.root / name)
+        for day in range(3):
+            box.deliver(
+                b"From: bob@example.org\nSubject: %d\n\n%d\n" % (number, day),
+                unique=f"{day}.{number}",
+                flags="S",
+                delivered=DATE - day * 86_400_000_000,
+            )
     instant = house.scan()
-    with dovecot(separator=separator) as server:
-        target = server.spec(["alice@example.com"])
-        words = ("alice@example.com", "--at", instant, "--target", target)
-        for restored in (len(names), 0):
+    with ExitStack() as closing:
+        if kind == "cyrus":
+            server = closing.enter_context(cyrus_with_prefix(monkeypatch))
+        else:
+            server = closing.enter_context(dovecot(separator=kind[-1]))
+        words = (ALICE, "--at", instant, "--target", server.spec(), "--account", "dora")
+        for restored in (3 * len(names), 0):
             done = house.account("restore", *words)
             assert (len(done["restored"]), done["failed"]) == (restored, [])
-        assert len(done["skipped"]) == len(names)
+        assert len(done["skipped"]) == 3 * len(names)
+        with server.client("dora") as client:
+            assert client.select("INBOX/x" if kind == "dovecot /" else "INBOX.x")[0] == "OK"
+            dates = [
+                imaplib.Internaldate2tuple(row) for row in client.fetch("1:*", "INTERNALDATE")[1]
+            ]
+    assert len(dates) == 3
+    assert dates == sorted(dates)

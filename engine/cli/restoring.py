@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
@@ -218,16 +217,15 @@ def _shown(path: FolderPath) -> str:
 
 
 def failures(outcome: Delivered) -> Iterator[str]:
-    """What failed, in lines: of a folder's messages that failed for the same reason one."""
-    same = Counter((failure.folder, failure.what) for failure in outcome.failed if failure.item)
+    """What failed, in lines: one for all that failed in a folder for the same reason."""
+    reasons: dict[tuple[FolderPath, str], list[int]] = {}
     for failure in outcome.failed:
-        folder = _shown(failure.folder) or "the account"
-        count = same.pop((failure.folder, failure.what), 0) if failure.item else 1
-        if count > 1:
-            yield f"{folder}: {count:,} messages: {failure.what}"
-        elif count:
-            item = f"{item_id(failure.item)}: " if failure.item else ""
-            yield f"{item}{folder}: {failure.what}"
+        items = reasons.setdefault((failure.folder, failure.what), [])
+        items += [failure.item] if failure.item else []
+    for (path, what), items in reasons.items():
+        which = f"{item_id(items[0])}: " if len(items) == 1 else ""
+        count = f"{len(items):,} messages: " if len(items) > 1 else ""
+        yield f"{which}{_shown(path) or 'the account'}: {count}{what}"
 
 
 def remarks(outcome: Delivered) -> Iterator[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from functools import partial
@@ -43,6 +44,7 @@ from engine.targets.owned import (
 from engine.targets.target import TargetMailbox, Wanted, content_digest
 from engine.targets.unmade import UnmadeMailbox
 
+_OF_GROUP = stat.S_ISGID | stat.S_IRWXG
 _STEP = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -261,17 +263,17 @@ def _mark(folder: int, owner: Owner) -> None:
 
 
 def _make(base: str, parts: list[str]) -> None:
-    """Makes the directories of a mailbox, as far as they are missing, private and with the owner of
-    the one above, or for a user who isn't root with that user. Raises OSError."""
+    """Makes the directories of a mailbox, as far as they are missing: private, but for a group that
+    may enter those beside them; with the owner of the one above, or for a user who isn't root with
+    that user. Raises OSError."""
     fd = os.open("/", _STEP)
+    made: Owner | None = None
     try:
         above = [part for part in base.split("/") if part]
         for number, part in enumerate((*above, *parts)):
             if not _exists(fd, part):
-                status = owner_of(fd)
-                root = os.geteuid() == 0
-                owner = status if root else status._replace(user=os.geteuid(), group=os.getegid())
-                make_directory(fd, part, owner._replace(mode=PRIVATE))
+                made = made or _new_owner(fd)
+                make_directory(fd, part, made)
             flags = _STEP if number < len(above) else _STEP | os.O_NOFOLLOW
             try:
                 below = os.open(part, flags, dir_fd=fd)
@@ -281,6 +283,14 @@ def _make(base: str, parts: list[str]) -> None:
             fd = below
     finally:
         os.close(fd)
+
+
+def _new_owner(directory: int) -> Owner:
+    """Whose a new mailbox in a directory is."""
+    own, beside = owner_of(directory), owner_beside(directory, directories=True)
+    group = beside.group if beside != own or os.geteuid() == 0 else os.getegid()
+    mode = PRIVATE if beside == own else PRIVATE | beside.mode & _OF_GROUP
+    return Owner(os.geteuid() or own.user, group, mode)
 
 
 def _exists(directory: int, name: str) -> bool:
