@@ -31,6 +31,10 @@ class BackupUnusable(EngineError):
     status = 3
 
 
+class JournalDamaged(BackupUnusable):
+    """The journal's file can't be read, or pages of it; a repair saves what it still tells."""
+
+
 class ClockError(BackupUnusable):
     """The clock, or the journal's last time, is wrong: recording now would spoil later times."""
 

@@ -94,7 +94,7 @@ def test_a_truncated_journal_is_refused(quick: Server, backup: Path) -> None:
     lengths = {0, 1, 16, PAGE - 1, PAGE, PAGE + 1, 2 * PAGE, 3 * PAGE, size - 1}
     for length in sorted(lengths | set(range(PAGE, size, size // 12)), reverse=True):
         os.truncate(file, length)
-        for words in (*READING, ("scan",), ("check",), ("check", "--repair")):
+        for words in (*READING, ("scan",), ("check",)):  # for a repair see test_salvage
             fate = quick.engine(*words, "-b", backup)
             assert fate.status == 3, (length, words, fate)
             assert fate.err.count("\n") == 1
@@ -208,7 +208,8 @@ def test_records_flipped_one_by_one_end_no_command(quick: Server, backup: Path) 
             if value:
                 txn.put(key, value, db=handle)
     for words, fate in answers(quick, backup).items():
-        assert fate.status == 0, words
+        # status also tells that years have passed, where nothing keeps the clock right
+        assert fate.status in (0, words == ("status",)), words
 
 
 @pytest.mark.parametrize("length", [1, 40])

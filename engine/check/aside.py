@@ -85,6 +85,18 @@ class Aside:
         sync_directory(directory)
         self.packs += 1
 
+    def journal(self, path: Path) -> Path | None:
+        """Keeps a journal's data file, which stays where it is, too; returns where, or None where
+        there is none. Raises OSError."""
+        directory = self.path / "journal"
+        self._make(directory)
+        try:
+            os.link(path, directory / path.name)
+        except FileNotFoundError:
+            return None
+        sync_directory(directory)
+        return directory / path.name
+
     def _make(self, directory: Path) -> None:
         """Makes a directory below the backup path, and its parents, durably."""
         missing = []

@@ -18,12 +18,17 @@ from engine.check.packs import check_packs
 from engine.check.records import check_records, rows_to_read
 from engine.check.repair import repair as mend
 from engine.check.report import Report
+from engine.check.salvage import Salvaged
 from engine.check.times import set_times_right
 from engine.errors import StorageFull
 from engine.journal import verified
 from engine.journal.horizon import length
 from engine.journal.records import Verified
 from engine.scan.smart import NamedSource
+
+_ROUNDS = 3
+"""A new journal is mended as often, at most: what one repair makes tells the next what is
+missing."""
 
 
 class Progress(Protocol):
@@ -68,6 +73,7 @@ def check(
     deep: bool = False,
     repair: bool = False,
     clock: bool = False,
+    salvaged: Salvaged | None = None,
     sources: Sequence[NamedSource] = (),
     progress: Progress | None = None,
 ) -> Report:
@@ -75,18 +81,27 @@ def check(
 
     With `repair` (the backup must be open for writing) what can be mended is, and the report is of
     a second check; what is lost here is fetched again from the `sources`, where they have it. With
-    `clock` times that haven't come are set right before. A deep check of all packs that was
-    interrupted is gone on with, where the backup is open for writing: packs that it found sound
-    aren't read again. Blocks; may be interrupted anywhere.
+    `clock` times that haven't come are set right before. `salvaged` is what became of a journal
+    that was damaged: this is its first check then, and what is lost is reported. A deep check of
+    all packs that was interrupted is gone on with, where the backup is open for writing: packs that
+    it found sound aren't read again. Blocks; may be interrupted anywhere.
     """
     scope = scope or Scope(deep=deep)
     watcher = progress or Silent()
-    done = _set_times_right(backup) if clock else []
+    done = list(salvaged.done) if salvaged else []
+    done += _set_times_right(backup) if clock else []
     report = _check(backup, scope, sources, watcher)
-    if repair and not report.ok:
-        done += mend(backup, report, sources, watcher)
+    for _ in range((_ROUNDS if salvaged else 1) if repair else 0):
+        if report.ok:
+            break
+        mended = mend(backup, report, sources, watcher)
+        done += mended
         report = _check(backup, scope, sources, watcher)
+        if not mended:
+            break
     report.repaired = done
+    for lost in salvaged.lost if salvaged else ():
+        report.add("lost", lost)
     damage.note(backup.path, report.lost, whole=_remembers(scope))
     _end(backup, scope)
     return report

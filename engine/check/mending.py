@@ -15,6 +15,7 @@ from contextlib import suppress
 from engine.backup import Backup
 from engine.check.aside import Aside
 from engine.check.flipped import put_right
+from engine.check.gaps import count_lost, fill_times
 from engine.check.items import mend_items, unknown_account
 from engine.check.records import examine, key_width
 from engine.errors import RecordDamaged
@@ -71,8 +72,12 @@ def mend_records(backup: Backup, aside: Aside) -> list[str]:
         mending.rows(flawed[start : start + BATCH])
     mending.counters()
     mending.commits()
+    filled = fill_times(backup.journal.environment)
     made, removed = mend_items(backup, aside)
-    return mending.told(made, removed)
+    done = mending.told(made + filled, removed)
+    if lost := count_lost(backup.journal.environment):
+        done.append(f"gave up {lost:,} transaction{'' if lost == 1 else 's'} that left no trace")
+    return done
 
 
 def _flawed(reader: Reader, table: str) -> Iterator[tuple[bytes, bytes]]:
@@ -114,6 +119,9 @@ class _Mending:
         with self._environment.write() as txn:
             for table, key, value in flawed:
                 handle = getattr(self._tables, table)
+                if not key:
+                    self._remove_nameless(txn, table)
+                    continue
                 if txn.get(key, db=handle) != value:
                     continue  # others have written it since
                 if self._flipped(txn, table, key, value):
@@ -128,6 +136,14 @@ class _Mending:
                     txn.delete(key, db=handle)
                     self._removed += 1
             self._aside.sync()
+
+    def _remove_nameless(self, txn: Txn, table: str) -> None:
+        """Moves a row aside whose key is empty: LMDB reads one, and looks none up."""
+        cursor = txn.cursor(getattr(self._tables, table))
+        if cursor.first() and not cursor.key():
+            self._aside.row(table, b"", cursor.value())
+            cursor.delete()
+            self._removed += 1
 
     def _worthless(self, table: str, key: bytes) -> bool:
         """Whether nothing is lost with a row that can't be read."""
@@ -242,6 +258,8 @@ class _Mending:
                 time = span.time + span.length - 1
             except RecordDamaged:
                 time = int.from_bytes(cursor.key(), "big") + sequence
+        if sequence > 1 and not time:
+            time = self._backup.clock.now()  # no earlier one is known to be late enough
         cursor = txn.cursor(self._tables.scans)
         if cursor.last():
             time = max(time, int.from_bytes(cursor.key(), "big"))

@@ -12,12 +12,14 @@ from pathlib import Path
 from engine.accounts import named
 from engine.backup import Backup
 from engine.check import Report, Scope, check
+from engine.check.salvage import Salvaged, salvage
 from engine.cli import output
 from engine.cli.arguments import backup_path, brief, when, zone
 from engine.cli.operating import failures_told, operating
 from engine.cli.parser import CommandParser
 from engine.cli.progress import CheckBar, bars
-from engine.errors import BackupUnusable, UsageError
+from engine.clock import SystemClock
+from engine.errors import BackupUnusable, JournalDamaged, UsageError
 from engine.journal.verified import Dates, dates
 from engine.notifications import telling
 from engine.operations import CheckProgress, Outcome
@@ -47,6 +49,11 @@ status, is of a second check.
 After a scan by a clock that was far ahead no other one can be made until that time has come. Once
 the clock is right, --repair --clock gives what was recorded then the times up to now, in the order
 in which it was recorded. Nothing is lost but the wrong times.
+
+Where pages of the journal's file are damaged, or it is cut off, --repair saves what it still tells
+into a new one, takes what is missing from the newest copy ('engine backup-journal'), makes the rest
+anew, and keeps the old file in 'aside'. What is lost is named, once, with exit status 1. Nobody may
+have the journal open then: end the daemon and mounts before.
 
 What can't be read is remembered: 'engine search' and 'engine log' mark it."""
 
@@ -88,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
     share = _share(args.sample)
     with (
         failures_told(path, "check"),
-        _opened(path, args) as backup,
+        _opened(path, args) as (backup, salvaged),
         operating(
             backup,
             "check",
@@ -113,6 +120,7 @@ def run(args: argparse.Namespace) -> int:
                 scope,
                 repair=args.repair,
                 clock=args.clock,
+                salvaged=salvaged,
                 sources=sources,
                 progress=progress,
             )
@@ -132,18 +140,24 @@ def run(args: argparse.Namespace) -> int:
 
 
 @contextmanager
-def _opened(path: Path, args: argparse.Namespace) -> Iterator[Backup]:
+def _opened(path: Path, args: argparse.Namespace) -> Iterator[tuple[Backup, Salvaged | None]]:
     """The backup, open for writing where something is to be written; a deep check can do
     without."""
     write = args.repair or args.deep
+    salvaged = None
     try:
         backup = Backup(path, write=write, verify=True)
+    except JournalDamaged:
+        if not args.repair:
+            raise
+        salvaged = salvage(path, SystemClock())
+        backup = Backup(path, write=True, verify=True)
     except BackupUnusable:
         if args.repair or not write:
             raise
         backup = Backup(path, verify=True)
     try:
-        yield backup
+        yield backup, salvaged
     finally:
         backup.close()
 

@@ -48,7 +48,7 @@ from lmdb.verify import VerifyError
 from lmdb.verify import verify as verify_pages
 
 from engine import plainfile
-from engine.errors import BackupUnusable, EngineError, RecordDamaged, StorageFull
+from engine.errors import BackupUnusable, EngineError, JournalDamaged, RecordDamaged, StorageFull
 from engine.journal.address_space import limit, map_size
 from engine.journal.headers import Blocks
 from engine.journal.records import Identity, unpack
@@ -124,6 +124,8 @@ def _refuse_others(directory: Path) -> None:
     """LMDB would wait for a pipe, or call whatever isn't a file by another name. Raises
     BackupUnusable."""
     if not os.path.lexists(directory / "data.mdb"):
+        if any(directory.parent.glob("packs/*/*.pack")):
+            raise _damaged(directory / "data.mdb", "it is missing")
         raise BackupUnusable(f"{directory.parent}: not a backup path (run 'engine init')")
     for name in ("data.mdb", "lock.mdb"):
         try:
@@ -134,6 +136,10 @@ def _refuse_others(directory: Path) -> None:
             found = os.strerror(error.errno or 0)
         if found:
             raise BackupUnusable(f"{directory / name}: can't be used: {found}")
+
+
+def _damaged(path: Path, what: object) -> JournalDamaged:
+    return JournalDamaged(f"{path}: the journal is damaged ({what}): run 'engine check --repair'")
 
 
 def translate(error: lmdb.Error, path: Path) -> Exception:
@@ -154,7 +160,7 @@ def translate(error: lmdb.Error, path: Path) -> Exception:
     if error.code == errno.EROFS:
         return BackupUnusable(f"{path}: can't write here ({os.strerror(errno.EROFS)})")
     if isinstance(error, _DAMAGED) or error.code == errno.EIO:
-        return BackupUnusable(f"{path}: the journal is damaged ({error}): put back a copy of it")
+        return _damaged(path, error)
     return error
 
 
@@ -203,7 +209,7 @@ class Environment:
         if not create:
             _refuse_others(directory)
         if not create and not file.stat().st_size:  # LMDB would begin a new journal in it
-            raise BackupUnusable(f"{file}: damaged: it is empty; put back a copy of it")
+            raise _damaged(file, "it is empty")
         try:
             self._env = self._open(write=write, create=create)
             try:
@@ -229,9 +235,7 @@ class Environment:
                 self._env.close()
                 raise
         except lmdb.InvalidParameterError as error:  # what the first pages say makes no sense
-            raise BackupUnusable(
-                f"{directory}: the journal is damaged ({error}): put back a copy of it"
-            ) from error
+            raise _damaged(directory, error) from error
         except lmdb.Error as error:
             raise translate(error, directory) from error
 
@@ -270,10 +274,7 @@ class Environment:
         """A page beyond the file's end would kill the process with SIGBUS when it is touched."""
         needed = (self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"]
         if file.stat().st_size < needed:
-            raise BackupUnusable(
-                f"{file}: damaged: it has {file.stat().st_size} of at least {needed} bytes; "
-                "put back a copy of it"
-            )
+            raise _damaged(file, f"it has {file.stat().st_size} of at least {needed} bytes")
 
     def _refuse_damaged_pages(self, file: Path) -> None:
         """Writers may be at work: while we hold a moment of the journal, they leave its pages as
@@ -285,7 +286,7 @@ class Environment:
                 problems = [str(error)]
         if problems:
             more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-            raise BackupUnusable(f"{file}: damaged: {problems[0]}{more}; put back a copy of it")
+            raise _damaged(file, f"{problems[0]}{more}")
 
     def _refuse_newer(self) -> None:
         identity = self.identity()
@@ -304,9 +305,7 @@ class Environment:
         try:
             return unpack(Identity, "meta", b"identity", value)
         except RecordDamaged:
-            raise BackupUnusable(
-                f"{self.path}: the journal is damaged (its identity): put back a copy of it"
-            ) from None
+            raise _damaged(self.path, "its identity") from None
 
     def read(self) -> Reading:
         """A read transaction: one moment of the journal. Keep it short, hold it across no await."""
@@ -329,6 +328,15 @@ class Environment:
                 yield txn
         except lmdb.Error as error:
             raise translate(error, self.path) from error
+
+    def scratch(self) -> Table:
+        """A table for whoever works on a journal that nobody else has; to be dropped."""
+        return self._env.open_db(b"scratch")
+
+    def drop(self, table: Table) -> None:
+        """Removes a table."""
+        with self.write() as txn:
+            txn.drop(table)
 
     def readers(self) -> str:
         """Who reads a moment of it now, as LMDB lists it: process, thread, transaction."""

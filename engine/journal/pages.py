@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from struct import Struct
 from typing import NamedTuple
 
@@ -37,6 +38,7 @@ _MAGIC = 0xBEEFC0DE
 _VERSION = 1
 _DEEPEST = 32
 _LONGEST = 1 << 15
+_USUAL = 1 << 12
 """Bytes of a page."""
 
 HEADER = _PAGE.size
@@ -166,37 +168,53 @@ def children(data: bytes, found: Header) -> Iterator[Child]:
 
 def entries(data: bytes, found: Header) -> Iterator[Node]:
     """What is in a leaf page. Raises PageDamaged at the first entry that can't be."""
-    for start, low, high, flags, width in _nodes(data, found):
-        size = low | high << 16
-        key = data[start : start + width]
-        start += width
-        if flags & _DUPLICATES:
-            raise PageDamaged(f"page {found.number} has an entry of another kind")
-        if flags & _BIG:
-            if start + _NUMBER.size > len(data):
-                raise PageDamaged(f"page {found.number} has an entry that is cut off")
-            yield Node(key, None, _NUMBER.unpack_from(data, start)[0], size, None, start)
-            continue
-        if start + size > len(data):
+    for place in _nodes(data, found):
+        yield _entry(data, found, *place)
+
+
+def readable(data: bytes, found: Header) -> Iterator[Node]:
+    """What can be read of a leaf page, entry by entry."""
+    for at in range(HEADER, found.lower - 1, 2):
+        with suppress(PageDamaged):
+            yield _entry(data, found, *_node(data, found, at))
+
+
+def _entry(
+    data: bytes, found: Header, start: int, low: int, high: int, flags: int, width: int
+) -> Node:
+    size = low | high << 16
+    key = data[start : start + width]
+    start += width
+    if flags & _DUPLICATES:
+        raise PageDamaged(f"page {found.number} has an entry of another kind")
+    if flags & _BIG:
+        if start + _NUMBER.size > len(data):
             raise PageDamaged(f"page {found.number} has an entry that is cut off")
-        tree = None
-        if flags & _TREE:
-            if size != _TREE_RECORD.size:
-                raise PageDamaged(f"page {found.number} has a table of {size} bytes")
-            tree = _root(data, start)
-        yield Node(key, data[start : start + size], 0, size, tree, start)
+        return Node(key, None, _NUMBER.unpack_from(data, start)[0], size, None, start)
+    if start + size > len(data):
+        raise PageDamaged(f"page {found.number} has an entry that is cut off")
+    tree = None
+    if flags & _TREE:
+        if size != _TREE_RECORD.size:
+            raise PageDamaged(f"page {found.number} has a table of {size} bytes")
+        tree = _root(data, start)
+    return Node(key, data[start : start + size], 0, size, tree, start)
 
 
 def _nodes(data: bytes, found: Header) -> Iterator[tuple[int, int, int, int, int]]:
     for at in range(HEADER, found.lower - 1, 2):
-        start = int.from_bytes(data[at : at + 2], sys.byteorder)
-        if start < found.upper or start + _NODE.size > len(data):
-            raise PageDamaged(f"page {found.number} has an entry at {start}")
-        low, high, flags, width = _NODE.unpack_from(data, start)
-        start += _NODE.size
-        if start + width > len(data):
-            raise PageDamaged(f"page {found.number} has a key that is cut off")
-        yield start, low, high, flags, width
+        yield _node(data, found, at)
+
+
+def _node(data: bytes, found: Header, at: int) -> tuple[int, int, int, int, int]:
+    start = int.from_bytes(data[at : at + 2], sys.byteorder)
+    if start < found.upper or start + _NODE.size > len(data):
+        raise PageDamaged(f"page {found.number} has an entry at {start}")
+    low, high, flags, width = _NODE.unpack_from(data, start)
+    start += _NODE.size
+    if start + width > len(data):
+        raise PageDamaged(f"page {found.number} has a key that is cut off")
+    return start, low, high, flags, width
 
 
 def _root(data: bytes, at: int) -> Root:
@@ -207,9 +225,9 @@ def _root(data: bytes, at: int) -> Root:
 class PageFile:
     """A data file that is open, for reading pages. Does without LMDB, and beside it."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, *, damaged: bool = False) -> None:
         """`descriptor` stays the caller's. Raises PageDamaged where neither of the meta pages says
-        anything, OSError."""
+        anything, unless `damaged`: then the pages are of the usual size. Raises OSError."""
         self.descriptor = descriptor
         self.length = os.fstat(descriptor).st_size
         metas = [parse_meta(os.pread(descriptor, _LONGEST, 0))]
@@ -221,9 +239,9 @@ class PageFile:
                 break
         self.metas = sorted((meta for meta in metas if meta), key=lambda m: m.txn, reverse=True)
         """Those that can be read, the newest first."""
-        if not self.metas:
+        if not self.metas and not damaged:
             raise PageDamaged("neither of the first two pages says what the file is")
-        self.page_size = self.metas[0].page_size
+        self.page_size = self.metas[0].page_size if self.metas else _USUAL
         self.count = self.length // self.page_size
         """Whole pages that the file has."""
 

@@ -184,6 +184,7 @@ PLACES = (
     Place("journal", _scrub),
     Place("journal-copies", _renew_copies),
     Place("aside", _remove_directory("aside")),
+    Place("journal-salvage", _remove_directory("journal-salvage")),
     Place("unpacked-import", _remove_directory("unpacked-import")),
     Place("damaged", _forget_damage),
     Place("operations", _amend_operations),
