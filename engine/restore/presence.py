@@ -1,7 +1,7 @@
 """What of a selection a mailbox has already, as the mailbox is now.
 
-The journal is only asked for what a message's content is, so that it needn't be read; that it is
-there must be seen. A wrong answer would leave something out.
+What a message contains is read there, to the last byte: the journal only says what was there when
+it was scanned, and ransomware may have been there since. A wrong answer would leave something out.
 """
 
 from __future__ import annotations
@@ -111,7 +111,8 @@ class _Presence:
         yield from self._backup.store.chunks(digest, self._backup.location(digest))
 
     def _known(self, path: FolderPath) -> Callable[[bytes], bytes | None]:
-        """A question for the content of a message in a folder by its identity."""
+        """A question for what a message in a folder contained when it was scanned, by its
+        identity."""
         item = self._folders.get(path)
         if item is None:
             return lambda identity: None

@@ -205,8 +205,10 @@ class ImapTargetMailbox:
         meant = self._meant(wanted, read)
         sizes = {each.size for each in meant}
         held: Counter[bytes] = Counter()
+        digests = {None, *(each.digest for each in meant)}
         for item in items:
-            held[known(item.identity) or content_digest(self._reading, item, sizes)] += 1
+            if known(item.identity) in digests:
+                held[content_digest(self._reading, item, sizes)] += 1
         found: Counter[bytes] = Counter()
         for form, digest in meant.items():
             # The same content may be wanted in two forms, and is there in one.

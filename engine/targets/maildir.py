@@ -157,7 +157,7 @@ class MaildirTargetMailbox:
         except (ItemUnreadable, ItemVanished):
             return found
         for item in items:
-            digest = known(item.identity) or content_digest(self._reading, item, sizes)
+            digest = content_digest(self._reading, item, sizes)
             if digest in digests:
                 found[digest] += 1
         return found

@@ -113,8 +113,9 @@ class TargetMailbox(Protocol):
         read: Callable[[bytes], Iterable[bytes]],
     ) -> Counter[bytes]:
         """How often each of the wanted contents is in a folder, by digest, as the mailbox is now;
-        empty for a folder that isn't there. `known` tells the digest of a message by its identity
-        where the backup has it, so that it need not be read. `read` gives the chunks of a wanted
+        empty for a folder that isn't there. All that counts is read. `known` tells what a message
+        contained by its identity, where the backup has it: a place where contents never change may
+        leave those unread that contained something else. `read` gives the chunks of a wanted
         content, and raises Damaged; for a place that stores something else for it.
 
         What can't be read is not counted: it may be delivered again, but never left out. Raises
