@@ -15,19 +15,20 @@ from engine.cli.operating import Work, operating
 from engine.cli.parser import CommandParser
 from engine.clock import SystemClock
 from engine.errors import SourceUnavailable, UsageError
+from engine.journal.reader import Reader
 from engine.model import item_id
 from engine.mounts import item_at
 from engine.restore.destination import open_destination
 from engine.restore.meaning import find, owners
 from engine.restore.safety import scan_first
-from engine.restore.selection import subtree
+from engine.restore.selection import Selection, Unreadable, changed_content, subtree
 from engine.sources.source import FolderPath
 from engine.targets import open_target
 
 DESCRIPTION = """\
 Brings back messages with flags and dates, folders, and accounts as they were at an instant. It only
-adds: nothing at the destination is changed, moved or removed. A copy out of a mount has no flags;
-this has.
+adds: nothing at the destination is changed, moved or removed, unless --contents says so. A copy out
+of a mount has no flags; this has.
 
 WHAT is an account, a folder of one (ACCOUNT/FOLDER, with what is below it), or the ID of an item,
 such as search and log print it; or the path of any of these under a mounted backup.
@@ -50,8 +51,14 @@ is alive an instant must be given; and 'latest' only with --yes where it is to r
 that it comes from, for latest is what needs the repair.
 
 A message is skipped where the folder that it is to come to has it: the same content, to the last
-byte. So a second run adds nothing, and one that was interrupted is simply run again. What can't be
-read or written is named, and the rest is restored (status 1).
+byte, as it is there now. So a second run adds nothing, and one that was interrupted is simply run
+again. What can't be read or written is named, and the rest is restored (status 1).
+
+After ransomware, or a disk that lost files, --contents puts messages back that are missing, or that
+contain something else, under the names that they had: so the mail server knows them as it did. The
+damaged files are kept in the mailbox, in timefs-damaged, which servers don't show; remove them once
+all is well. Without --at the last state that was recorded is meant; the account isn't scanned
+first. Over IMAP messages can't be replaced: good copies are added.
 
 Where the last state counts, the account is scanned first. Restored messages are new items for the
 next scan; in the backup nothing changes."""
@@ -60,6 +67,7 @@ EXAMPLES = """\
     engine restore k3f9q2 --to-original
     engine restore alice@example.com/Work --at 2024-05-01T10:00 --into 'Work as of May'
     engine restore alice@example.com --at yesterday --to-original --dry-run
+    engine restore alice@example.com --contents --at 2024-05-01T10:00
     engine restore bob@example.com
     engine restore bob@example.com --account bob-restored@example.com
     engine restore bob@example.com --at 2024-05-01 --target maildir:/tmp/bob
@@ -84,12 +92,21 @@ def add_arguments(parser: CommandParser) -> None:
     )
     restoring.add_arguments(parser)
     parser.add_argument(
+        "--contents",
+        action="store_true",
+        help="put missing and damaged messages back under their own names",
+    )
+    parser.add_argument(
         "--yes", action="store_true", help="with '--at latest': that is really what is meant"
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """See DESCRIPTION."""
+    if args.contents and (args.into or args.account or args.target):
+        raise UsageError(
+            "--contents puts messages back where they were: not with --into, --account or --target"
+        )
     into = restoring.folder_path("--into", args.into) if args.into else ()
     instant = _instant(args)
     path, wanted = _resolve(args)
@@ -97,12 +114,14 @@ def run(args: argparse.Namespace) -> int:
         found = {account.item: account for text in wanted for account in owners(reader, text)}
         _question_target(args, backup, list(found.values()))
     living = [account for account in found.values() if account.deleted is None]
-    if living and not (args.to_original or args.into or args.account or args.target):
+    where = args.to_original or args.into or args.account or args.target or args.contents
+    if living and not where:
         raise UsageError(
             "where to? say --to-original, --into FOLDER, --account NAME or --target KIND:LOCATION"
         )
-    _question_latest(args, living)
-    scans = [] if args.no_scan or instant is not None else living
+    if not args.contents:
+        _question_latest(args, living)
+    scans = [] if args.no_scan or args.contents or instant is not None else living
     names = list(dict.fromkeys(account.name for account in found.values()))
     makes = not (args.dry_run or args.target or args.account) and len(living) < len(found)
     with (
@@ -188,9 +207,13 @@ def _task(
         sequence = None if args.at is None else reader.last_sequence()
         if instant is not None:
             sequence = reader.sequence_at(instant)
+        if args.contents and args.at is None and _alive(reader, text):
+            sequence = reader.last_sequence()
         account, item, at = find(reader, text, sequence)
         scanned = reader.account_state(account.item).scanned
         selection = subtree(reader, account, item, at)
+        if args.contents and args.at is None:
+            _tell_of_others(reader, selection)
     if instant is not None and scanned < instant and account.deleted is None:
         output.complain(
             f"the last scan of {account.name} ended at {brief(scanned, zone())}: what changed "
@@ -199,4 +222,32 @@ def _task(
     opening = partial(
         open_destination, backup, account, other=args.account or "", target=args.target or ""
     )
-    return restoring.Task(selection, opening, into)
+    return restoring.Task(selection, opening, into, contents=args.contents)
+
+
+def _alive(reader: Reader, text: str) -> bool:
+    """Whether what is wanted is alive, and not only its account."""
+    try:
+        _, item, at = find(reader, text, reader.last_sequence())
+    except UsageError:
+        return False
+    return reader.version(item, at) is not None
+
+
+def _tell_of_others(reader: Reader, selection: Selection) -> None:
+    """Adds to what is wrong that messages got another content lately, where nobody said as of when
+    they are wanted: then what was recorded last may be just the damage."""
+    count = 0
+    first = 0
+    for message in selection.messages:
+        changed = changed_content(reader, message.item)
+        if changed:
+            count += 1
+            first = min(first or changed, changed)
+    if count:
+        since = brief(reader.time_of(first), zone())
+        what = (
+            f"{output.counted(count, 'message')} got another content since they came, the first of "
+            f"them at {since}: if that was the damage, say --at with a time before"
+        )
+        selection.unreadable.append(Unreadable((), what))

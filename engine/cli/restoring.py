@@ -22,12 +22,12 @@ from engine.operations import Outcome
 from engine.restore.delivery import Delivered, Failure, deliver
 from engine.restore.destination import Destination
 from engine.restore.plan import Plan, placed
-from engine.restore.presence import compare
+from engine.restore.presence import compare, compare_contents
 from engine.restore.selection import Message, Selection
 from engine.sources.source import FolderPath, interrupts
 from engine.stop import Stop
 from engine.stored_form import ENCRYPTED
-from engine.targets.target import TargetMailbox
+from engine.targets.target import OwnNames, TargetMailbox
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -45,6 +45,10 @@ class Task:
     into: FolderPath
     anywhere: bool = False
     """Whether what is in any other folder of the mailbox is left out."""
+    contents: bool = False
+    """Whether messages come back under their own names."""
+    kept: str = ""
+    """Where the files are kept that were replaced so."""
     name: str = ""
     """The account that it goes to, as the target names it."""
     where: str = ""
@@ -150,9 +154,14 @@ def _perform(
 ) -> None:
     into, mailbox = task.into, destination.mailbox
     task.name, task.where = destination.name, mailbox.where
-    task.plan = compare(
-        backup, task.selection, destination, into, work.stop, anywhere=task.anywhere
-    )
+    if task.contents:
+        task.plan = compare_contents(backup, task.selection, destination, work.stop)
+    else:
+        task.plan = compare(
+            backup, task.selection, destination, into, work.stop, anywhere=task.anywhere
+        )
+    if task.plan.replaced is not None and isinstance(mailbox, OwnNames):
+        task.kept = mailbox.replace(task.plan.replaced)
     if not args.json:
         _announce(task, dry_run=args.dry_run)
     if args.dry_run:
@@ -276,12 +285,19 @@ def _report(task: Task, *, dry_run: bool) -> None:
         output.complain("and more; --json names all")
     for line in remarks(outcome):
         output.complain(line)
+    if task.contents and task.plan.replaced is None and outcome.restored:
+        output.complain(
+            "what is damaged is still there: messages can't be replaced in this mailbox, so good "
+            "copies were added beside them"
+        )
     counts = (
         f"{len(outcome.restored):,} restored, {len(outcome.skipped):,} skipped, "
         f"{len(outcome.failed):,} failed"
     )
     if task.plan.erased:
         counts += f", {len(task.plan.erased):,} left out as they were erased"
+    if damaged := _damaged(task):
+        counts += f"; {damaged:,} of them damaged: what was there is kept in {task.kept}"
     if outcome.folders:
         counts += f"; {output.counted(len(outcome.folders), 'folder')} made"
     if dry_run:
@@ -290,8 +306,17 @@ def _report(task: Task, *, dry_run: bool) -> None:
         output.line(f"{task.selection.account.name}: {counts}")
 
 
+def _damaged(task: Task) -> int:
+    """How many of the restored messages replaced a damaged one."""
+    replaced, places = task.plan.replaced or {}, _places(task)
+    return sum(
+        message.identity in replaced.get(places[message.item], {})
+        for message in task.outcome.restored
+    )
+
+
 def _row(task: Task) -> dict[str, object]:
-    outcome, places = task.outcome, _places(task)
+    outcome, places, damaged = task.outcome, _places(task), _damaged(task)
     return {
         "account": task.selection.account.name,
         "to": {
@@ -317,6 +342,7 @@ def _row(task: Task) -> dict[str, object]:
         ],
         "erased": [item_id(message.item) for message in task.plan.erased],
         "folders": [_shown(path) for path in outcome.folders],
+        "damaged": {"count": damaged, "kept": task.kept if damaged else None},
         "lost_keywords": sorted(outcome.lost),
         "stored_as": dict(outcome.forms),
         "unfinished": outcome.unfinished,

@@ -22,7 +22,8 @@ from engine.timestamps import format_listed, listed_second
 DESCRIPTION = """\
 Compares the accounts that changed since the last scan with what is recorded of them, and records
 what is new, changed or gone. The first scan reads everything; later ones list only the folders that
-changed, and read only new messages. A mounted backup shows the result at once.
+changed, and read only new messages, and those that were written to since: in the folders that
+changed and, in turn, in some of the others. A mounted backup shows the result at once.
 
 Scans may be run as often as one likes, and several at the same time. One that is interrupted, or
 killed, leaves nothing half done: the next one goes on from there.

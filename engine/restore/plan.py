@@ -39,6 +39,9 @@ class Plan:
     skipped: list[Skipped] = field(default_factory=list)
     erased: list[Message] = field(default_factory=list)
     """Messages that must not come back, as their content was erased from one of the accounts."""
+    replaced: dict[FolderPath, dict[bytes, str]] | None = None
+    """Where messages come back under their own names: the files that are there under such a name
+    and contain something else, as the target has them, by identity. They are kept aside."""
     subscriptions: list[FolderPath] | None = None
     """The folders that the account's clients shall show; None: those that are made."""
 
@@ -88,13 +91,18 @@ def plan(
                 needed |= {path[:length] for length in range(len(into), len(path))}
     needed |= {placed(folder, selection.base, into) for folder in selection.folders}
     made.folders = sorted(needed | made.deliveries.keys())
-    made.deliveries = {
-        path: sorted(messages, key=lambda message: (message.date, message.item))
-        for path, messages in sorted(made.deliveries.items())
-    }
+    made.deliveries = in_order(made.deliveries)
     if not into:
         made.subscriptions = selection.subscriptions
     return made
+
+
+def in_order(deliveries: Mapping[FolderPath, list[Message]]) -> dict[FolderPath, list[Message]]:
+    """Folders by path, and in each the messages by date."""
+    return {
+        path: sorted(messages, key=lambda message: (message.date, message.item))
+        for path, messages in sorted(deliveries.items())
+    }
 
 
 def kept_flags(flags: tuple[str, ...]) -> tuple[str, ...]:

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from engine.backup import Backup
 from engine.errors import UsageError
 from engine.journal.erasures import erased_account, erased_content, erasures
 from engine.journal.keys import MAX_SEQUENCE
 from engine.journal.reader import Reader
+from engine.restore.contents import plan_contents
 from engine.restore.destination import Destination
 from engine.restore.plan import Plan, placed, plan
-from engine.restore.selection import Selection, source_name
-from engine.sources.source import FolderPath
+from engine.restore.selection import Message, Selection, source_name
+from engine.sources.source import FolderPath, SourceItem
 from engine.stop import Stop
-from engine.targets.target import Wanted
+from engine.targets.target import OwnNames, Wanted
 
 
 def compare(
@@ -43,6 +44,24 @@ def compare(
     there = presence.there(selection, into)
     elsewhere = presence.elsewhere(selection, into) if anywhere else {}
     return plan(selection, into, there, elsewhere, erased)
+
+
+def compare_contents(
+    backup: Backup, selection: Selection, destination: Destination, stop: Stop
+) -> Plan:
+    """What lacks its content of a selection, by the names that messages have, in the mailbox that
+    it came from. Where messages can't get their names back, it is what `compare` says. Blocks.
+    Raises as `compare`."""
+    mailbox = destination.mailbox
+    if not isinstance(mailbox, OwnNames):
+        return compare(backup, selection, destination, (), stop, anywhere=False)
+    erased = _erased(backup, selection, destination)
+
+    def digest(item: SourceItem, messages: Sequence[Message]) -> bytes:
+        stop.check()
+        return mailbox.digest(item, {message.size for message in messages})
+
+    return plan_contents(selection, mailbox.items(), digest, erased)
 
 
 def _erased(backup: Backup, selection: Selection, destination: Destination) -> set[bytes]:

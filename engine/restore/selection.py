@@ -129,6 +129,19 @@ def subtree(reader: Reader, account: Account, item: int, sequence: int) -> Selec
     return selection
 
 
+def changed_content(reader: Reader, item: int) -> int:
+    """The transaction since which a living message has another content than before; 0 where it has
+    the one that it came with."""
+    digest, since = b"", 0
+    for recorded in reader.history(item):
+        version = recorded.version
+        if version is None or version.digest == digest:
+            continue
+        since = recorded.sequence if digest else 0
+        digest = version.digest
+    return since
+
+
 def message_of(item: int, folder: FolderPath, version: Version) -> Message:
     """A message as this version has it, in a folder of these names."""
     return Message(

@@ -9,8 +9,10 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 
 from engine.clock import Clock
@@ -26,11 +28,12 @@ from engine.sources.maildir import mailboxes_of
 from engine.sources.maildir_folders import Place, find_folders
 from engine.sources.maildir_location import Location
 from engine.sources.maildir_mailbox import MaildirMailbox
-from engine.sources.source import FolderPath, MailboxIdentity, reason, shown
+from engine.sources.source import FolderPath, MailboxIdentity, SourceItem, reason, shown
 from engine.targets import maildir_subscriptions
 from engine.targets.dotlock import Patience
 from engine.targets.maildir_files import directories, is_nested
 from engine.targets.maildir_folder import MaildirFolder, failure
+from engine.targets.maildir_named import KEPT, NamedFolder
 from engine.targets.owned import (
     PRIVATE,
     Owner,
@@ -108,7 +111,10 @@ class MaildirTargetMailbox:
         """Takes over the tree. Raises SourceUnavailable if the mailbox can't be read."""
         self._path = path
         self._tree = tree
+        self._clock = clock
         self._patience = Patience()
+        self._replaced: Mapping[FolderPath, Mapping[bytes, str]] | None = None
+        self._run = ""
         self._reading = MaildirMailbox(path, tree, clock)
         try:
             self._reading.folders()
@@ -161,6 +167,22 @@ class MaildirTargetMailbox:
             if digest in digests:
                 found[digest] += 1
         return found
+
+    def items(self) -> list[SourceItem]:
+        found: list[SourceItem] = []
+        for path in sorted(self._places):
+            with suppress(ItemUnreadable, ItemVanished):
+                found += self._reading.listing(path).items
+        return found
+
+    def digest(self, item: SourceItem, sizes: Collection[int]) -> bytes:
+        return content_digest(self._reading, item, sizes)
+
+    def replace(self, replaced: Mapping[FolderPath, Mapping[bytes, str]]) -> str:
+        self._replaced = replaced
+        now = time.gmtime(self._clock.now() // 1_000_000)
+        self._run = time.strftime("%Y-%m-%dT%H%M%SZ", now)
+        return self._shown((KEPT, self._run))
 
     def make_folder(self, path: FolderPath) -> bool:
         seen = self._seen(path)
@@ -233,7 +255,17 @@ class MaildirTargetMailbox:
         if place.trouble:
             raise DeliveryFailed(f"{where}: {place.trouble}")
         try:
-            return MaildirFolder(where, self._tree, place.parts, flags, self._patience)
+            if self._replaced is None:
+                return MaildirFolder(where, self._tree, place.parts, flags, self._patience)
+            return NamedFolder(
+                where,
+                self._tree,
+                place.parts,
+                flags,
+                self._patience,
+                there=self._replaced.get(path, {}),
+                run=self._run,
+            )
         except OSError as error:
             raise failure(where, error) from error
 

@@ -111,14 +111,19 @@ class MaildirFolder:
                 os.fsync(fd)
             finally:
                 os.close(fd)
-            name = f"{unique}{sizes}:2,{flag_letters(letter.flags, self._letters.keywords)}"
-            os.rename(unique, name, src_dir_fd=self._tmp, dst_dir_fd=self._cur)
+            return self._publish(unique, sizes, size, letter)
         except BaseException:
             with suppress(FileNotFoundError):
                 os.unlink(unique, dir_fd=self._tmp)
             raise
+
+    def _publish(self, temporary: str, sizes: str, size: int, letter: Letter) -> str:
+        """Gives what was written its name; returns the unique part of that. Raises OSError."""
+        unique = f"{temporary}{sizes}"
+        name = f"{unique}:2,{flag_letters(letter.flags, self._letters.keywords)}"
+        os.rename(temporary, name, src_dir_fd=self._tmp, dst_dir_fd=self._cur)
         self._sizes.append(size)
-        return f"{unique}{sizes}"
+        return unique
 
     def sync(self) -> None:
         self._count()

@@ -1,15 +1,15 @@
 """What a restore asks of every place that it writes to, and the values that it gives.
 
 The counterpart of `engine.sources.source`. A target only ever adds: it has no way to delete, to
-overwrite or to change what is there. What is to be delivered, and what is there already, is for
-`engine.restore` to decide.
+overwrite or to change what is there, but for `OwnNames.replace`, which keeps it. What is to be
+delivered, and what is there already, is for `engine.restore` to decide.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from blake3 import blake3
 
@@ -142,6 +142,24 @@ class TargetMailbox(Protocol):
 
     def close(self) -> None:
         """Lets go of what is held open. Twice does no harm; nothing else works afterwards."""
+        ...
+
+
+@runtime_checkable
+class OwnNames(Protocol):
+    """A mailbox in which messages can get their own names back, by which its source knew them."""
+
+    def items(self) -> Sequence[SourceItem]:
+        """Everything in its folders, as its source has it. What can't be listed is left out."""
+        ...
+
+    def digest(self, item: SourceItem, sizes: Collection[int]) -> bytes:
+        """See `content_digest`."""
+        ...
+
+    def replace(self, replaced: Mapping[FolderPath, Mapping[bytes, str]]) -> str:
+        """From now on messages are delivered under their own names. The files of those that are
+        given, by folder and identity, are replaced, and kept; returns the directory for that."""
         ...
 
 
