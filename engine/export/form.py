@@ -35,8 +35,10 @@ COMMITS = f"{HISTORY}/commits.jsonl"
 OWNERS = f"{HISTORY}/accounts.jsonl"
 SCANS = f"{HISTORY}/scans.jsonl"
 
-MAX_LINE = 64 << 20
-"""No record is longer, in bytes."""
+MAX_LINE = 8 << 20
+"""No record on a line is longer, in bytes: parsed it may take twenty times as much memory."""
+MAX_DOCUMENT = 64 << 20
+"""Nor is one that is a file of its own."""
 
 Time = Annotated[int, msgspec.Meta(ge=0, lt=2**62)]
 Sequence = Annotated[int, msgspec.Meta(ge=1, le=MAX_SEQUENCE)]
@@ -233,7 +235,12 @@ def to_state(version: Version) -> State:
 
 def from_state(state: State, root: int) -> Version:
     """The inverse of `to_state`; `root` is the item that holds accounts. Raises UsageError for an
-    ID that is none, ValueError for an unknown kind."""
+    ID that is none, ValueError for an unknown kind and for numbers that no journal holds."""
+    if state.meta:
+        try:
+            msgspec.msgpack.encode(state.meta)
+        except (OverflowError, RecursionError):
+            raise ValueError("its metadata is beyond what a journal holds") from None
     return Version(
         kind=kind_number(state.kind),
         folder=parse_item_id(state.folder) if state.folder else root,

@@ -30,7 +30,7 @@ class ExportedPast:
             if self.head.version > form.VERSION:
                 raise NotAnExport(f"{path}: was written by a newer version: install that")
             try:
-                tail = self._document(Tail, form.TAIL, form.MAX_LINE)
+                tail = self._document(Tail, form.TAIL, form.MAX_DOCUMENT)
             except FileNotFoundError:
                 raise NotAnExport(
                     f"{path}: this export is not complete: run 'engine export' to it again"

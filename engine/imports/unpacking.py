@@ -99,7 +99,7 @@ class _Unpacking:
 
     def _file(self, member: Member, *, extra: bool) -> None:
         """Writes a file. `extra`: it is the last one, which the first doesn't count."""
-        if extra and member.size > form.MAX_LINE:
+        if extra and member.size > form.MAX_DOCUMENT:
             raise self._wrong(f"has a {form.TAIL} that is too long")
         if not extra:
             self._files -= 1

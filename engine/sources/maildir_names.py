@@ -202,23 +202,22 @@ def decode_mutf7(name: bytes) -> str | None:
     Canonical means that `encode_mutf7` gives the same bytes, so no two names have the same text,
     and a component never gets a `/` that it didn't have.
     """
-    text = ""
-    for index, piece in enumerate(name.split(b"&")):
-        if index == 0:
-            text += piece.decode("ascii", "replace")
-            continue
+    first, *pieces = name.split(b"&")
+    parts = [first.decode("ascii", "replace")]
+    for piece in pieces:
         shifted, minus, plain = piece.partition(b"-")
         if not minus:
             return None
         if shifted:
             encoded = shifted.replace(b",", b"/") + b"=" * (-len(shifted) % 4)
             try:
-                text += binascii.a2b_base64(encoded).decode("utf-16-be")
+                parts.append(binascii.a2b_base64(encoded).decode("utf-16-be"))
             except ValueError:
                 return None
         else:
-            text += "&"
-        text += plain.decode("ascii", "replace")
+            parts.append("&")
+        parts.append(plain.decode("ascii", "replace"))
+    text = "".join(parts)
     try:
         return text if encode_mutf7(text) == name else None
     except UnicodeEncodeError:
@@ -230,11 +229,11 @@ def encode_mutf7(text: str) -> bytes:
 
     Raises UnicodeEncodeError for a lone surrogate.
     """
-    encoded = b""
+    encoded = []
     for match in re.finditer(r"([\x20-\x7e]+)|([^\x20-\x7e]+)", text):
         if match[1] is not None:
-            encoded += match[1].encode().replace(b"&", b"&-")
+            encoded.append(match[1].encode().replace(b"&", b"&-"))
         else:
             shifted = binascii.b2a_base64(match[2].encode("utf-16-be"), newline=False)
-            encoded += b"&" + shifted.rstrip(b"=").replace(b"/", b",") + b"-"
-    return encoded
+            encoded.append(b"&" + shifted.rstrip(b"=").replace(b"/", b",") + b"-")
+    return b"".join(encoded)
