@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import imaplib
+import os
 import re
+import subprocess
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from time import mktime
 
 import pytest
 
+from tests import dovecot as servers
 from tests.dovecot import Dovecot, dovecot
 from tests.faults import Server
 from tests.mail import letters
+from tests.programs import needs
 
 FOLDERS = ["INBOX", "Work", "Work/Apollo", "Entw&APw-rfe"]
 Mailbox = dict[str, Counter[tuple[bytes, bytes, frozenset[bytes]]]]
@@ -129,3 +135,86 @@ def test_what_a_client_expunged_is_undeleted_beside_it(
     names = seen(server, "carol").keys() - before.keys()
     assert names == set()
     assert "Error" not in (server.root / "log").read_text()
+
+
+PLUGINS = """
+mail_plugins = zlib mail_crypt quota
+plugin {{{{
+  zlib_save = zstd
+  mail_crypt_global_private_key = <{keys}/private.pem
+  mail_crypt_global_public_key = <{keys}/public.pem
+  mail_crypt_save_version = {version}
+  quota = maildir:User quota
+  quota_rule = *:storage=100M
+}}}}
+"""
+
+
+@contextmanager
+def keys() -> Iterator[Path]:
+    """A pair of keys, for a block, where the server's user may look."""
+    needs("openssl")
+    with tempfile.TemporaryDirectory(prefix="dk") as directory:
+        os.chmod(directory, 0o755)
+        for words in (
+            "ecparam -name prime256v1 -genkey -noout -out key.pem",
+            "pkey -in key.pem -out private.pem",
+            "pkey -in key.pem -pubout -out public.pem",
+        ):
+            command = ["openssl", *words.split()]
+            subprocess.run(command, cwd=directory, check=True, capture_output=True)
+        os.chmod(Path(directory, "private.pem"), 0o644)
+        yield Path(directory)
+
+
+@pytest.mark.parametrize("version", [0, 2])
+def test_a_server_that_compresses_or_encrypts_reads_and_counts_what_is_restored(
+    version: int, tmp_path: Path, quick: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with keys() as directory:
+        text = servers.CONFIGURATION + PLUGINS.format(keys=directory, version=version)
+        monkeypatch.setattr(servers, "CONFIGURATION", text)
+        reads_and_counts(version, tmp_path, quick)
+
+
+def reads_and_counts(version: int, tmp_path: Path, quick: Server) -> None:
+    with dovecot() as server:
+        fill(server, "alice", 12)
+        before = seen(server, "alice")
+        home = server.maildir("alice")
+        kept = [path.read_bytes() for path in home.rglob("cur/*")]
+        assert all(each.startswith(b"CRYPTED" if version else b"\x28\xb5\x2f\xfd") for each in kept)
+        backup, instant = initialised(tmp_path, quick, f"maildir:{server.mail}/{{user}}/Maildir")
+        with server.client("alice") as client:
+            client.select("Work")
+            client.store("1:3", "+FLAGS", "(\\Deleted)")
+            client.expunge()
+        (done,) = quick(
+            "undelete", "-b", backup, "alice", "--since", instant, "--to-original", "--json"
+        ).json["accounts"]  # fmt: skip
+        assert (len(done["restored"]), done["failed"], done["stored_as"]) == (3, [], {})
+        assert seen(server, "alice") == before
+        counts = [line.split() for line in (home / "maildirsize").read_text().splitlines()[1:]]
+        sizes = [
+            int(found[1])
+            for path in home.rglob("cur/*")
+            for found in [SIZE.search(path.name)]
+            if found
+        ]
+        assert sum(int(size) for size, _ in counts) == sum(sizes)
+        assert sum(int(count) for _, count in counts) == len(sizes) == 12
+        words = ("restore", "-b", backup, "alice", "--at", instant, "--account", "bob", "--json")
+        with server.client("bob"):
+            pass
+        (done,) = quick(*words, status=1 if version else 0).json["accounts"]
+        assert done["stored_as"] == {"encrypted" if version else "zstd": 12}
+        assert len(done["failed"]) == (1 if version else 0)
+        assert seen(server, "bob") == before  # it has the keys
+        target = server.spec(["carol"])
+        words = (*words[:6], "--account", "carol", "--target", target, "--json")
+        (done,) = quick(*words, status=1).json["accounts"]
+        assert (len(done["restored"]), len(done["failed"])) == (0, 12)
+        assert "Error" not in (server.root / "log").read_text()
+
+
+SIZE = re.compile(r",S=(\d+)")

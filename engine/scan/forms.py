@@ -78,7 +78,8 @@ def told_forms(found: Forms) -> list[str]:
     if compressed:
         lines.append(
             f"{_messages(compressed)} stored compressed ({', '.join(kinds)}): the backup has them "
-            "as they are stored; a restore to another server unpacks them, a plain copy doesn't"
+            "as they are stored, so do plain copies; a restore to an IMAP server unpacks them if "
+            "restore.unpack is set"
         )
     return lines
 
