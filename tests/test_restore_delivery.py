@@ -10,7 +10,7 @@ import pytest
 
 from engine.accounts import Account
 from engine.errors import DeliveryFailed, EngineError, SourceUnavailable, TargetFull
-from engine.restore.delivery import SEALED, Delivered, deliver
+from engine.restore.delivery import SEALED, Delivered, deliver, foresee
 from engine.restore.plan import Plan, plan
 from engine.restore.selection import Message, Selection, deleted
 from engine.sources.source import FolderPath
@@ -35,6 +35,8 @@ class Obedient:
         self.act = act
         self.numbered = numbered
         self.problems: list[str] = []
+        self.unreadable = "no such form"
+        """The form in which nothing is taken."""
         self.there: Counter[bytes] = Counter()
         """What is in a folder that is there although it isn't known."""
         self.sync_error: EngineError | None = None
@@ -43,6 +45,9 @@ class Obedient:
         self.tries = 0
         self.made: list[FolderPath] = []
         self.shown: list[FolderPath] = []
+
+    def refuses(self, form: str) -> str:
+        return "nobody can read it" if form == self.unreadable else ""
 
     def has_folder(self, path: FolderPath) -> bool:
         return path in self.made
@@ -225,7 +230,20 @@ def test_what_the_place_did_without_is_a_problem(small: SmallBackup) -> None:
 @pytest.mark.parametrize("own", [False, True])
 def test_what_only_its_own_server_can_read_is_told(small: SmallBackup, own: bool) -> None:
     contents = [letter(1), gzip.compress(letter(2)), b"CRYPTED\x03\x07\x02" + bytes(400)]
-    done = deliver(small.backup, planned(small, contents=contents), Obedient(), Stop(), own=own)
+    made = planned(small, contents=contents)
+    done = deliver(small.backup, made, Obedient(), Stop(), own=own)
     assert len(done.restored) == 3
     assert done.forms == ({} if own else {"gzip": 1, "encrypted": 1})
     assert [each.what for each in done.failed] == ([] if own else [SEALED.format(1)])
+    plain = foresee(small.backup, made, Obedient(), own=own)
+    assert (plain.restored, plain.forms, plain.failed) == (
+        [*next(iter(made.deliveries.values()))],
+        done.forms,
+        done.failed,
+    )
+    mailbox = Obedient()
+    mailbox.unreadable = "gzip"
+    dry = foresee(small.backup, made, mailbox, own=own)
+    assert [each.what for each in dry.failed if each.item] == ["nobody can read it"]
+    assert len(dry.restored) == 2
+    assert foresee(small.backup, made, mailbox, forms=False).ok

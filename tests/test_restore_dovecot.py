@@ -212,8 +212,9 @@ def reads_and_counts(version: int, tmp_path: Path, quick: Server) -> None:
         assert seen(server, "bob") == before  # it has the keys
         target = server.spec(["carol"])
         words = (*words[:6], "--account", "carol", "--target", target, "--json")
-        (done,) = quick(*words, status=1).json["accounts"]
-        assert (len(done["restored"]), len(done["failed"])) == (0, 12)
+        for more in ("--dry-run", "--json"):
+            (done,) = quick(*words, more, status=1).json["accounts"]
+            assert (len(done["restored"]), len(done["failed"])) == (0, 12)
         assert "Error" not in (server.root / "log").read_text()
 
 

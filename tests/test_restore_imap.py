@@ -70,6 +70,9 @@ def test_names_that_a_server_cant_have() -> None:
     assert folder_name(("caf\udcc3", "x"), b"", b"") == b"caf_/x"
     assert folder_name(("INBOX",), b".", b"INBOX.") == b"INBOX"
     assert folder_name(("INBOX", "x"), b".", b"INBOX.") == b"INBOX.x"
+    assert folder_name(("INBOX", "x"), b"/", b"") == b"INBOX/x"
+    assert folder_name(("INBOX", "x"), b"/", b"Mail/") == b"Mail/INBOX/x"
+    assert folder_name(("INBOX",), b"/", b"Mail/") == b"INBOX"
 
 
 @given(st.integers(-(10**16), 2 * 10**17))

@@ -19,7 +19,7 @@ from engine.cli.progress import bars
 from engine.errors import BackupUnusable, EngineError, Interrupted, UsageError
 from engine.model import item_id
 from engine.operations import Outcome
-from engine.restore.delivery import Delivered, Failure, deliver
+from engine.restore.delivery import Delivered, Failure, deliver, foresee
 from engine.restore.destination import Destination
 from engine.restore.plan import Plan, placed
 from engine.restore.presence import compare, compare_contents
@@ -27,7 +27,7 @@ from engine.restore.selection import Message, Selection
 from engine.sources.source import FolderPath, interrupts
 from engine.stop import Stop
 from engine.stored_form import ENCRYPTED
-from engine.targets.target import OwnNames, TargetMailbox
+from engine.targets.target import OwnNames
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -165,7 +165,7 @@ def _perform(
     if not args.json:
         _announce(task, dry_run=args.dry_run)
     if args.dry_run:
-        task.outcome = _foreseen(task.plan, mailbox)
+        task.outcome = _foreseen(backup, task, destination)
     else:
         task.outcome = _delivered(args, backup, work, task.plan, destination)
     task.outcome.failed += [
@@ -196,13 +196,10 @@ def _bar(progress: Progress | None, made: Plan) -> Callable[[Message], None]:
     return lambda message: progress.advance(row)
 
 
-def _foreseen(made: Plan, mailbox: TargetMailbox) -> Delivered:
-    """What the plan would come to if nothing went wrong."""
-    return Delivered(
-        restored=[message for messages in made.deliveries.values() for message in messages],
-        skipped=list(made.skipped),
-        folders=[path for path in made.folders if not mailbox.has_folder(path)],
-    )
+def _foreseen(backup: Backup, task: Task, destination: Destination) -> Delivered:
+    with backup.reader() as reader:
+        forms = reader.account_state(task.selection.account.item).forms
+    return foresee(backup, task.plan, destination.mailbox, own=destination.own, forms=bool(forms))
 
 
 def _explained(ended: EngineError, tasks: list[Task]) -> EngineError:

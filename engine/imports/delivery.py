@@ -25,7 +25,7 @@ from engine.export.choice import Choice, chosen
 from engine.export.form import Row
 from engine.imports.past import Past
 from engine.model import ROOT, Kind, Version, parse_item_id
-from engine.restore.delivery import Delivered, deliver
+from engine.restore.delivery import Delivered, deliver, foresee
 from engine.restore.plan import Plan, plan
 from engine.restore.selection import Message, Selection, message_of, source_name, subscribed
 from engine.settings import Settings
@@ -147,7 +147,10 @@ def _delivered(
         with closing(target.mailbox(selection.account.source_name, make=True)) as mailbox:
             where = mailbox.where
             made = plan(selection, (), _there(account, mailbox, contents, stop), {})
-            outcome = _foreseen(made) if dry_run else deliver(contents, made, mailbox, stop, done)
+            if dry_run:
+                outcome = foresee(contents, made, mailbox)
+            else:
+                outcome = deliver(contents, made, mailbox, stop, done)
     except (SourceUnavailable, UsageError) as error:
         outcome = Delivered(unfinished=len(selection.messages), ended=error)
     return Told(selection, where, made, outcome, account.erased)
@@ -262,11 +265,3 @@ def _there(
         stop.check()
         found[path] = mailbox.contents(path, contents_, lambda identity: None, contents.chunks)
     return found
-
-
-def _foreseen(made: Plan) -> Delivered:
-    """What the plan would come to if nothing went wrong."""
-    return Delivered(
-        restored=[message for messages in made.deliveries.values() for message in messages],
-        skipped=list(made.skipped),
-    )

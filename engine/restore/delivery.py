@@ -108,6 +108,37 @@ def deliver(
     return _Delivery(contents, made, mailbox, stop, progress, own).run()
 
 
+def foresee(
+    contents: Contents, made: Plan, mailbox: TargetMailbox, *, own: bool = False, forms: bool = True
+) -> Delivered:
+    """What a plan would come to if nothing went wrong. Writes nothing. `forms`: look at contents
+    for those that may be compressed or encrypted. Blocks."""
+    outcome = Delivered(skipped=list(made.skipped))
+    outcome.folders = [path for path in made.folders if not mailbox.has_folder(path)]
+    for path, messages in made.deliveries.items():
+        for message in messages:
+            form = ""
+            try:
+                if forms:
+                    form = stored_form(next(iter(contents.chunks(message.digest)), b""))
+                why = mailbox.refuses(form)
+            except Damaged as error:
+                why = str(error)
+            if why:
+                outcome.failed.append(Failure(message.item, path, why))
+                continue
+            outcome.restored.append(message)
+            if form and mailbox.verbatim and not own:
+                outcome.forms[form] += 1
+    _judge_forms(outcome)
+    return outcome
+
+
+def _judge_forms(outcome: Delivered) -> None:
+    if sealed := outcome.forms[ENCRYPTED]:
+        outcome.failed.append(Failure(None, (), SEALED.format(sealed)))
+
+
 class _Delivery:
     def __init__(
         self,
@@ -154,8 +185,7 @@ class _Delivery:
             except (Interrupted, SourceUnavailable, TargetFull) as error:
                 self._ended.set()
                 outcome.ended = error
-        if sealed := outcome.forms[ENCRYPTED]:
-            outcome.failed.append(Failure(None, (), SEALED.format(sealed)))
+        _judge_forms(outcome)
         failed = sum(failure.item is not None for failure in outcome.failed)
         there = len(outcome.skipped) - len(self._plan.skipped)
         outcome.unfinished = self._plan.count - len(outcome.restored) - failed - there
@@ -254,7 +284,7 @@ class _Delivery:
         else:
             outcome.restored += done
             outcome.lost |= folder.lost
-            if folder.verbatim and not self._own:
+            if self._mailbox.verbatim and not self._own:
                 outcome.forms.update(
                     self._forms[message.item] for message in done if message.item in self._forms
                 )

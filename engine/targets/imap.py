@@ -55,7 +55,7 @@ from engine.targets.imap_names import (
     says_exists,
 )
 from engine.targets.target import Letter, Wanted, content_digest
-from engine.targets.unpacking import unpacked
+from engine.targets.unpacking import refused, unpacked
 
 T = TypeVar("T")
 
@@ -120,6 +120,8 @@ def own_settings(spec: str, settings: Settings) -> Settings:
 class ImapTargetMailbox:
     """See `engine.targets.target.TargetMailbox`."""
 
+    verbatim = False
+
     def __init__(self, pool: Pool, account: str, login: str, clock: Clock, *, unpack: bool) -> None:
         """Raises SourceUnavailable if the account can't be opened."""
         self.unpack = unpack
@@ -182,6 +184,9 @@ class ImapTargetMailbox:
 
     def identity(self) -> MailboxIdentity:
         return self._reading.identity()
+
+    def refuses(self, form: str) -> str:
+        return refused(form, allowed=self.unpack)
 
     def has_folder(self, path: FolderPath) -> bool:
         return self._seen(path) is not None
@@ -332,7 +337,6 @@ class ImapTargetMailbox:
 class ImapFolder:
     """See `engine.targets.target.TargetFolder`."""
 
-    verbatim = False
     numbered = True
     problems = ()
 

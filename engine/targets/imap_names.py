@@ -21,7 +21,8 @@ _EPOCH = datetime(1970, 1, 1)
 
 def folder_name(path: FolderPath, separator: bytes, prefix: bytes) -> bytes:
     """The name of a folder at a server whose names are parted by `separator` (empty: it has no
-    hierarchy), and whose personal folders begin with `prefix`.
+    hierarchy), and whose personal folders begin with `prefix`. Where that isn't the inbox's, there
+    is nothing below the inbox.
 
     A separator within a component, and bytes that are no text, become `_`.
     """
@@ -33,7 +34,7 @@ def folder_name(path: FolderPath, separator: bytes, prefix: bytes) -> bytes:
         name = re.sub("[\ud800-\udfff\\x00-\\x1f\\x7f]", "_", component_name(part))
         parts.append(encode_mutf7(name.replace(text, "_") if text else name))
     joined = (separator or b"/").join(parts)
-    if path[0] == INBOX[0]:
+    if path[0] == INBOX[0] and (not prefix or prefix.upper().startswith(b"INBOX")):
         return joined
     return prefix + joined
 

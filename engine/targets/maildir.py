@@ -107,6 +107,8 @@ class MaildirTarget:
 class MaildirTargetMailbox:
     """See `engine.targets.target.TargetMailbox`."""
 
+    verbatim = True
+
     def __init__(self, path: str, tree: Tree, clock: Clock) -> None:
         """Takes over the tree. Raises SourceUnavailable if the mailbox can't be read."""
         self._path = path
@@ -133,6 +135,9 @@ class MaildirTargetMailbox:
 
     def identity(self) -> MailboxIdentity:
         return self._reading.identity()
+
+    def refuses(self, form: str) -> str:
+        return ""
 
     def has_folder(self, path: FolderPath) -> bool:
         seen = self._seen(path)

@@ -41,7 +41,6 @@ def failure(where: str, error: OSError) -> DeliveryFailed | TargetFull:
 class MaildirFolder:
     """See `engine.targets.target.TargetFolder`."""
 
-    verbatim = True
     numbered = False
     """Servers number them by their names, which begin with their dates."""
 

@@ -58,12 +58,6 @@ class TargetFolder(Protocol):
         ...
 
     @property
-    def verbatim(self) -> bool:
-        """Whether a content is kept as it is, also one that its server had compressed or encrypted.
-        Other places get what was compressed unpacked or not at all, and nothing encrypted."""
-        ...
-
-    @property
     def numbered(self) -> bool:
         """Whether the place numbers messages as they come, so that they are to come one after the
         other, in order of their dates."""
@@ -99,6 +93,16 @@ class TargetMailbox(Protocol):
 
     def identity(self) -> MailboxIdentity:
         """What the mailbox is recognised by, as a source has it. Raises SourceUnavailable."""
+        ...
+
+    @property
+    def verbatim(self) -> bool:
+        """Whether a content is kept as it is, also one that its server had compressed or encrypted.
+        Other places get what was compressed unpacked or not at all, and nothing encrypted."""
+        ...
+
+    def refuses(self, form: str) -> str:
+        """Why no content in this form (see `engine.stored_form`) is taken; empty where it is."""
         ...
 
     def has_folder(self, path: FolderPath) -> bool:

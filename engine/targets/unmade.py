@@ -12,7 +12,9 @@ from engine.targets.target import TargetFolder, TargetMailbox, Wanted
 
 class UnmadeMailbox:
     """See `engine.targets.target.TargetMailbox`. So a dry run has something to ask, and leaves
-    nothing behind."""
+    nothing behind. It is a Maildir that is to be made."""
+
+    verbatim = True
 
     def __init__(self, where: str, make: Callable[[], TargetMailbox]) -> None:
         """`where` is the place, fit to be shown; `make` makes the mailbox and opens it, or raises
@@ -32,6 +34,9 @@ class UnmadeMailbox:
     @property
     def where(self) -> str:
         return self._where
+
+    def refuses(self, form: str) -> str:
+        return ""
 
     def has_folder(self, path: FolderPath) -> bool:
         return self._made is not None and self._made.has_folder(path)

@@ -26,20 +26,12 @@ def unpacked(chunks: Iterable[bytes], *, allowed: bool = True) -> Iterator[bytes
     while len(first) < LONGEST and (chunk := next(source, b"")):
         first += chunk
     form = stored_form(first)
-    if form == ENCRYPTED:
-        raise DeliveryFailed(
-            "is encrypted, and only the mail server that it comes from has the key: restore it "
-            "into the Maildir that it was in"
-        )
+    if why := refused(form, allowed=allowed):
+        raise DeliveryFailed(why)
     if not form:
         yield first
         yield from source
         return
-    if not allowed:
-        raise DeliveryFailed(
-            f"its server kept it compressed ({form}): restore it to a Maildir, or let it be "
-            "unpacked with 'engine config set restore.unpack true'"
-        )
     length = 0
     with _Stream(first, source) as stream:
         for piece in _pieces(form, stream):
@@ -52,6 +44,21 @@ def unpacked(chunks: Iterable[bytes], *, allowed: bool = True) -> Iterator[bytes
             yield piece
     for _ in source:
         pass
+
+
+def refused(form: str, *, allowed: bool) -> str:
+    """Why a content in this form can't be had as it was before; empty where it can."""
+    if form == ENCRYPTED:
+        return (
+            "is encrypted, and only the mail server that it comes from has the key: restore it "
+            "into the Maildir that it was in"
+        )
+    if form and not allowed:
+        return (
+            f"its server kept it compressed ({form}): restore it to a Maildir, or let it be "
+            "unpacked with 'engine config set restore.unpack true'"
+        )
+    return ""
 
 
 def _pieces(form: str, stream: io.BufferedReader) -> Iterator[bytes]:
