@@ -382,6 +382,8 @@ def test_a_lock_is_waited_for_and_a_dead_ones_is_not(
         put(box.root, INBOX, letter(RAW, "todo"))
     os.utime(lock, (1, 1))
     put(box.root, INBOX, letter(RAW, "todo"))
+    lock.write_text(f"{os.getpid()}:{socket.gethostname()}")
+    put(box.root, INBOX, letter(b"second", "todo"))  # has its letter by now
     child = os.fork()
     if not child:
         os._exit(0)

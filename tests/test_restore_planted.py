@@ -168,9 +168,11 @@ def test_a_lock_that_names_no_process_is_waited_for_once_in_a_mailbox(
         os.utime(lock, (2**33, 2**33))
     with closing(MaildirTarget(str(box.root), ManualClock(1)).mailbox("alice")) as mailbox:
         for path in folders:
-            with pytest.raises(DeliveryFailed, match="try again later"):
-                mailbox.open_folder(path, ["todo"])
-            mailbox.open_folder(path, ["\\Seen"]).close()
+            with closing(mailbox.open_folder(path, ["todo"])) as folder:
+                with pytest.raises(DeliveryFailed, match="try again later"):
+                    folder.deliver(letter(RAW, "todo"))
+                folder.deliver(letter(RAW, "\\Seen"))
+                assert (folder.lost, folder.problems) == (frozenset(), [])
     assert 10 <= len(waits) <= 40
 
 

@@ -59,6 +59,8 @@ class MaildirFolder:
         self._sizes: list[int] = []
         """Of what was delivered, and isn't in the mailbox's count yet."""
         self.problems: list[str] = []
+        self._held = ""
+        """Why no keyword gets a letter that has none yet."""
         self._tmp = self._cur = -1
         folder = tree.open_directory(parts)
         try:
@@ -76,12 +78,15 @@ class MaildirFolder:
 
     def _prepared(self, folder: int, flags: Collection[str], patience: Patience) -> Letters:
         """The letters of keywords. A user who has put something else into their place loses them,
-        and not the messages."""
+        and not the messages; one who keeps the lock has only those wait that need it."""
         try:
             return maildir_keywords.prepare(folder, self._cur, flags, owner_of(self._cur), patience)
         except NotOurs as error:
             self.problems.append(f"{shown(self._path)}: {reason(error)}: keywords are left out")
             return Letters((), frozenset(maildir_keywords.keywords_among(flags)))
+        except TimeoutError as error:
+            self._held = reason(error)
+            return maildir_keywords.present(folder)
 
     @property
     def lost(self) -> frozenset[str]:
@@ -94,6 +99,10 @@ class MaildirFolder:
             raise failure(self._path, error) from error
 
     def _deliver(self, letter: Letter) -> str:
+        if self._held:
+            wanted = maildir_keywords.keywords_among(letter.flags)
+            if not wanted.issubset(self._letters.keywords):
+                raise TimeoutError(self._held)
         unique = unique_name(
             letter.date,
             os.getpid(),

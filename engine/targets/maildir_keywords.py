@@ -56,11 +56,16 @@ def assigned(table: Sequence[str], wanted: Collection[str]) -> Letters:
     return Letters(tuple(keywords), frozenset(lost))
 
 
+def present(folder: int) -> Letters:
+    """The letters that a folder has. Raises NotOurs, OSError."""
+    return Letters(parse_keywords(dotlock.content(folder, _FILE) or b""), frozenset())
+
+
 def prepare(
     folder: int, current: int, flags: Collection[str], owner: Owner, patience: Patience
 ) -> Letters:
     """Sees to it that a folder (its descriptor, and that of its `cur`) has letters for the keywords
-    among these flags. Raises NotOurs, and OSError.
+    among these flags. Raises NotOurs, TimeoutError, and OSError.
 
     Where messages have letters, and the file isn't there, the server keeps it elsewhere: we don't
     know what the letters mean, and give none.
