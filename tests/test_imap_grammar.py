@@ -370,6 +370,14 @@ def test_what_no_number_can_be_is_none(digits: bytes) -> None:
     assert found.counts == {b"INBOX": Counts(next=5)}
 
 
+@pytest.mark.parametrize(
+    "text", [b" ()" * 20_000, b" " + b"(" * 20_000, b" " + b"(" * 20_000 + b")" * 20_000]
+)
+def test_lists_are_not_without_number(text: bytes) -> None:
+    with pytest.raises(Nonsense, match="more than 10,000 lists"):
+        parse([b"* X" + text + b"\r\n"])
+
+
 def test_the_largest_numbers_are_numbers() -> None:
     assert number(b"%d" % MAX_NUMBER) == MAX_NUMBER
     assert number(b"0001") == 1

@@ -23,6 +23,7 @@ FLOORS = (
     ),
     (
         "engine.timestamps",
+        "engine.masking",
         "engine.naming",
         "engine.messages",
         "engine.stored_form",
@@ -35,6 +36,7 @@ FLOORS = (
         "engine.place",
         "engine.space",
         "engine.logs",
+        "engine.masking",
         "engine.heartbeat",
     ),
     ("engine.journal", "engine.blobs", "engine.sources", "engine.targets"),

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from engine.errors import EngineError
+from engine.masking import Mask
 from engine.notifications.message import Notice, mail
 from engine.settings import Settings
 
@@ -88,7 +89,7 @@ def _by_smtp(settings: Settings, sender: str, data: bytes) -> None:
     if thread.is_alive():
         raise NotSent(f"no answer within {TIMEOUT:.0f} s")
     if failures:
-        raise _explained(failures[0])
+        raise _explained(failures[0], Mask(password))
 
 
 def _connected(settings: Settings, host: str, port: int) -> smtplib.SMTP:
@@ -139,20 +140,20 @@ def _password(settings: Settings, host: str) -> str:
     return password
 
 
-def _explained(error: BaseException) -> NotSent:
-    """What went wrong with SMTP, in one line. Never with what was sent."""
+def _explained(error: BaseException, mask: Mask) -> NotSent:
+    """What went wrong with SMTP, in one line. Never with the password."""
     if isinstance(error, NotSent):
         return error
     if isinstance(error, smtplib.SMTPRecipientsRefused):
         answers = (_answer(code, text) for code, text in error.recipients.values())
-        return NotSent(f"no recipient accepted: {next(answers, '')}")
+        return NotSent(f"no recipient accepted: {mask(next(answers, ''))}")
     if isinstance(error, smtplib.SMTPResponseException):
-        return NotSent(_answer(error.smtp_code, error.smtp_error))
+        return NotSent(mask(_answer(error.smtp_code, error.smtp_error)))
     if isinstance(error, ssl.SSLCertVerificationError):
         return NotSent(f"the certificate isn't trusted ({error.verify_message})")
     if isinstance(error, OSError) and error.strerror:
         return NotSent(error.strerror)
-    return NotSent(str(error) or type(error).__name__)
+    return NotSent(mask(str(error)) or type(error).__name__)
 
 
 def _answer(code: int, text: bytes | str) -> str:

@@ -23,7 +23,11 @@ def logins(options: Options) -> dict[str, str]:
         lines = secrets.read_text(where, options.interrupt).splitlines()
     else:
         where = options.accounts_command
-        lines = secrets.run(where, options.interrupt).splitlines()
+
+        def hidden(printed: str) -> str:
+            return options.secret.for_all(options.interrupt)
+
+        lines = secrets.run(where, options.interrupt, hide=hidden).splitlines()
     found: dict[str, str] = {}
     for line in lines:
         words = line.partition("#")[0].split()

@@ -108,9 +108,16 @@ def ignore(response: Response) -> None:
 class Connection:
     """An open connection. `greeting` is what the server said first."""
 
-    def __init__(self, endpoint: Endpoint, interrupt: Interrupt | None = None) -> None:
-        """Connects. `interrupt` ends whatever is waited for. Raises Lost, Interrupted."""
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        interrupt: Interrupt | None = None,
+        mask: Callable[[str], str] = lambda text: text,
+    ) -> None:
+        """Connects. `interrupt` ends whatever is waited for; `mask` takes secrets out of what the
+        server says. Raises Lost, Interrupted."""
         self.endpoint = endpoint
+        self._mask = mask
         self.literals = False
         """Whether literals may be sent without asking (LITERAL+, RFC 7888)."""
         self.patient = False
@@ -306,7 +313,7 @@ class Connection:
         if cast(bytes, pieces[0]).startswith(b"+"):
             return None
         try:
-            response: Response = wire.parse(pieces)
+            response: Response = self._parsed(pieces)
         except wire.Nonsense:
             # Where literals are, one that isn't as long as announced may be the reason. What comes
             # next may be out of a message then, which anybody can have written.
@@ -322,10 +329,25 @@ class Connection:
         take(response)
         return None
 
+    def _parsed(self, pieces: Sequence[wire.Piece]) -> wire.Status | wire.Data:
+        """A response, without secrets in what the server says. Raises Nonsense."""
+        try:
+            response = wire.parse(pieces)
+        except wire.Nonsense:
+            text = b"".join(piece for piece in pieces if isinstance(piece, bytes))
+            shown = text.decode("utf-8", "replace")
+            if self._mask(shown) != shown:
+                raise wire.Nonsense("a line that has the password in it") from None
+            raise
+        if isinstance(response, wire.Status) and response.word not in ("OK", "PREAUTH"):
+            code, said = self._mask(response.code), self._mask(response.text)
+            return response._replace(code=code, text=said)
+        return response
+
     def _greeted(self) -> wire.Status:
         with _Closing(self):
             self._begin()
-            greeting = wire.parse(self._read())
+            greeting = self._parsed(self._read())
             if not isinstance(greeting, wire.Status) or greeting.tag != b"*":
                 raise wire.Nonsense("it doesn't greet")
             if greeting.word not in ("OK", "PREAUTH"):

@@ -5,12 +5,16 @@ from __future__ import annotations
 import base64
 
 from engine.errors import SourceUnavailable
+from engine.masking import Mask
 from engine.sources.imap.connection import Connection, Endpoint, Lost, Refused, Response
 from engine.sources.imap.options import Options
-from engine.sources.imap.session import Session, argument, refusal
+from engine.sources.imap.session import INTRODUCTION, Session, argument, refusal
 from engine.sources.imap.wire import Data, Status
 from engine.sources.source import shown
 from engine.stop import Interrupt
+
+_FINAL = ("UNAVAILABLE", "EXPIRED", "PRIVACYREQUIRED", "CONTACTADMIN", "LIMIT", "INUSE")
+"""Refusals (RFC 5530) that don't depend on how one logs in."""
 
 
 def open_session(options: Options, account: str, login: str, xguid: bool | None) -> Session:
@@ -18,28 +22,28 @@ def open_session(options: Options, account: str, login: str, xguid: bool | None)
     SourceUnavailable where that can't be."""
     where = f"{options.endpoint}, {shown(account)}"
     secret = options.secret.read(account, login, options.interrupt)
+    mask = Mask(secret)
     try:
-        connection = connect(options.endpoint, options.interrupt)
+        connection = connect(options.endpoint, options.interrupt, mask)
     except Lost as lost:
         raise SourceUnavailable(f"{options.endpoint}: {lost}") from lost
     try:
         capabilities = _log_in(connection, options, login, secret)
     except Refused as refused:
         connection.close()
-        said = refusal(refused.status).replace(secret, "***")
+        said = refusal(refused.status)
         raise SourceUnavailable(f"{where}: can't log in: {said}") from None
     except Lost as lost:
-        said = str(lost).replace(secret, "***")
-        raise SourceUnavailable(f"{where}: can't log in: {said}") from lost.__cause__
+        raise SourceUnavailable(f"{where}: can't log in: {lost}") from lost.__cause__
     except BaseException:
         connection.close()
         raise
     return Session(connection, capabilities, xguid, options.bounds)
 
 
-def connect(endpoint: Endpoint, interrupt: Interrupt) -> Connection:
+def connect(endpoint: Endpoint, interrupt: Interrupt, mask: Mask) -> Connection:
     """A connection, encrypted where it is to be, nobody logged in. Raises Lost."""
-    connection = Connection(endpoint, interrupt)
+    connection = Connection(endpoint, interrupt, mask)
     if endpoint.starttls:
         try:
             connection.run(b"STARTTLS")
@@ -58,13 +62,28 @@ def _log_in(connection: Connection, options: Options, login: str, secret: str) -
     offered = before or _asked(connection)
     mechanism, answer = credentials(options, login, secret)
     name, identity = names(options, login)
-    if f"AUTH={mechanism}" in offered or identity or mechanism != "PLAIN":
-        status = connection.authenticate(mechanism.encode(), answer, at_once="SASL-IR" in offered)
-    elif "LOGINDISABLED" in offered:
+    if "ID" in offered:  # some servers want it first; whatever they answer
+        connection.run_all([[INTRODUCTION]])
+    sasl = bool(identity) or mechanism != "PLAIN"  # then there is no other way
+    if not sasl and "LOGINDISABLED" not in offered:
+        if f"AUTH={mechanism}" not in offered or options.manner.plain_fails:
+            return _log_in_by_name(connection, name, secret)
+    elif not sasl and f"AUTH={mechanism}" not in offered:
         raise Lost("the server offers no way to log in with a password here; use imaps:")
-    else:
-        user, password = argument(name.encode()), argument(secret.encode())
-        status = connection.run(b"LOGIN ", *user, b" ", *password)
+    try:
+        status = connection.authenticate(mechanism.encode(), answer, at_once="SASL-IR" in offered)
+    except Refused as refused:
+        if sasl or "LOGINDISABLED" in offered or refused.status.code in _FINAL:
+            raise
+        capabilities = _log_in_by_name(connection, name, secret)
+        options.manner.plain_fails = True
+        return capabilities
+    return _stated(status) or _asked(connection)
+
+
+def _log_in_by_name(connection: Connection, name: str, secret: str) -> frozenset[str]:
+    user, password = argument(name.encode()), argument(secret.encode())
+    status = connection.run(b"LOGIN ", *user, b" ", *password)
     return _stated(status) or _asked(connection)
 
 

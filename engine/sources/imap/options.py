@@ -32,6 +32,14 @@ _LOCATION = re.compile(
 )
 
 
+@dataclass(slots=True)
+class Manner:
+    """What was learned of how a server behaves."""
+
+    plain_fails: bool = False
+    """Whether it refuses AUTHENTICATE PLAIN where LOGIN succeeds."""
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """Everything that a source needs to know, allowed and complete."""
@@ -58,6 +66,7 @@ class Options:
     bounds: Bounds
     interrupt: Interrupt = field(default_factory=Interrupt, compare=False)
     """Ends whatever is waited for."""
+    manner: Manner = field(default_factory=Manner, compare=False)
 
 
 _WAYS = (

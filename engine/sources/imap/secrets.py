@@ -11,10 +11,12 @@ import shlex
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
 
 from engine.errors import SourceUnavailable
+from engine.masking import Mask
 from engine.sources.source import reason, shown
 from engine.stop import Interrupt
 
@@ -49,12 +51,22 @@ class Secret(NamedTuple):
             text = read_text(path, interrupt, _SMALL)
             where = path
         else:
-            text = run(self.command, interrupt, account, login)
+            text = run(self.command, interrupt, account, login, hide=_first_line)
             where = self.command
-        line = text.partition("\n")[0].rstrip("\r")
+        line = _first_line(text)
         if not line:
             raise SourceUnavailable(f"{shown(where)}: its first line should be a password")
         return line
+
+    def for_all(self, interrupt: Interrupt) -> str:
+        """The password, if it is the same for all accounts; else, or where it can't be read,
+        nothing."""
+        if "{account}" in self.file + self.command or "{login}" in self.file + self.command:
+            return ""
+        try:
+            return self.read("", "", interrupt)
+        except SourceUnavailable:
+            return ""
 
 
 def read_text(path: str, interrupt: Interrupt, limit: int = _LARGE) -> str:
@@ -72,8 +84,16 @@ def read_text(path: str, interrupt: Interrupt, limit: int = _LARGE) -> str:
         raise SourceUnavailable(f"{shown(path)}: isn't UTF-8") from error
 
 
-def run(command: str, interrupt: Interrupt, account: str = "", login: str = "") -> str:
-    """What a command prints. It is run without a shell. Raises SourceUnavailable, Interrupted."""
+def run(
+    command: str,
+    interrupt: Interrupt,
+    account: str = "",
+    login: str = "",
+    *,
+    hide: Callable[[str], str] = lambda printed: "",
+) -> str:
+    """What a command prints. It is run without a shell. Raises SourceUnavailable, Interrupted; with
+    what the command complains of, but not with the secret that `hide` finds in what it prints."""
     name = "?"
     try:
         words = [_filled(word, account, login) for word in shlex.split(command)]
@@ -84,7 +104,8 @@ def run(command: str, interrupt: Interrupt, account: str = "", login: str = "") 
     except OSError as error:
         raise SourceUnavailable(f"{shown(name)}: {reason(error)}") from error
     if status:
-        said = err.decode("utf-8", "replace").strip().partition("\n")[0][:200]
+        said = Mask(hide(out.decode("utf-8", "replace")))(err.decode("utf-8", "replace"))
+        said = said.strip().partition("\n")[0][:200]
         what = f"ended with status {status}" + (f": {shown(said)}" if said else "")
         raise SourceUnavailable(f"{shown(name)}: {what}")
     try:
@@ -148,6 +169,10 @@ def _read(limits: dict[int, int], interrupt: Interrupt, ended: int = -1) -> dict
         if ready == {ended}:
             break
     return {descriptor: bytes(data) for descriptor, data in found.items()}
+
+
+def _first_line(text: str) -> str:
+    return text.partition("\n")[0].rstrip("\r")
 
 
 def _filled(text: str, account: str, login: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
+from engine import __version__
 from engine.sources.imap.connection import (
     MOST,
     Command,
@@ -38,6 +39,9 @@ from engine.sources.imap.wire import (
 
 TakeRow = Callable[[int, dict[str, Value]], None]
 """Takes a UID and what was fetched of that message."""
+
+INTRODUCTION = b'ID ("name" "timefs" "version" "%s")' % __version__.encode()
+"""Who we are (RFC 2971)."""
 
 _HEADER = 64 << 10
 """Bytes that headers have on average, at most."""
@@ -315,10 +319,16 @@ class Session:
         return any(counts.guid for counts in found.counts.values())
 
     def _enabling(self) -> list[Command]:
-        if self._enabled or not self.condstore or not self.has("ENABLE", "IMAP4REV2"):
+        """What is to be said once in a session, before the first folder is asked for."""
+        if self._enabled:
             return []
         self._enabled = True
-        return [[b"ENABLE QRESYNC" if self.has("QRESYNC") else b"ENABLE CONDSTORE"]]
+        commands: list[Command] = []
+        if self.has("ID"):  # some servers want it after the login
+            commands.append([INTRODUCTION])
+        if self.condstore and self.has("ENABLE", "IMAP4REV2"):
+            commands.append([b"ENABLE QRESYNC" if self.has("QRESYNC") else b"ENABLE CONDSTORE"])
+        return commands
 
     def _items(self) -> bytes:
         more = b" HIGHESTMODSEQ" if self.condstore else b""

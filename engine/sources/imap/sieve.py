@@ -7,6 +7,7 @@ import ssl
 from typing import Any, NamedTuple
 
 from engine.errors import ItemUnreadable
+from engine.masking import Mask
 from engine.sources.imap.login import credentials
 from engine.sources.imap.options import Options
 from engine.sources.imap.stream import Stream
@@ -54,7 +55,7 @@ def read_scripts(options: Options, account: str, login: str) -> Scripts:
     secret = options.secret.read(account, login, options.interrupt)
     try:
         place = (endpoint.host, options.sieve_port)
-        client = _Client(Stream(*place, endpoint.timeout, options.interrupt))
+        client = _Client(Stream(*place, endpoint.timeout, options.interrupt), Mask(secret))
         try:
             return _read(client, options, login, secret)
         finally:
@@ -62,7 +63,7 @@ def read_scripts(options: Options, account: str, login: str) -> Scripts:
     except OSError as error:
         raise ItemUnreadable(f"{where}: {reason(error)}") from error
     except _Trouble as error:
-        raise ItemUnreadable(f"{where}: {str(error).replace(secret, '***')}") from None
+        raise ItemUnreadable(f"{where}: {error}") from None
 
 
 def _read(client: _Client, options: Options, login: str, secret: str) -> Scripts:
@@ -94,8 +95,9 @@ def _read(client: _Client, options: Options, login: str, secret: str) -> Scripts
 class _Client:
     """A connection to a ManageSieve server."""
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Stream, mask: Mask) -> None:
         self._stream = stream
+        self._mask = mask
         self._left = _TOGETHER
 
     def close(self) -> None:
@@ -125,7 +127,7 @@ class _Client:
                 return lines
             if word in (b"NO", b"BYE"):
                 text = b" ".join(words).decode("utf-8", "replace")
-                raise _Trouble(f"the server said {shown(text)[:300]}")
+                raise _Trouble(f"the server said {shown(self._mask(text))[:300]}")
             if len(lines) == _LINES:
                 raise _Trouble(f"the server sent more than {_LINES} lines")
             if words:

@@ -28,6 +28,9 @@ MAX_UID = 2**32 - 1
 MAX_NUMBER = 2**64 - 1
 """What is larger is no number: the protocol's largest have 63 bits (RFC 9051, `number64`)."""
 
+_LISTS = 10_000
+"""Lists in one response, at most: they take much more memory than room in a line."""
+
 _DIGITS = len(str(MAX_NUMBER))
 
 _SET_LENGTH = 4000
@@ -187,6 +190,7 @@ def _text_of(piece: Piece) -> bytes:
 
 def _values(pieces: Sequence[Piece]) -> list[Value]:
     top: list[Value] = []
+    opened = 0
     stack = [top]
     inner = top
     for index in range(0, len(pieces), 2):
@@ -204,6 +208,9 @@ def _values(pieces: Sequence[Piece]) -> list[Value]:
                 atom = match["atom"].rstrip(b"\r\n")
                 inner.append(None if atom.upper() == b"NIL" else atom)
             elif kind == "open":
+                opened += 1
+                if opened > _LISTS:
+                    raise Nonsense(f"more than {_LISTS:,} lists in one response")
                 inner = []
                 stack[-1].append(inner)
                 stack.append(inner)
