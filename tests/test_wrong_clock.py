@@ -17,6 +17,10 @@ from engine.backup import Backup
 from engine.check import check
 from engine.check.times import NewTimes
 from engine.clock import ManualClock
+from engine.daemon import jobs
+from engine.daemon.figures import Figures
+from engine.daemon.parts import Pulse
+from engine.daemon.telling import Teller
 from engine.errors import ClockError
 from engine.journal.horizon import MAX_JUMP
 from engine.journal.records import ScanRecord, Verified, pack, seal, unpack
@@ -24,6 +28,7 @@ from engine.purge import hold
 from engine.scan.smart import NamedSource, Options, scan
 from engine.sources import open_sources
 from engine.stop import Stop
+from tests.backups import SmallBackup, letter
 from tests.commands import engine, environment, run, until
 from tests.desk import SECOND, START, Desk, scan_record
 from tests.exports import assert_same, empty, export, rows, take_in
@@ -368,3 +373,21 @@ def test_nothing_is_recorded_by_a_jump_that_is_not_taken(tmp_path: Path) -> None
     assert desk.everything() == before
     desk.clock.doubted = False
     desk.message(account, folder)
+
+
+def test_the_daemon_purges_nothing_by_a_jump_that_is_not_taken(small: SmallBackup) -> None:
+    """All that was ever deleted would be past its retention."""
+    account = small.account("alice@example.com")
+    item = small.message(account, account, letter(1))
+    small.delete(account, item)
+    context = jobs.Context(small.backup, Figures(), Teller(small.backup))
+    small.clock.advance(YEARS)
+    small.clock.doubted = True
+    with pytest.raises(ClockError, match="nothing keeps it right"):
+        jobs.JOBS["purge"].run(context, Pulse(60), Stop())
+    with small.backup.reader() as reader:
+        assert reader.recorded(item, reader.last_sequence()) is not None
+    small.clock.doubted = False
+    jobs.JOBS["purge"].run(context, Pulse(60), Stop())
+    with small.backup.reader() as reader:
+        assert reader.recorded(item, reader.last_sequence()) is None

@@ -179,6 +179,7 @@ def _purge(context: Context, pulse: Pulse, stop: Stop) -> None:
     backup = context.backup
     if nothing_to_do(backup):
         return
+    backup.journal.require_clock()  # by a clock that is far ahead, all would be past its retention
     began = time.monotonic()
     with running(backup, "purge", detail="scheduled", stop=stop) as operation:
         died = operation.died
