@@ -11,6 +11,7 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -102,13 +103,19 @@ protocol imap {{
 
 @cache
 def program() -> Path:
-    """The server to start."""
+    """The server to start. Later versions than 2.3 have another form of configuration."""
     if INSTALLED.exists():
-        return INSTALLED
-    needs(str(UNPACKED))
-    return relocated(UNPACKED)
+        found = INSTALLED
+    else:
+        needs(str(UNPACKED))
+        found = relocated(UNPACKED)
+    version = subprocess.run([found, "--version"], capture_output=True, text=True, check=True)
+    if not version.stdout.startswith("2.3."):
+        needs("Dovecot 2.3")
+    return found
 
 
+@cache
 def relocated(unpacked: Path) -> Path:
     """The server of packages that were only unpacked, as long as this process lasts.
 
