@@ -1,5 +1,5 @@
 """Pairs what is lost in one place with what arrived in another, by GUID, else by the stem of a
-Maildir message's name: pure.
+Maildir message's name, or by their place: pure.
 
 Several copies of one message have one GUID. Which of them is which can't be told, so the order is
 fixed: what stays in its folder, then what has the same flags, then the others as they come.
@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import NamedTuple
 
 from engine.scan.states import KnownItem, Ref
-from engine.sources.source import SourceItem, guid, stem
+from engine.sources.source import SourceItem, guid, place_of, stem
 
 
 class Lost(NamedTuple):
@@ -35,7 +35,8 @@ class Pairs(NamedTuple):
 
     moved: list[tuple[Lost, Arrival]]
     alike: list[tuple[Lost, Arrival]]
-    """Only the stems of their names are the same. Whether the contents are is to be seen."""
+    """Only the stems of their names, or their places, are the same. Whether the contents are is to
+    be seen: until then nobody knows that the one that is lost is gone."""
     lost: list[Lost]
     arrived: list[Arrival]
 
@@ -55,12 +56,32 @@ def pair(lost: Sequence[Lost], arrived: Sequence[Arrival]) -> Pairs:
     """Pairs as many as can be; what is left keeps its order. Costs about the number of both."""
     moved, left, waiting = _pair(lost, arrived, guid)
     named = [one for one in waiting if stem(one.source.identity)] if left else []
-    if not named:
-        return Pairs(moved, [], left, waiting)
     alike, left, _ = _pair(left, named, stem)
+    placed, left = _pair_places(left, waiting)
+    alike += placed
+    if not alike:
+        return Pairs(moved, [], left, waiting)
     taken = {(one.folder, one.source.identity) for _, one in alike}
     waiting = [one for one in waiting if (one.folder, one.source.identity) not in taken]
     return Pairs(moved, alike, left, waiting)
+
+
+def _pair_places(
+    lost: Sequence[Lost], arrived: Sequence[Arrival]
+) -> tuple[list[tuple[Lost, Arrival]], list[Lost]]:
+    """What was lost and what arrived at one place of a folder, and what else was lost: a server
+    that says less of a message than before, or more, gives it another GUID."""
+    arrivals = {(one.folder, place_of(one.source.identity)): one for one in arrived}
+    found: list[tuple[Lost, Arrival]] = []
+    left: list[Lost] = []
+    for one in lost:
+        place = place_of(one.identity)
+        arrival = arrivals.get((one.folder, place)) if place else None
+        if arrival:
+            found.append((one, arrival))
+        else:
+            left.append(one)
+    return found, left
 
 
 def _pair(

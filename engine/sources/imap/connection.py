@@ -123,6 +123,9 @@ class Connection:
         self.patient = False
         """Whether a line that makes no sense is passed over. Before the login it means that
         something else than a mail server is there."""
+        self.odd = 0
+        """How many lines were passed over that nothing announced: where a literal was, it may not
+        have been as long as the server said."""
         self._number = 0
         self._open = False
         self._most = self._left = MOST
@@ -321,6 +324,7 @@ class Connection:
                 _close(pieces)
                 raise
             response = wire.Garbled(cast(bytes, pieces[0]))
+            self.odd += not response.text.startswith(b"*")
         if isinstance(response, wire.Status):
             if response.tag != b"*":
                 return response
@@ -377,6 +381,7 @@ class Connection:
                 if not line.endswith(b"\n"):
                     raise Lost("the connection was dropped")
                 if line in _BLANK and (not pieces or wire.is_unclosed(pieces[0])):
+                    self.odd += bool(pieces)
                     continue
                 pieces.append(line)
                 length = wire.literal_length(line)

@@ -206,13 +206,26 @@ class Contents:
                 held = _Held(len(content), small[each].date, content)
                 self._hold(items[each], held)
 
-        if small:
-            session.fetch(uid_sets(small), b"BODY.PEEK[]", take)
+        odd = session.connection.odd
+        try:
+            if small:
+                session.fetch(uid_sets(small), b"BODY.PEEK[]", take)
+        finally:
+            if session.connection.odd > odd:
+                for each, known in small.items():
+                    self._distrust(items[each], known)
         if uid in small and (first.folder, first.identity) not in self._held:
             if self._open(session, first.folder, True) != validity or not _may_hold(session, uid):
                 raise ItemVanished(f"{self._shown(first)}: is gone")
             self._hold(first, small[uid])  # reading it alone will tell why
         return left
+
+    def _distrust(self, item: SourceItem, known: _Held) -> None:
+        """Forgets a content that hasn't the length that it should have: it is to be read alone."""
+        held = self._held.get((item.folder, item.identity))
+        if held and held.content is not None and len(held.content) != known.size:
+            self._weight -= len(held.content)
+            del self._held[(item.folder, item.identity)]
 
     def _hold(self, item: SourceItem, held: _Held) -> None:
         key = (item.folder, item.identity)
@@ -242,15 +255,16 @@ class Contents:
     def _read_one(self, item: SourceItem, anew: bool, session: Session) -> BinaryIO:
         validity, uid = place(item.identity)
         found: list[Literal] = []
-        empty = False
+        size: Value = None
+        odd = session.connection.odd
 
         def take(row_uid: int, row: dict[str, Value]) -> None:
-            nonlocal empty
+            nonlocal size
             content = _body(row)
             if row_uid == uid and content is not None:
                 found.append(content)
             if row_uid == uid and "RFC822.SIZE" in row:
-                empty = row["RFC822.SIZE"] == b"0"
+                size = row["RFC822.SIZE"]
 
         there = self._open(session, item.folder, anew) == validity
         if there:
@@ -265,14 +279,20 @@ class Contents:
             if not isinstance(content, bytes):
                 content.close()
         content = found[0] if found else b""
-        if not isinstance(content, bytes):
-            return content
-        if not content and not (found and empty):
+        if content == b"" and not (found and size == b"0"):
             there = there and self._open(session, item.folder, True) == validity
             if not there or not _may_hold(session, uid):
                 raise ItemVanished(f"{self._shown(item)}: is gone")
             raise ItemUnreadable(f"{self._shown(item)}: the server lists it, and gives no content")
-        return io.BytesIO(content)
+        file = io.BytesIO(content) if isinstance(content, bytes) else content
+        length = file.seek(0, io.SEEK_END)
+        file.seek(0)
+        if session.connection.odd > odd and length != (count(size) or length):
+            file.close()
+            raise ItemUnreadable(
+                f"{self._shown(item)}: the server announces {length} bytes, and sends others"
+            )
+        return file
 
 
 class _Late(io.RawIOBase):
@@ -312,15 +332,18 @@ class _Late(io.RawIOBase):
 def _sizes(session: Session, uids: Iterable[int]) -> dict[int, _Held]:
     """Sizes and dates of the messages that are there."""
     found: dict[int, _Held] = {}
+    wanted = set(uids)
 
     def take(uid: int, row: dict[str, Value]) -> None:
+        if uid not in wanted:
+            return
         size, date, _ = found.get(uid, _Held(None, 0, None))
         told = row.get("RFC822.SIZE")
         if isinstance(told, bytes) and told.isdigit():
             size = count(told)
         found[uid] = _Held(size, date or date_of(row.get("INTERNALDATE")), None)
 
-    session.fetch(uid_sets(uids), b"RFC822.SIZE INTERNALDATE", take)
+    session.fetch(uid_sets(wanted), b"RFC822.SIZE INTERNALDATE", take)
     return found
 
 

@@ -124,4 +124,7 @@ def _asked(connection: Connection) -> frozenset[str]:
             )
 
     connection.run(b"CAPABILITY", take=take)
+    if not words:
+        connection.close()
+        raise Lost("the server doesn't say what it can")
     return frozenset(words)

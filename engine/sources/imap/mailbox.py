@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from engine.clock import Clock
@@ -24,6 +25,7 @@ from engine.sources.imap.pool import Pool
 from engine.sources.imap.rows import Prints, Rows, guid_kind
 from engine.sources.imap.session import Session, refusal, says_gone
 from engine.sources.imap.sieve import Scripts, read_scripts
+from engine.sources.imap.wire import Nonsense
 from engine.sources.source import (
     NEVER_WRITTEN,
     Fetched,
@@ -236,6 +238,10 @@ class ImapMailbox:
 
     def _look_around(self, session: Session) -> tuple[Overview, dict[bytes, dict[str, str]]]:
         overview = self._look(session)
+        inbox = overview.counts.get(b"INBOX", Counts())
+        if not inbox.validity:  # by that an account is recognised
+            with suppress(Refused, Nonsense):
+                overview.counts[b"INBOX"] = session.examine(b"INBOX")._replace(guid=inbox.guid)
         rights: dict[bytes, dict[str, str]] = {}
         if session.has("ACL"):
             listed = arrangement.selectable(overview, shared=self._pool.options.shared)

@@ -108,8 +108,6 @@ class Rows:
 
     def all(self, *, guids: bool = True) -> None:
         """Lists all messages, with GUIDs as far as they come along."""
-        if not self._counts.messages:
-            return
         items = self._items(guids=guids)
         refused = False
         try:

@@ -48,6 +48,8 @@ _HEADER = 64 << 10
 
 _POSITION = b"UIDVALIDITY UIDNEXT MESSAGES"
 
+_PROBES = 3
+
 _GONE = ("Mailbox doesn't exist", "Mailbox was deleted under us")
 
 
@@ -313,10 +315,19 @@ class Session:
             self.disturbed = True
 
     def _probe(self) -> bool:
-        """Whether the server has X-GUID. Others say BAD."""
-        found = OverviewTaker()
-        self._connection.run_all([[b"STATUS INBOX (X-GUID)"]], found.take)
-        return any(counts.guid for counts in found.counts.values())
+        """Whether the server has X-GUID. Others say BAD. Asked again where the server says OK and
+        nothing else: with another kind of GUID all messages would seem to be others."""
+        told: list[bool] = []
+
+        def take(response: Response) -> None:
+            if isinstance(response, Data) and response.name == "STATUS" and response.values:
+                told.append("X-GUID" in pairs(response.values[-1]))
+
+        for _ in range(_PROBES):
+            (status,) = self._connection.run_all([[b"STATUS INBOX (X-GUID)"]], take)
+            if told or status.word != "OK":
+                break
+        return any(told)
 
     def _enabling(self) -> list[Command]:
         """What is to be said once in a session, before the first folder is asked for."""

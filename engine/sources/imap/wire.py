@@ -56,6 +56,11 @@ _TOKEN = re.compile(
     rb")",
     re.DOTALL,
 )
+_ITEM = re.compile(
+    rb"(?:UID|FLAGS|INTERNALDATE|MODSEQ|EMAILID|THREADID|SAVEDATE|PREVIEW|ENVELOPE"
+    rb"|(?:RFC822|BODY|BINARY|X-).*)",
+    re.IGNORECASE | re.DOTALL,
+)
 _ITEMS = frozenset(
     (b"UID", b"FLAGS", b"RFC822.SIZE", b"INTERNALDATE", b"MODSEQ", b"EMAILID", b"X-GUID")
 )
@@ -145,9 +150,20 @@ def parse(pieces: Sequence[Piece]) -> Status | Data:
         name, rest = rest[0], rest[1:]
     if not isinstance(name, bytes):
         raise Nonsense(_excerpt(text))
+    if len(pieces) > 1 and name.upper() == b"FETCH" and not _is_proper(rest):
+        raise Nonsense(_excerpt(text))
     if flags is not None and rest and isinstance(rest[0], list):
         rest[0] += [b"FLAGS", flags]
     return Data(name.decode("latin-1").upper(), number, rest)
+
+
+def _is_proper(values: list[Value]) -> bool:
+    """Whether a FETCH that holds literals has nothing that may be the rest of one: a server may
+    announce fewer bytes than it sends."""
+    row = values[0] if len(values) == 1 else None
+    if not isinstance(row, list) or len(row) % 2:
+        return False
+    return all(isinstance(name, bytes) and _ITEM.fullmatch(name) for name in row[::2])
 
 
 def _named(pieces: Sequence[Piece]) -> Data:
@@ -289,8 +305,9 @@ class UidSet:
         for text in texts:
             for part in text.split(b","):
                 first, _, last = part.partition(b":")
-                ends = sorted((number(first), number(last or first)))
-                ranges.append((ends[0], ends[1]))
+                low, high = sorted((number(first), number(last or first)))
+                if high:  # 0 is no UID
+                    ranges.append((max(low, 1), high))
         ranges.sort()
         self._ranges: list[tuple[int, int]] = []
         for low, high in ranges:
