@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from engine.scan.matching import match
 from engine.scan.pairing import Arrival, Lost, order, pair
-from engine.scan.states import Entries, KnownFolder, Path, Ref, SeenFolder
+from engine.scan.states import Entries, KnownFolder, KnownItem, Path, Ref, SeenFolder
 from engine.sources.source import SourceItem, place_of
 
 
@@ -158,11 +158,11 @@ def plan(
         if folder.items is None:
             continue
         had = entries[ref] if before else {}
-        unseen: set[bytes] = set()
+        unseen: dict[bytes, KnownItem] = {}
         for identity, known_item in had.items():
             source = folder.items.get(identity)
             if source is None and folder.hidden and folder.hidden(identity):
-                unseen.add(place_of(identity))
+                unseen[place_of(identity)] = known_item
                 continue
             if source is None:
                 lost.append(Lost(ref, identity, known_item))
@@ -172,8 +172,12 @@ def plan(
             if deep or identity in folder.written.identities:
                 rechecks.append(Recheck(known_item.item, ref, source))
         new = folder.items.keys() - had.keys()
-        if unseen:
-            new = {identity for identity in new if place_of(identity) not in unseen}
+        for identity in list(new) if unseen else ():
+            same = unseen.get(place_of(identity))
+            if same:  # only its GUID isn't told today
+                new.remove(identity)
+                if same.flags != folder.items[identity].flags:
+                    flag_changes.append(FlagChange(same.item, folder.items[identity].flags))
         arrived += sorted((Arrival(ref, folder.items[identity]) for identity in new), key=order)
     gone = [folder for folder in known if folder.item not in kept and folder.item in entries]
     for known_folder in gone:

@@ -53,10 +53,24 @@ class Prints:
         """Messages whose header makes the server drop the connection."""
         self.asked: list[int] = []
         """What a connection was asked for and didn't live to tell."""
+        self._suspects: set[int] = set()
+        """Messages that were asked for alone by one that was dropped then."""
 
     @property
     def progress(self) -> int:
-        return len(self.by_uid) + len(self.deadly)
+        """Grows while anything is learned."""
+        return len(self.by_uid) + len(self.deadly) + len(self._suspects)
+
+    def silent(self) -> list[int]:
+        """What the last connection was asked for in vain. A message that two didn't survive, though
+        they were asked for nothing else, is deadly."""
+        silent = [uid for uid in self.asked if uid not in self.by_uid]
+        if len(self.asked) == 1 and silent:
+            known = self._suspects.intersection(silent)
+            self.deadly |= known
+            self._suspects.update(silent)
+            return [uid for uid in silent if uid not in known]
+        return silent
 
 
 def all_uids(counts: Counts) -> bytes:
@@ -229,6 +243,10 @@ class Rows:
             if uid not in self.by_uid or identity.HEADER not in row:
                 return
             guid = identity.fingerprint(self._name, self._counts.validity, uid, row)
+            if self.by_uid[uid].guid not in (b"", guid):
+                self._known.by_uid.pop(uid, None)
+                self._guess(uid)  # that is what the server says of two messages
+                return
             if identity.is_whole(row):
                 self._known.by_uid[uid] = guid
             else:
@@ -236,11 +254,9 @@ class Rows:
             self.by_uid[uid] = self.by_uid[uid]._replace(guid=guid)
 
         known = self._known
-        silent = [uid for uid in known.asked if uid not in known.by_uid]
-        if len(known.asked) == 1:
-            known.deadly.update(silent)
+        silent = known.silent()
         left = [uid for uid in uids if uid not in known.deadly]
-        parts = [silent[:1], left] if len(silent) > 1 else [left]
+        parts = [silent[:1], left] if silent else [left]
         for part in parts:
             known.asked = part
             self._ask(part, identity.PRINTED, take, self._has_guid)
