@@ -245,6 +245,7 @@ class Server(Script):
 
 _LITERAL = re.compile(rb"\{(\d+)\}\r\n")
 _VALUE = re.compile(rb'(?<= )(?:\d+|"[^"\r\n]*"|\([^()\r\n]*\))')
+_BEFORE_NAME = re.compile(rb'(?<= )(?:"."|\([^()]*\))(?= )')
 _UID = re.compile(rb"(?<=\(UID )\d+")
 _PAIR = re.compile(
     rb" (?:FLAGS|MODSEQ|EMAILID) \([^()]*\)| RFC822\.SIZE \d+| X-GUID \w+"
@@ -365,6 +366,11 @@ def _mangled(chance: random.Random, text: bytes) -> bytes:
     return text[:index] + new + text[index + 1 :]
 
 
+def _nil(chance: random.Random, text: bytes) -> bytes:
+    listed = text.startswith(b"* LIST")  # of which the name makes another folder
+    return _some(chance, _BEFORE_NAME if listed else _VALUE, text, b"NIL")
+
+
 def _strange_uid(chance: random.Random, text: bytes) -> bytes:
     return _some(
         chance, _UID, text, chance.choice((b"0", b"NIL", b"-1", b"1", b"99999999999999999999"))
@@ -411,7 +417,7 @@ FAULTS: dict[str, Fault] = {
     "refuse": _refuse,
     "length": _length,
     "blank after": _blank_after,
-    "nil": _own(lambda chance, text: _some(chance, _VALUE, text, b"NIL")),
+    "nil": _own(_nil),
     "pair": _own(lambda chance, text: _some(chance, _PAIR, text, b"")),
     "mangled": _own(_mangled),
     "uid": _own(_strange_uid),
