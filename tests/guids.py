@@ -163,7 +163,8 @@ class GuidMailbox:
         return folder
 
     def identity(self) -> MailboxIdentity:
-        return MailboxIdentity(self.box.guid, "")
+        inbox = self.box.folders[("INBOX",)]
+        return MailboxIdentity(self.box.guid, "", validity=inbox.validity, next_uid=inbox.next_uid)
 
     def metadata(self) -> dict[str, Any]:
         self.uses["metadata"] += 1

@@ -22,9 +22,11 @@ from engine.scan.known import known_accounts
 from engine.scan.report import Tally
 from engine.scan.smart import NamedSource, Options, Result, scan
 from engine.sources import open_source
+from engine.sources.source import INBOX
 from engine.stop import Stop
 from engine.watch.agenda import Job, Look
 from engine.watch.looking import look_at
+from tests.guids import Box, GuidSource, Message
 from tests.maildrop import Maildir
 
 
@@ -50,6 +52,8 @@ class Hall:
         self.mail.mkdir()
         self.away.mkdir()
         self.guids = guids
+        self.telling = True
+        """Whether two mailboxes without messages can be told apart at all."""
         self.owners: dict[str, str] = {}
         """Who has which name now."""
         self.gone: dict[str, str] = {}
@@ -84,6 +88,10 @@ class Hall:
         number, owner = next(self._numbers), self.owners[name]
         raw = f"From: bob@example.com\nSubject: {owner}\n\n{number}\n".encode()
         Maildir(self.mail / name).deliver(raw, unique=f"{number}.mx.example.com")
+        uidlist = self.mail / name / "dovecot-uidlist"
+        if uidlist.exists():
+            version, validity, following, guid = uidlist.read_text().split()
+            uidlist.write_text(f"{version} {validity} N{int(following[1:]) + 1} {guid}\n")
 
     def empty(self, name: str) -> None:
         """All messages are fetched and deleted, as by POP3."""
@@ -198,8 +206,11 @@ class Hall:
         assert living.keys() == self.owners.keys()
         for name, owner in self.owners.items():
             assert histories[living[name]] <= {owner}
-            if Maildir(self.mail / name).messages():
+            if self.filled(name):
                 assert histories[living[name]] == {owner}
+
+    def filled(self, name: str) -> bool:
+        return bool(Maildir(self.mail / name).messages())
 
     def close(self) -> None:
         self.backup.close()
@@ -210,3 +221,62 @@ def halls(root: Path) -> Iterator[Hall]:
     hall = Hall(root)
     yield hall
     hall.close()
+
+
+class Office(Hall):
+    """The same with a mail server in memory that speaks as IMAP servers do: all its mailboxes have
+    one UIDVALIDITY, and GUIDs or none."""
+
+    def __init__(self, root: Path, *, guids: bool = True) -> None:
+        super().__init__(root, guids=guids)
+        self.telling = guids
+        self.boxes: dict[str, Box] = {}
+        self.hidden: dict[str, Box] = {}
+
+    def _source(self) -> NamedSource:
+        return NamedSource(self.spec, GuidSource(**self.boxes))
+
+    def found(self, name: str, messages: int = 3) -> str:
+        owner = f"owner{next(self._numbers)}"
+        self.owners[name] = owner
+        self.boxes[name] = Box(guid=owner if self.guids else "")
+        for _ in range(messages):
+            self.deliver(name)
+        return owner
+
+    def number(self, name: str) -> None:
+        self.boxes[name].guid = f"again{next(self._numbers)}"
+
+    def deliver(self, name: str) -> None:
+        number, owner = next(self._numbers), self.owners[name]
+        raw = f"From: bob@example.com\nSubject: {owner}\n\n{number}\n".encode()
+        self.boxes[name].folders[INBOX].put(Message(f"g{number}", raw, (), 0))
+
+    def empty(self, name: str) -> None:
+        for uid in list(self.boxes[name].folders[INBOX].messages):
+            self.boxes[name].expunge(INBOX, uid)
+
+    def rename(self, name: str, target: str) -> None:
+        self.boxes[target] = self.boxes.pop(name)
+        self.owners[target] = self.owners.pop(name)
+
+    def remove(self, name: str) -> None:
+        del self.boxes[name], self.owners[name]
+
+    def take_away(self, name: str) -> str:
+        owner = self.owners.pop(name)
+        self.hidden[owner] = self.boxes.pop(name)
+        self.gone[owner] = name
+        return owner
+
+    def bring_back(self, owner: str, name: str) -> None:
+        del self.gone[owner]
+        self.boxes[name] = self.hidden.pop(owner)
+        self.owners[name] = owner
+
+    def skeleton(self, name: str, target: str) -> None:
+        self.owners[target] = f"owner{next(self._numbers)}"
+        self.boxes[target] = Box(guid=self.boxes[name].guid)
+
+    def filled(self, name: str) -> bool:
+        return bool(self.boxes[name].folders[INBOX].messages)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from engine.errors import SourceRebuilt
+from engine.errors import SourceRebuilt, SourceUnavailable
 from engine.model import item_id
 from tests.faults import Server
-from tests.owners import Hall
+from tests.owners import Hall, Office
 
 Order = tuple[str, ...]
 
@@ -218,3 +222,80 @@ def test_fewer_are_new_owners(hall: Hall) -> None:
     after = hall.living()
     assert [after[name] == before[name] for name in names] == [False] * 4 + [True] * 5
     hall.check_present()
+
+
+NAMES = ("alice", "bob", "carla", "dora", "emil")
+
+
+def play(hall: Hall, number: int, first: int, second: int) -> None:
+    """One of the things that happen, if it can happen now."""
+    there, free = sorted(hall.owners), [name for name in NAMES if name not in hall.owners]
+    away = sorted(hall.gone)
+
+    def some(names: Sequence[str], which: int) -> str:
+        return names[which % len(names)] if names else ""
+
+    name, other, target = some(there, first), some(there, first + second), some(free, second)
+    deeds: list[tuple[bool, Callable[[], object]]] = [
+        (True, hall.scan),
+        (True, hall.look),
+        (bool(name and target), lambda: hall.rename(name, target)),
+        (len(there) > 1 and name != other, lambda: hall.turn(name, other)),
+        (len(there) > 2, lambda: hall.turn(*(there * 2)[first % len(there) :][:3])),
+        (bool(name), lambda: hall.remove(name)),
+        (bool(target), lambda: hall.found(target, second % 3)),
+        (bool(name), lambda: hall.take_away(name)),
+        (bool(away and target), lambda: hall.bring_back(some(away, first), target)),
+        (bool(name), lambda: hall.deliver(name)),
+        (bool(name and hall.telling), lambda: hall.empty(name)),
+        (bool(name and target), lambda: hall.skeleton(name, target)),
+        (bool(name and hall.guids), lambda: hall.number(name)),
+    ]
+    possible, deed = deeds[number]
+    if possible:
+        deed()
+
+
+CERTAIN = 11
+"""So many deeds leave it certain who is who."""
+digits = st.integers(0, 9)
+
+
+def stories(deeds: int) -> st.SearchStrategy[list[tuple[int, int, int]]]:
+    return st.lists(st.tuples(st.integers(0, deeds - 1), digits, digits), max_size=25)
+
+
+def check_story(
+    story: list[tuple[int, int, int]], kind: type[Hall], *, guids: bool
+) -> dict[int, set[str]]:
+    """Plays it, with a scan at its end, and returns whose messages are where."""
+    with TemporaryDirectory() as directory, closing(kind(Path(directory), guids=guids)) as hall:
+        for name in NAMES:
+            hall.found(name)
+        hall.scan()
+        for step in story:
+            with suppress(SourceUnavailable):
+                play(hall, *step)
+        hall.check()
+        if hall.owners:
+            hall.scan(accept_empty=True)
+            hall.check_present()
+        return hall.histories()
+
+
+@given(stories(CERTAIN), st.sampled_from([(Hall, True), (Hall, False), (Office, True)]))
+@settings(max_examples=25)
+def test_after_any_story_everybody_has_one_account_with_his_own_mail(
+    story: list[tuple[int, int, int]], where: tuple[type[Hall], bool]
+) -> None:
+    histories = check_story(story, where[0], guids=where[1])
+    owners = [owner for found in histories.values() for owner in found]
+    assert len(owners) == len(set(owners)), "who is back has his account again"
+
+
+@given(stories(CERTAIN + 2), st.sampled_from([Hall, Office]), st.booleans())
+@settings(max_examples=25)
+def test_nor_does_a_copied_or_renumbered_mailbox_bring_mail_into_anothers_account(
+    story: list[tuple[int, int, int]], kind: type[Hall], guids: bool
+) -> None:
+    check_story(story, kind, guids=guids)

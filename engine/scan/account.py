@@ -64,13 +64,13 @@ def scan_account(
     memory: Memory | None = None,
     progress: Callable[[int], None] = lambda messages: None,
     emptied: Callable[[Subject], None] = lambda subject: None,
+    replaced: Callable[[], None] = lambda: None,
 ) -> int:
     """Scans an account and records what changed; returns its item. Blocks.
 
     `writer` opens the thread's blob writer when it is first needed; `progress` is told of messages
-    as they are read; `files`, `memory` and `emptied` see `look`. What was committed is in `tally`,
-    even if this raises: SourceUnavailable where the mailbox can't be read at all, StorageFull,
-    Interrupted.
+    as they are read; for the others see `look`. What was committed is in `tally`, even if this
+    raises: SourceUnavailable where the mailbox can't be read at all, StorageFull, Interrupted.
 
     With `folders` only these are said to have changed, in a mailbox whose account is known. The
     others and the metadata of the account are left alone, but where messages come or go the others
@@ -92,6 +92,7 @@ def scan_account(
             files=files,
             memory=memory,
             emptied=emptied,
+            replaced=replaced,
         )
         if had is None:
             had = looked.had

@@ -61,6 +61,7 @@ def look(
     files: Files = NO_FILES,
     memory: Memory | None = None,
     emptied: Callable[[Subject], None] = lambda subject: None,
+    replaced: Callable[[], None] = lambda: None,
 ) -> Looked:
     """Compares the account's journal with its source. Blocks.
 
@@ -69,9 +70,10 @@ def look(
     they have changed, too. `files`: in which folders it looks for contents that changed. A process
     that looks often may give a `memory`, always the same.
 
-    `emptied` is called where the plan removes everything that the account has, and raises where
-    that can't be right. Raises SourceUnavailable where the mailbox can't be read at all. Whose
-    mailbox it is the caller knows: see `scan.recognition`.
+    `emptied` is called where the plan removes everything that the account has, and `replaced` where
+    others come, and none of its own stays; they raise where that can't be right. Raises
+    SourceUnavailable where the mailbox can't be read at all. Whose mailbox it is the caller knows:
+    see `scan.recognition`.
     """
     with backup.reader() as reader:
         state = reader.account_state(subject.item) if subject.item else AccountState()
@@ -98,6 +100,8 @@ def look(
     survey.name_vanished()
     if made.removals and had + len(made.arrivals) == len(made.removals):
         emptied(subject)
+    if made.arrivals and len(made.removals) == had:
+        replaced()
     return Looked(made, state, had, survey.problems, survey.notes)
 
 

@@ -4,23 +4,34 @@ content."""
 from __future__ import annotations
 
 from contextlib import closing, suppress
+from itertools import islice
+
+from blake3 import blake3
 
 from engine.backup import Backup
 from engine.errors import ItemUnreadable, ItemVanished, SourceUnavailable
 from engine.journal.keys import MAX_SEQUENCE
 from engine.scan import guard
 from engine.scan.known import known_folders, messages
-from engine.scan.recognition import KnownAccount, Overlap
+from engine.scan.recognition import Doubted, KnownAccount, Overlap
 from engine.scan.survey import ROUNDS
+from engine.sources.imap.identity import place
 from engine.sources.source import (
+    INBOX,
     FolderPath,
     Likeness,
     Likening,
     Mailbox,
     MailboxIdentity,
     Source,
+    SourceItem,
     guid,
 )
+
+SAMPLES = 20
+"""Messages of an inbox of which the smallest is compared."""
+TRIES = 3
+"""How many are tried that may be gone by now."""
 
 
 def identity_of(source: Source, name: str) -> MailboxIdentity:
@@ -35,29 +46,52 @@ def overlap(backup: Backup, source: Source, name: str, account: KnownAccount) ->
     Raises SourceUnavailable where the mailbox can't be read, and what can be proves nothing."""
     with backup.reader() as reader:
         last = {
-            guid(identity)
+            identity
             for folder in known_folders(reader, account.item)
             for identity in messages(reader, folder.item)
         }
-    if not last:
-        return Overlap(0, 0)
     with closing(source.mailbox(name)) as mailbox:
-        there, unread = _guids(mailbox)
-        found = Overlap(len(last & there), len(last))
-        if not found.proves and isinstance(mailbox, Likening):
+        there, strange, unread = _seen(mailbox, account, last)
+        guids = set(map(guid, last))
+        found = Overlap(len(guids & there), len(guids), strange)
+        if guids and not found.proves and isinstance(mailbox, Likening):
             alike = _likenesses(mailbox) & _known_likenesses(backup, account.item)
-            found = Overlap(max(found.common, len(alike)), len(last))
+            found = found._replace(common=max(found.common, len(alike)))
     if unread and not found.proves:
         raise SourceUnavailable(f"{name}: it can't be told whose it is: {unread}")
     return found
 
 
-def _guids(mailbox: Mailbox) -> tuple[set[bytes], str]:
-    """What the messages of a mailbox are known by, those of a folder that is renamed meanwhile,
-    too; and why some of it couldn't be read."""
+def refuse_other_content(backup: Backup, mailbox: Mailbox, account: KnownAccount) -> None:
+    """Raises Doubted where no message is found of those that the account had, or one has another
+    content. For a mailbox that was recognised by its UIDs, which other mailboxes have, too: one
+    small message of the inbox is read."""
+    with backup.reader() as reader:
+        inbox = [f.item for f in known_folders(reader, account.item) if f.path == INBOX]
+        entries = islice(reader.entries(inbox[0], MAX_SEQUENCE), SAMPLES) if inbox else ()
+        versions = [entry.version for entry in entries if entry.version.digest]
+    for version in sorted(versions, key=lambda version: version.size)[:TRIES]:
+        item = SourceItem(INBOX, version.identity, (), "a sample")
+        try:
+            with mailbox.fetch(item) as fetched:
+                found = blake3(fetched.file.read(version.size + 1)).digest()
+        except (ItemVanished, ItemUnreadable, OSError):
+            continue
+        if found == version.digest:
+            return
+        break
+    if versions:
+        raise Doubted
+
+
+def _seen(
+    mailbox: Mailbox, account: KnownAccount, last: set[bytes]
+) -> tuple[set[bytes], bool, str]:
+    """The GUIDs of a mailbox's messages, those of a folder that is renamed meanwhile, too; whether
+    its inbox has strange ones (see `Overlap`); and why some of it couldn't be read."""
     found: set[bytes] = set()
     seen: set[FolderPath] = set()
-    unread = ""
+    strange, unread = False, ""
     for _ in range(ROUNDS):
         missed = False
         for folder in mailbox.folders().folders:
@@ -73,9 +107,17 @@ def _guids(mailbox: Mailbox) -> tuple[set[bytes], str]:
                 items = []
             seen.add(folder.path)
             found |= {guid(item.identity) for item in items}
+            if folder.path == INBOX:
+                strange = any(_strange(item.identity, account, last) for item in items)
         if not missed:
             break
-    return found, unread
+    return found, strange, unread
+
+
+def _strange(identity: bytes, account: KnownAccount, last: set[bytes]) -> bool:
+    validity, uid = place(identity)
+    old = validity == account.validity and 0 < uid < account.next_uid
+    return old and identity not in last
 
 
 def _likenesses(mailbox: Mailbox) -> set[Likeness]:

@@ -7,6 +7,8 @@ look, a check, a restore) asks `recognised`, and leaves what that doesn't answer
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Collection
 from typing import NamedTuple
 
 from engine.sources.source import MailboxIdentity
@@ -42,6 +44,8 @@ class Overlap(NamedTuple):
 
     common: int
     had: int
+    strange: bool = False
+    """Whether the inbox has other messages than the account's whose UIDs it must have had."""
 
     @property
     def proves(self) -> bool:
@@ -53,14 +57,43 @@ class Overlap(NamedTuple):
 def recognised(account: KnownAccount, found: MailboxIdentity) -> bool:
     """Whether the mailbox that has an account's name is the one that the account had, as far as
     that shows without a look at others. False where it isn't, and where it isn't clear."""
+    if same_directory(account, found):
+        return not another_guid(account, found)
     if not (account.guid and found.guid):
-        return same_directory(account, found) or continues(account, found)
+        return continues(account, found)
     if account.guid != found.guid:
         return False
     if account.directory and found.directory:
-        same = same_number(account, found) and (not account.born or account.born == found.born)
-        return same or same_directory(account, found) or continues(account, found)
+        return same_number(account, found) and not another_directory(account, found)
     return continues(account, found) or not (account.validity and found.validity)
+
+
+class Doubted(Exception):
+    """A mailbox was recognised by what others have in common with it, and nothing is left in it of
+    what the account had: it must be compared with the others."""
+
+
+class Shared(NamedTuple):
+    """What several accounts of the journal have: there are servers that give all mailboxes the same
+    UIDVALIDITY, and mailboxes that are copies of one."""
+
+    guids: Counter[str]
+    validities: Counter[int]
+
+
+def what_is_shared(known: Collection[KnownAccount]) -> Shared:
+    """How often which GUIDs and UIDVALIDITYs are known."""
+    return Shared(Counter(a.guid for a in known), Counter(a.validity for a in known))
+
+
+def doubtful(account: KnownAccount, found: MailboxIdentity, shared: Shared | None = None) -> bool:
+    """Whether a mailbox was recognised only by what others may have, too; or with `shared`, by what
+    others do have."""
+    if same_directory(account, found):
+        return False
+    if account.guid and found.guid:
+        return shared is not None and shared.guids[account.guid] > 1
+    return shared is None or shared.validities[account.validity] > 1
 
 
 def alike(before: MailboxIdentity, now: MailboxIdentity) -> bool:
@@ -83,15 +116,27 @@ def same_directory(account: KnownAccount, found: MailboxIdentity) -> bool:
     return account.born == found.born and _inode(account.directory) == found.inode
 
 
+def falls_back(account: KnownAccount, found: MailboxIdentity) -> bool:
+    """Whether the inbox has fewer UIDs than it had, as no inbox ever has."""
+    same = bool(found.validity) and account.validity == found.validity
+    return same and found.next_uid < account.next_uid
+
+
+def another_directory(account: KnownAccount, found: MailboxIdentity) -> bool:
+    """Whether the mailbox is certainly in another directory. It may have been copied there."""
+    return bool(account.born and found.born) and not same_directory(account, found)
+
+
 def same_number(account: KnownAccount, found: MailboxIdentity) -> bool:
     """Whether the mailbox's directory has the same number: used again after a deletion."""
     return bool(found.directory) and account.directory == found.directory
 
 
 def continues(account: KnownAccount, found: MailboxIdentity) -> bool:
-    """Whether the inbox's UIDs go on where they were."""
+    """Whether the inbox's UIDs go on where they were, and not in the copy of a directory."""
     same = bool(found.validity) and account.validity == found.validity
-    return same and found.next_uid >= account.next_uid
+    go_on = same and found.next_uid >= account.next_uid
+    return go_on and not another_directory(account, found)
 
 
 def comparable(account: KnownAccount, found: MailboxIdentity) -> bool:

@@ -2,8 +2,9 @@
 rule by which accounts are new, known, renamed, back or gone. In this order:
 
 1. The mailbox that has an account's name and is recognised (`scan.recognition`) is that account.
-2. A recorded GUID that is found in exactly one mailbox decides, whatever its name is now. Found in
-   several, as where one was copied, it proves nothing. No GUID is not another GUID.
+2. A recorded GUID that is found in exactly one mailbox decides, whatever its name is now: unless
+   that is a copy in which nothing is of what the account had. Found in several it proves nothing.
+   No GUID is not another GUID.
 3. A mailbox that `engine restore` made, and took note of, is the account that it was made for.
 4. A directory, by its inode and its time of birth, is the account that it was, unless its inbox has
    another GUID.
@@ -21,7 +22,7 @@ stays in the backup, and nothing is lost.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from engine.scan.recognition import (
@@ -30,6 +31,7 @@ from engine.scan.recognition import (
     another_guid,
     comparable,
     continues,
+    falls_back,
     recognised,
     same_directory,
 )
@@ -80,13 +82,18 @@ def compare(
     *,
     complete: bool = True,
     rebuilt: bool = False,
+    doubted: Collection[str] = (),
 ) -> Roster:
     """Compares the journal's accounts, by item number, with the mailboxes of the sources by name.
 
     `overlap` may cost I/O, and is only asked where nothing else tells. `complete`: all mailboxes
     that there are were found. `rebuilt`: an administrator says that same names are same accounts.
+    `doubted` are the names of accounts that are recognised only by what others have, too, and that
+    have nothing left of their messages.
     """
-    return _Comparison(list(known), found, overlap, complete=complete, rebuilt=rebuilt).run()
+    return _Comparison(
+        list(known), found, overlap, complete=complete, rebuilt=rebuilt, doubted=doubted
+    ).run()
 
 
 class _Comparison:
@@ -98,6 +105,7 @@ class _Comparison:
         *,
         complete: bool,
         rebuilt: bool,
+        doubted: Collection[str],
     ) -> None:
         self._known = known
         self._free = dict(sorted(found.items()))
@@ -111,6 +119,7 @@ class _Comparison:
         self._overlap = overlap
         self._complete = complete
         self._rebuilt = rebuilt
+        self._doubted = doubted
         self._assignments: list[Assignment] = []
         self._unclear: set[str] = set()
 
@@ -121,6 +130,8 @@ class _Comparison:
         self._by_directory()
         self._by_name()
         self._by_messages()
+        self._doubted = ()
+        self._by_name()
         if not self._complete:
             self._give_up()
         self._by_name_of_deleted()
@@ -148,7 +159,7 @@ class _Comparison:
                 found = self._free.get(account.name)
                 if found is None or bool(found.guid and found.guid == account.guid) != by_guid:
                     continue
-                if recognised(account, found):
+                if account.name not in self._doubted and recognised(account, found):
                     self._settle(account.name, account)
 
     def _by_guid(self) -> None:
@@ -167,13 +178,12 @@ class _Comparison:
 
     def _contradicted(self, name: str, account: KnownAccount, found: MailboxIdentity) -> bool:
         """Whether an inbox of the same GUID is a copy all the same, without what the account had:
-        in another directory, its UIDs begin anew, and none of the messages is there."""
-        if not comparable(account, found) or continues(account, found):
+        it is in another directory, or its UIDs begin anew, and none of the messages is there."""
+        same = same_directory(account, found) or continues(account, found)
+        if same or not comparable(account, found):
             return False
-        shared = Overlap(0, 0)
-        if not same_directory(account, found):
-            shared = self._shared(name, account)
-        return bool(shared.had and not shared.common)
+        shared = self._shared(name, account)
+        return not shared.common and (bool(shared.had) or falls_back(account, found))
 
     def _by_note(self) -> None:
         for name, found in list(self._free.items()):
@@ -207,7 +217,10 @@ class _Comparison:
             if another_guid(account, found):
                 same = self._rebuilt and not self._of_another(account, found)
             else:
-                same = self._rebuilt or (not shared.had and not comparable(account, found))
+                sure = account.name not in self._doubted
+                same = sure and continues(account, found) and not shared.strange
+                same = same or self._rebuilt
+                same = same or (not shared.had and not comparable(account, found))
             if same or shared.proves:
                 self._settle(account.name, account)
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple, Protocol
 
 from engine.backup import Backup
@@ -34,8 +35,16 @@ from engine.scan.forms import recorded_forms, told_forms
 from engine.scan.known import count_messages, known_accounts, known_folders, messages
 from engine.scan.look import Subject, look
 from engine.scan.loss import Turnover
-from engine.scan.mailboxes import identity_of, overlap, shows_messages
-from engine.scan.recognition import KnownAccount, Overlap, alike, recognised
+from engine.scan.mailboxes import identity_of, overlap, refuse_other_content, shows_messages
+from engine.scan.recognition import (
+    Doubted,
+    KnownAccount,
+    Overlap,
+    alike,
+    doubtful,
+    recognised,
+    what_is_shared,
+)
 from engine.scan.report import Problem, Tally
 from engine.scan.roster import Assignment
 from engine.scan.survey import Files
@@ -194,6 +203,8 @@ class _Scan:
         """Accounts that couldn't, by name."""
         self._recognised: dict[str, MailboxIdentity] = {}
         """The mailboxes that are those of the accounts of their names."""
+        self._doubted: set[str] = set()
+        """Accounts that seemed to have their mailbox, until it was looked into."""
         self._unseen: set[str] = set()
         """Accounts of which it isn't known which mailbox they have, as that can't be opened."""
 
@@ -204,6 +215,7 @@ class _Scan:
         known = known_accounts(self._backup)
         self._found = found = find(self._sources, known, accept_empty=options.accept_empty)
         self._known = found.within_reach(known)
+        self._shared = what_is_shared(self._known)
         living = {account.name: account for account in self._known if not account.deleted}
         wanted = set(options.accounts)
         staying = [
@@ -250,7 +262,12 @@ class _Scan:
         if mailboxes.keys() == self._recognised.keys() and len(living) == len(mailboxes):
             return
         compared = roster.compare(
-            known, mailboxes, self._overlap, complete=found.complete, rebuilt=options.accept_rebuilt
+            known,
+            mailboxes,
+            self._overlap,
+            complete=found.complete,
+            rebuilt=options.accept_rebuilt,
+            doubted=self._doubted,
         )
         self._refuse(compared, living)
         chosen = _choose(compared, wanted)
@@ -429,6 +446,9 @@ class _Scan:
                     tally.problems.append(Problem(task.name, "", what))
                     return True
                 subject = Subject(assignment.item, task.name, mailbox, source.name, identity)
+                replaced = partial(self._refuse_doubtful, task.known, identity)
+                if task.known and doubtful(task.known, identity, self._shared):
+                    refuse_other_content(self._backup, mailbox, task.known)
                 if assignment.event == "returned":
                     tally.created += self._options.dry_run or bring_back(self._backup, subject)
                 if self._options.dry_run:
@@ -439,12 +459,17 @@ class _Scan:
                         deep=self._options.deep,
                         files=self._files,
                         emptied=self._emptied,
+                        replaced=replaced,
                     )
                     count_plan(self._backup, subject, looked, tally)
                 else:
-                    self._scanned.append(self._scan_account(subject, writer, tally))
+                    self._scanned.append(self._scan_account(subject, writer, tally, replaced))
         except SourceEmpty:
             raise
+        except Doubted:
+            self._doubted.add(task.name)
+            del self._recognised[task.name]
+            return False
         except SourceUnavailable as error:
             self._recognised.pop(task.name, None)
             self._shut[task.name] = Problem(task.name, "", str(error))
@@ -466,7 +491,11 @@ class _Scan:
         return True
 
     def _scan_account(
-        self, subject: Subject, writer: Callable[[], PackWriter], tally: Tally
+        self,
+        subject: Subject,
+        writer: Callable[[], PackWriter],
+        tally: Tally,
+        replaced: Callable[[], None],
     ) -> int:
         return scan_account(
             self._backup,
@@ -478,7 +507,13 @@ class _Scan:
             files=self._files,
             progress=self._progress.messages_read,
             emptied=self._emptied,
+            replaced=replaced,
         )
+
+    def _refuse_doubtful(self, account: KnownAccount | None, identity: MailboxIdentity) -> None:
+        """Raises Doubted where an account was recognised only by what others have, too."""
+        if account and doubtful(account, identity, self._shared):
+            raise Doubted
 
     def _emptied(self, subject: Subject) -> None:
         """Raises SourceEmpty where all accounts of a source that had messages show none at once."""

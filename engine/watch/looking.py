@@ -13,11 +13,22 @@ from engine.backup import Backup
 from engine.blobs.writer import PackWriter
 from engine.errors import SourceEmpty
 from engine.scan.account import scan_account
-from engine.scan.known import count_messages, known_folders, living_accounts
+from engine.scan.known import (
+    count_messages,
+    known_accounts,
+    known_folders,
+    living_accounts,
+)
 from engine.scan.look import Subject
-from engine.scan.mailboxes import shows_messages
+from engine.scan.mailboxes import refuse_other_content, shows_messages
 from engine.scan.memory import Memory
-from engine.scan.recognition import recognised
+from engine.scan.recognition import (
+    Doubted,
+    KnownAccount,
+    doubtful,
+    recognised,
+    what_is_shared,
+)
 from engine.scan.report import Tally
 from engine.scan.smart import NamedSource
 from engine.scan.survey import Files
@@ -41,34 +52,46 @@ def look_at(
     account = look.job.account
     with closing(source.source.mailbox(account)) as mailbox:
         identity = mailbox.identity()
-        item = _item_of(backup, account, identity, source.name)
-        if item is None:
+        known = _account_of(backup, account, identity, source.name)
+        if known is None:
             return False
-        subject = Subject(item, account, mailbox, source.name, identity)
+        subject = Subject(known.item, account, mailbox, source.name, identity)
 
         def emptied(subject: Subject) -> None:
             _refuse_emptied(backup, source, subject)
 
-        scan_account(
-            backup,
-            subject,
-            writer,
-            stop,
-            tally,
-            folders=look.folders,
-            files=Files(hinted=look.written),
-            memory=memory,
-            emptied=emptied,
-        )
+        def replaced() -> None:
+            if doubtful(known, identity, what_is_shared(known_accounts(backup))):
+                raise Doubted
+
+        try:
+            if doubtful(known, identity):
+                refuse_other_content(backup, mailbox, known)
+            scan_account(
+                backup,
+                subject,
+                writer,
+                stop,
+                tally,
+                folders=look.folders,
+                files=Files(hinted=look.written),
+                memory=memory,
+                emptied=emptied,
+                replaced=replaced,
+            )
+        except Doubted:
+            return False
     return True
 
 
-def _item_of(backup: Backup, name: str, identity: MailboxIdentity, origin: str) -> int | None:
+def _account_of(
+    backup: Backup, name: str, identity: MailboxIdentity, origin: str
+) -> KnownAccount | None:
     """The living account of this name, if the mailbox is the one that it had."""
     with backup.reader() as reader:
         for account in living_accounts(reader, name):
             if account.origin == origin and recognised(account, identity):
-                return account.item
+                return account
     return None
 
 
