@@ -14,6 +14,7 @@ from engine.clock import SystemClock
 from engine.errors import BlobDamaged, Conflict, ItemUnreadable, StorageFull, explained
 from engine.scan.smart import NamedSource, Options, Result, SourcesMissing, scan
 from engine.sources.maildir import MaildirSource
+from engine.sources.maildir_events import MaildirEvents
 from engine.sources.source import AccountList, Mailbox
 from engine.stop import Stop
 from engine.watch import agenda, roster
@@ -142,3 +143,35 @@ def test_whatever_a_look_raises_is_that_accounts_trouble(
         failing = False
         post.caught_up()
         until(lambda: not follower.state().troubles, "well again")
+
+
+def test_a_source_whose_events_fail_is_looked_at_every_so_often(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(*_: object) -> None:
+        raise RAISED[0]
+
+    monkeypatch.setattr(MaildirEvents, "run", run)
+    post = Post(tmp_path, poll_seconds=1)
+    post.maildir("alice").deliver(LETTER % 1, unique="one")
+    with post.followed():
+        post.maildir("alice").deliver(LETTER % 2, unique="two")
+        post.caught_up()
+    (note,) = post.heard.notes
+    assert "by nought" in note
+    post.close()
+
+
+def test_a_scan_that_fails_is_tried_again(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(roster, "FIRST_PAUSE", 0.05)
+    failures = [RAISED[0]]
+
+    def scan_all(options: Options, stop: Stop) -> Result:
+        if failures:
+            raise failures.pop()
+        source = Broken(post, RAISED[0], "nowhere")
+        return scan(post.backup, [NamedSource(post.spec, source)], options, stop)
+
+    with post.followed(scan_all):
+        post.caught_up()
+    assert [bool(what) for account, what in post.heard.troubles if not account] == [True, False]

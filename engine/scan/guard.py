@@ -28,6 +28,11 @@ def told(error: Exception, account: str) -> str:
     concerns all accounts."""
     if isinstance(error, GENERAL):
         raise error
+    return named(error, account)
+
+
+def named(error: Exception, account: str) -> str:
+    """What went wrong, likewise, also where it concerns all accounts. A defect is logged."""
     if not isinstance(error, EngineError):
         _log.defect("defect", error, account=account)
     return explained(error)

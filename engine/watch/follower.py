@@ -31,7 +31,7 @@ from engine.scan import guard
 from engine.scan.memory import Memory
 from engine.scan.report import Tally
 from engine.scan.smart import NamedSource, Options, Result, scan
-from engine.sources.events import Events, Followable, Hint, Polling
+from engine.sources.events import Events, Followable, Give, Hint, Polling
 from engine.sources.source import interrupts
 from engine.stop import Stop
 from engine.watch.agenda import Job, Look
@@ -144,10 +144,25 @@ class Follower:
         parts: list[tuple[str, Callable[[], None]]] = [("roster", self._roster.run)]
         for number, events in enumerate(self._events):
             give = partial(self._hinted, number)
-            parts.append((f"events-{number}", partial(events.run, give, self._ledger.note)))
+            parts.append((f"events-{number}", partial(self._hear, number, events, give)))
         for number in range(self._backup.settings.workers):
             parts.append((f"look-{number}", self._worker))
         return parts
+
+    def _hear(self, number: int, events: Events, give: Give) -> None:
+        """Runs a source's events. Where that fails, the source is looked at every so often instead,
+        and the others are followed as before."""
+        try:
+            events.run(give, self._ledger.note)
+        except Exception as error:
+            if self._stop.wait(0):
+                return
+            poll = Polling(float(self._backup.settings.realtime_poll))
+            self._events[number] = poll
+            what = guard.named(error, "")
+            self._ledger.note(f"{self._sources[number].name}: its events can't be heard: {what}")
+            if not self._stop.wait(0):
+                poll.run(give, self._ledger.note)
 
     def _guarded(self, target: Callable[[], None]) -> None:
         try:

@@ -97,7 +97,7 @@ class Roster:
             return len(self._names) + (self._everything is not None)
 
     def run(self) -> None:
-        """Asks until `stop`. Raises BackupUnusable, and what is a defect."""
+        """Asks until `stop`. Raises BackupUnusable."""
         while True:
             with self._changed:
                 if not self._wait():
@@ -110,10 +110,11 @@ class Roster:
                 troubled = self._ask(names, stop, everything=everything)
             except BackupUnusable:
                 raise
-            except EngineError as error:  # Interrupted, too: if not by us, it is asked again
+            except Exception as error:  # Interrupted, too: if not by us, it is asked again
+                failed = "" if isinstance(error, Interrupted) else guard.named(error, "")
                 with self._changed:
                     self._not_before = self._clock() + self._pause("")
-                    told = "" if self._stopped or isinstance(error, Interrupted) else str(error)
+                    told = "" if self._stopped else failed
                 if told:
                     self._listener.trouble("", told)
                 continue
