@@ -23,14 +23,22 @@ from engine.daemon.parts import Pulse
 from engine.daemon.telling import Teller
 from engine.errors import ClockError
 from engine.journal.horizon import MAX_JUMP
-from engine.journal.records import ScanRecord, Verified, pack, seal, unpack
+from engine.journal.records import (
+    AccountState,
+    FolderCursor,
+    ScanRecord,
+    Verified,
+    pack,
+    seal,
+    unpack,
+)
 from engine.purge import hold
 from engine.scan.smart import NamedSource, Options, scan
 from engine.sources import open_sources
 from engine.stop import Stop
 from tests.backups import SmallBackup, letter
 from tests.commands import engine, environment, run, until
-from tests.desk import SECOND, START, Desk, scan_record
+from tests.desk import SECOND, START, Desk, folder_draft, scan_record
 from tests.exports import assert_same, empty, export, rows, take_in
 from tests.faults import Server
 from tests.lively import change, fill
@@ -246,6 +254,23 @@ def test_whatever_happened_in_the_future_the_check_is_clean_afterwards(
                     assert held is None or held.time <= right + SECOND
                     assert reader.horizon() <= right + SECOND
             desk.message(2, 3, "later", "later")
+
+
+def test_what_was_acknowledged_in_the_future_was_acknowledged_by_now(tmp_path: Path) -> None:
+    desk = Desk(tmp_path / "backup")
+    with desk.backup:
+        account = desk.account()
+        desk.clock.advance(YEARS)
+        later = desk.clock.now() + 1
+        with desk.commit(account) as commit:
+            commit.set_account_state(AccountState(succeeded=later, acknowledged=later))
+            commit.create(folder_draft(account, "INBOX"))
+            commit.set_cursor(account + 1, FolderCursor())
+        desk.clock.advance(-YEARS)
+        assert check(desk.backup, clock=True).problems == []
+        with desk.reader() as reader:
+            state = reader.account_state(account)
+            assert START < state.succeeded == state.acknowledged <= desk.clock.now() + SECOND
 
 
 def test_a_mount_lists_the_new_times_without_being_mounted_anew(
