@@ -219,3 +219,32 @@ def reads_and_counts(version: int, tmp_path: Path, quick: Server) -> None:
 
 
 SIZE = re.compile(r",S=(\d+)")
+
+
+def test_contents_that_were_put_back_are_the_same_messages_as_before(
+    server: Dovecot, tmp_path: Path, quick: Server
+) -> None:
+    """With their UIDs; and what was damaged is in no folder."""
+    fill(server, "frank")
+    before, uids = seen(server, "frank"), numbered(server, "frank")
+    source = f"maildir:{server.maildir('frank')}?account=frank"
+    backup, _ = initialised(tmp_path, quick, source)
+    files = sorted(path for path in server.maildir("frank").rglob("*,S=*"))
+    assert len(files) == 40
+    for path in files[1:]:
+        path.write_bytes(b"?" * path.stat().st_size)
+    files[0].unlink()
+    restored = quick("restore", "-b", backup, "frank", "--contents").out
+    assert "40 restored, 0 skipped, 0 failed; 39 of them damaged" in restored
+    assert seen(server, "frank") == before
+    assert numbered(server, "frank") == uids
+
+
+def numbered(server: Dovecot, account: str) -> dict[str, list[object]]:
+    """The UIDs of each folder's messages."""
+    found = {}
+    with server.client(account) as client:
+        for folder in FOLDERS:
+            client.select(f'"{folder}"', readonly=True)
+            found[folder] = list(client.uid("SEARCH", "ALL")[1])
+    return found
