@@ -96,13 +96,16 @@ def _match_implied(
     paths: Mapping[Path, frozenset[str]],
 ) -> None:
     """Adds the folders that only hold others, and so have no identity: they went where what they
-    hold went."""
+    hold went, unless another folder is still there."""
     by_item = {folder.item: folder for folder in known}
+    occupied = {folder.path: folder.item for folder in known}
     taken = {folder.item for folder in matched.values()}
     for path in sorted(paths, key=len, reverse=True):
         child, above = matched.get(path), path[:-1]
         parent = by_item.get(child.parent) if child else None
         if parent is None or not above or above in matched or parent.item in taken:
+            continue
+        if occupied.get(above, parent.item) not in {parent.item, *taken}:
             continue
         if not parent.identities and not paths[above] and parent.path not in paths:
             matched[above] = parent
