@@ -293,6 +293,20 @@ def test_losses_that_come_in_small_parts_add_up() -> None:
     assert add(100, 40, had=670) is None  # that was told
 
 
+def test_other_contents_are_losses_too() -> None:
+    losses = Losses()
+    told = [
+        losses.add(
+            Turnover("alice@example.com", 1000, removed, rewritten),
+            float(number),
+            share_percent=33,
+            least=100,
+        )
+        for number, (removed, rewritten) in enumerate([(0, 100), (100, 0), (0, 0), (10, 120)])
+    ]
+    assert told == [None, None, None, Turnover("alice@example.com", 1000, 110, 220)]
+
+
 def test_losses_of_different_days_do_not_add_up() -> None:
     losses = Losses()
     for day in range(10):

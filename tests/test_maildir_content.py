@@ -300,7 +300,7 @@ def test_what_a_group_shares_is_read(
 
 @as_root
 def test_the_lists_of_a_mail_server_are_not_taken_from_others(tmp_path: Path) -> None:
-    alice, bob = Maildir(tmp_path / "alice"), Maildir(tmp_path / "bob")
+    alice, bob = Maildir(tmp_path / "mail" / "alice"), Maildir(tmp_path / "mail" / "bob")
     (bob.root / "dovecot-uidlist").write_text("3 V1 N1 G3085f01b7f11094c501100008c4a11c1\n")
     (bob.root / "subscriptions").write_text("Secret\n")
     alice.deliver(LETTER, unique="1")
@@ -308,6 +308,11 @@ def test_the_lists_of_a_mail_server_are_not_taken_from_others(tmp_path: Path) ->
     give(bob, BOB)
     for name in ("dovecot-uidlist", "subscriptions"):
         os.link(bob.root / name, alice.root / name)
+    for _ in range(2):
+        told = "".join(
+            what for _, what in problems(smart_scan(tmp_path / "backup", tmp_path / "mail"))
+        )
+        assert "subscriptions: belongs to another user" in told
     mailbox, _ = only(alice)
     assert mailbox.identity().guid == ""
     with pytest.raises(ItemUnreadable, match="belongs to another user"):

@@ -133,7 +133,7 @@ def count_plan(backup: Backup, subject: Subject, looked: Looked, tally: Tally) -
     touched |= {change.item for change in made.flag_changes}
     touched |= {change.item for change in made.folder_changes}
     tally.created += len(made.new_folders) + len(made.arrivals) + (subject.item is None)
-    tally.changed += len(touched) + bool(_account_changes(backup, subject))
+    tally.changed += len(touched) + bool(_account_changes(backup, subject, looked.problems))
     tally.deleted += len(made.removals) + len(made.gone_folders)
     tally.had += looked.had
     tally.removed += len(made.removals)
@@ -144,7 +144,7 @@ def count_plan(backup: Backup, subject: Subject, looked: Looked, tally: Tally) -
 def bring_back(backup: Backup, subject: Subject) -> bool:
     """Records that a deleted account has returned; False where another process has done so."""
     assert subject.item is not None
-    draft = _account_draft(subject)
+    draft = _account_draft(subject, [])  # the scan that follows tells what is wrong
     with backup.journal.commit(subject.item) as commit:
         if commit.living(subject.item):
             return False
@@ -203,17 +203,19 @@ def _revision(backup: Backup, subject: Subject) -> int:
         return reader.account_state(subject.item).revision if subject.item else 0
 
 
-def _account_draft(subject: Subject) -> Draft:
+def _account_draft(subject: Subject, problems: list[Problem]) -> Draft:
     return Draft(
         kind=Kind.ACCOUNT,
         folder=ROOT,
         name=account_name(subject.name),
         identity=os.fsencode(subject.name),
-        meta=_metadata(subject) or {},
+        meta=_metadata(subject, problems) or {},
     )
 
 
-def _account_changes(backup: Backup, subject: Subject) -> Mapping[str, Any]:
+def _account_changes(
+    backup: Backup, subject: Subject, problems: list[Problem]
+) -> Mapping[str, Any]:
     """What of the account itself differs from its last version, as arguments for
     `Commit.change`."""
     if subject.item is None:
@@ -224,17 +226,19 @@ def _account_changes(backup: Backup, subject: Subject) -> Mapping[str, Any]:
     changes: dict[str, Any] = {}
     if version is None or version.identity != identity:
         changes |= {"identity": identity, "name": account_name(subject.name)}
-    meta = _metadata(subject)
+    meta = _metadata(subject, problems)
     if meta is not None and (version is None or version.meta != meta):
         changes["meta"] = meta
     return changes
 
 
-def _metadata(subject: Subject) -> dict[str, Any] | None:
-    """The account's metadata; None where it can't be read, and what is known still holds."""
+def _metadata(subject: Subject, problems: list[Problem]) -> dict[str, Any] | None:
+    """The account's metadata; None where it can't be read, which is a problem, and what is known
+    still holds."""
     try:
         return subject.mailbox.metadata()
-    except ItemUnreadable:
+    except ItemUnreadable as error:
+        problems.append(Problem(subject.name, "", str(error)))
         return None
 
 
@@ -272,7 +276,7 @@ class _Recording:
         self._whole = whole
         """Whether the account itself is looked at, and not only some of its folders."""
         self._account = subject.item
-        self._draft = None if subject.item else _account_draft(subject)
+        self._draft = None if subject.item else _account_draft(subject, self._problems)
         self._structured = False
         self._items: dict[int, int] = {}
         """What the plan makes: the reference of the account or a folder -> its item."""
@@ -309,7 +313,9 @@ class _Recording:
             raise _Late
         contents = self._other_contents()
         state = self._new_state() if self._whole else self._state
-        account_changes = _account_changes(self._backup, self._subject) if self._whole else {}
+        account_changes: Mapping[str, Any] = {}
+        if self._whole:
+            account_changes = _account_changes(self._backup, self._subject, self._problems)
         if self._account and made.empty and not account_changes and state == self._state:
             return self._account
         with self._commit() as (commit, tally):
