@@ -266,6 +266,21 @@ def test_what_is_missing_in_the_fingerprints_of_known_messages_changes_nothing(d
         assert reader.last_sequence() == before + 1
 
 
+def test_two_messages_with_one_uid_and_two_guids_are_both_taken_at_last(desk: Desk) -> None:
+    def alter(command: bytes, row: bytes) -> bytes:
+        named = (
+            row.replace(b" FLAGS", b" EMAILID (e%s) FLAGS" % row[2:3]) if b"FLAGS" in row else row
+        )
+        return named.replace(b"UID 2 ", b"UID 1 ") if faulty and b"FLAGS" in row else named
+
+    faulty = True
+    desk.script.capability = b"IMAP4rev1 OBJECTID"
+    desk.script.alter = alter
+    assert desk.problems()
+    faulty = False
+    assert (desk.problems(), desk.living()) == ([], ALL)
+
+
 def test_a_uid_that_is_used_again_is_another_message(desk: Desk) -> None:
     desk.scan()
     desk.script.folders[b"INBOX"][2] = Message(3, letter(9), date=b"02-May-2024 12:00:00 +0200")

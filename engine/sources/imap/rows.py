@@ -164,8 +164,12 @@ class Rows:
             guid = guid or self._known.by_uid.get(uid, b"")
         elif identity.KEYS[self._kind] in row:
             given = identity.given(self._kind, row)
-            if given is None:
+            if given is None or (guid and guid != given):
+                # Two messages with one UID are known by neither's GUID: later it would be taken
+                # for what was never read.
                 self.unsure.add(uid)
+            if uid in self.unsure:
+                given = None
             guid = given or identity.unique(self._name, self._counts.validity, uid)
         if "RFC822.SIZE" in row or "INTERNALDATE" in row:
             told = (row.get("RFC822.SIZE"), row.get("INTERNALDATE"))
