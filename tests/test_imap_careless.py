@@ -36,7 +36,7 @@ class Desk:
 
     def __init__(self, path: Path) -> None:
         self._password = path / "password"
-        self._password.write_text("x\n")
+        self._password.write_text("a secret\n")
         self.script = Tree(folders={b"INBOX": three()}, lines=[b'() "/" INBOX'])
         self.made = SmallBackup(path / "backup")
 

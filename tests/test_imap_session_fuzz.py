@@ -44,7 +44,7 @@ class Session:
         self.chance = random.Random(f"{manner} {seed}")
         self.server = Server(MANNERS[manner])
         self._password = path / "password"
-        self._password.write_text("x\n")
+        self._password.write_text("a secret\n")
         self._made = SmallBackup(path / "backup")
         self._number = 0
         self.wrong: list[tuple[object, str, object]] = []
