@@ -36,6 +36,7 @@ from engine.journal.records import (
     State,
     Transaction,
     Verified,
+    keyframe_events,
     seal,
     unpack,
     unpack_event,
@@ -404,15 +405,17 @@ def check_timelines(
         frame = reader.txn.get(key, db=tables.keyframes)
         if frame is not None:
             keyframes += 1
-            events = 0
             try:
-                if unpack_keyframe(unseal("keyframes", key, frame)) != entries:
+                payload = unseal("keyframes", key, frame)
+                counted = keyframe_events(payload) in (None, events)
+                if unpack_keyframe(payload) != entries or not counted:
                     what = (
                         f"the keyframe of folder {folder} at {sequence} disagrees with its events"
                     )
                     report.add("keyframe", what)
             except RecordDamaged as error:
                 damaged(error)
+            events = 0
         if not number % CHUNK:
             progress(CHUNK)
     finish()

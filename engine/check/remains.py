@@ -302,7 +302,7 @@ def _fits(table: str, key: bytes, value: bytes) -> bool:
     payload = value[:-4]
     if table in _LENGTHS and len(payload) not in _LENGTHS[table]:
         return False
-    if table == "keyframes" and (len(payload) % 11 or not payload or payload[0] >= 0x20):
+    if table == "keyframes" and (len(payload) % 11 not in (0, 4) or payload[:1] >= b" "):
         return False  # a version; items are below 2^37
     if table == "times" and payload[:2] != bytes(2):
         return False  # a block of headers; sequences are below 2^32

@@ -203,6 +203,7 @@ class Environment:
         Raises BackupUnusable where it is missing, damaged, or of a newer format.
         """
         self.path = directory
+        self._sound: tuple[int, set[bytes]] = (0, set())
         self.header_blocks = Blocks()
         """For all readers."""
         file = directory / "data.mdb"
@@ -337,6 +338,17 @@ class Environment:
         """Removes a table."""
         with self.write() as txn:
             txn.drop(table)
+
+    def is_sound(self, txn: Txn, key: bytes) -> bool:
+        """Whether `key` was noted as sound at this moment of the journal."""
+        return self._sound[0] == txn.id() and key in self._sound[1]
+
+    def note_sound(self, txn: Txn, key: bytes) -> None:
+        """Remembers as long as nothing is committed that the keyframe `key` needn't be looked at
+        again."""
+        if self._sound[0] != txn.id():
+            self._sound = (txn.id(), set())
+        self._sound[1].add(key)
 
     def readers(self) -> str:
         """Who reads a moment of it now, as LMDB lists it: process, thread, transaction."""

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import NamedTuple
 
+import lmdb
 import msgspec
 
 from engine.batches import batches
@@ -136,9 +137,21 @@ class Reader(Holdings):
             return 0
         cursor = self._cursor(self.tables.times)
         if not timeline.seek_before(cursor, time_key(min(time, 2**63) + 1)):
+            self._refuse_gap(cursor, cursor.first(), 1)
             return 0
         span = self.span(*cursor.item())
+        self._refuse_gap(cursor, cursor.next(), span.sequence + span.length)
         return span.sequence + min(time - span.time, span.length - 1)
+
+    def _refuse_gap(self, cursor: lmdb.Cursor[bytes], found: bool, wanted: int) -> None:
+        """Raises RecordDamaged unless the commit that the cursor is at, if it `found` one, begins
+        with the transaction that is `wanted`: a lost write leaves a page without rows that were
+        there, and LMDB doesn't know."""
+        first = self.span(*cursor.item()).sequence if found else self.state().next_sequence
+        if first > wanted:
+            raise RecordDamaged(
+                f"journal: no commit holds transaction {wanted}: run 'engine check'"
+            )
 
     def time_of(self, sequence: int) -> int:
         """Time of a transaction in microseconds. Raises RecordDamaged where it isn't known."""
@@ -146,7 +159,11 @@ class Reader(Holdings):
         if timeline.seek_before(cursor, sequence_key(sequence + 1)):
             key, value = cursor.item()
             first = int.from_bytes(key, "big")
-            return int.from_bytes(unseal("commits", key, value), "big") + sequence - first
+            time = unseal("commits", key, value)
+            row = self.txn.get(time, db=self.tables.times)
+            span = self.span(time, row) if row is not None else Span(0, 0, 0)
+            if span.sequence == first and sequence - first < span.length:
+                return span.time + sequence - first
         raise RecordDamaged(f"journal: no commit holds transaction {sequence}: run 'engine check'")
 
     def first_time(self) -> int | None:
@@ -298,7 +315,7 @@ class Reader(Holdings):
 
     def _batches(self, folder: int, sequence: int) -> Iterator[list[tuple[bytes, bytes]]]:
         """`_rows`, many at once."""
-        keys = timeline.version_keys(self.environment, self.txn, folder, sequence)
+        keys = timeline.version_keys(self.environment, self.txn, folder, sequence, whole=True)
         cursor = self._cursor(self.tables.versions)
         for batch in batches(keys, _BATCH):
             rows = cursor.getmulti(batch)

@@ -296,17 +296,24 @@ def unpack_item(payload: bytes) -> int:
     return int.from_bytes(payload, "big")
 
 
-def pack_keyframe(entries: dict[int, int]) -> bytes:
+def pack_keyframe(entries: dict[int, int], events: int) -> bytes:
     """Payload in `keyframes`: (item, sequence of its version) of each entry, by item, 11 bytes
-    each."""
-    return b"".join((item << 48 | entries[item]).to_bytes(11, "big") for item in sorted(entries))
+    each; then how many events there are since the keyframe before, in 4 bytes."""
+    rows = [(item << 48 | entries[item]).to_bytes(11, "big") for item in sorted(entries)]
+    return b"".join(rows) + events.to_bytes(4, "big")
 
 
 def unpack_keyframe(payload: bytes) -> dict[int, int]:
-    """The inverse of `pack_keyframe`."""
+    """The entries of a keyframe."""
     return dict(map(split_pair, keyframe_keys(payload)))
 
 
 def keyframe_keys(payload: bytes) -> list[bytes]:
     """The keys in `versions` of a keyframe's entries: they are what it is made of."""
-    return [payload[offset : offset + 11] for offset in range(0, len(payload), 11)]
+    return [payload[offset : offset + 11] for offset in range(0, len(payload) - 10, 11)]
+
+
+def keyframe_events(payload: bytes) -> int | None:
+    """How many events there are up to a keyframe since the one before; None where it doesn't say,
+    for it was written before any did."""
+    return int.from_bytes(payload[-4:], "big") if len(payload) % 11 == 4 else None

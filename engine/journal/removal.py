@@ -265,7 +265,7 @@ def _missing(environment: Environment, txn: Txn, folder: int) -> Iterator[tuple[
             timeline.apply(entries, sequence, *unpack_event(unseal("timeline", key, value)))
             events += 1
             if timeline.keyframe_due(FolderStats(entries=len(entries), events=events)):
-                yield key, pack_keyframe(entries)
+                yield key, pack_keyframe(entries, events)
                 events = 0
 
 

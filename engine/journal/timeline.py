@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from itertools import takewhile
 from zlib import crc32
 
 import lmdb
@@ -23,10 +24,12 @@ from engine.journal.records import (
     ENTER,
     LEAVE,
     FolderStats,
+    keyframe_events,
     keyframe_keys,
     pack,
     pack_keyframe,
     seal,
+    unpack,
     unpack_event,
     unseal,
 )
@@ -95,8 +98,11 @@ def replay(environment: Environment, txn: Txn, folder: int, sequence: int) -> En
     return dict(map(split_pair, version_keys(environment, txn, folder, sequence)))
 
 
-def version_keys(environment: Environment, txn: Txn, folder: int, sequence: int) -> list[bytes]:
-    """The keys in `versions` of the folder's entries at `sequence`, by item.
+def version_keys(
+    environment: Environment, txn: Txn, folder: int, sequence: int, *, whole: bool = False
+) -> list[bytes]:
+    """The keys in `versions` of the folder's entries at `sequence`, by item. With `whole` raises
+    RecordDamaged where events are missing: see `_refuse_lost`.
 
     Every listing begins here, so the bytes of items and sequences are moved about as they are: as
     `replay` with `apply`, but 0.4 us an event instead of 0.7.
@@ -115,11 +121,12 @@ def version_keys(environment: Environment, txn: Txn, folder: int, sequence: int)
                 }
     end = pair_key(folder, sequence)
     with txn.cursor(tables.timeline) as cursor:
-        if not cursor.set_range(pair_key(folder, start + 1)):
-            return sorted(found.values())
-        for key, value in cursor:
+        events, more = 0, False
+        for key, value in cursor if cursor.set_range(pair_key(folder, start + 1)) else ():
             if key > end:
+                more = key[:5] == end[:5]
                 break
+            events += 1
             try:
                 operation, item, checksum = EVENT.unpack(value)
             except struct.error:
@@ -132,14 +139,63 @@ def version_keys(environment: Environment, txn: Txn, folder: int, sequence: int)
                 del found[item]
             else:
                 raise _damage(split_pair(key)[1], operation, int.from_bytes(item, "big"))
+        if whole:
+            later = cursor if more else None
+            _refuse_lost(environment, txn, folder, start, events, len(found), later)
     return sorted(found.values())
 
 
-def write_keyframe(environment: Environment, txn: Txn, folder: int, sequence: int) -> FolderStats:
-    """Writes the folder's keyframe at `sequence`, its last event; returns its new stats."""
+def _refuse_lost(
+    environment: Environment,
+    txn: Txn,
+    folder: int,
+    start: int,
+    events: int,
+    entries: int,
+    later: lmdb.Cursor[bytes] | None,
+) -> None:
+    """Raises RecordDamaged where a folder has fewer events than were recorded.
+
+    A disk may lose a write. Then a page is what it was before, and LMDB, which has no checksums,
+    finds fewer rows and nothing wrong with them. `events` were found since the keyframe at `start`,
+    which leave so many `entries`; `later` is at the next event of the folder, if there is one. How
+    many there should be is said elsewhere: up to the next keyframe, or to the last event.
+    """
+    tables = environment.tables
+    wanted = None
+    if later is not None:
+        limit = pair_key(folder, MAX_SEQUENCE)
+        with txn.cursor(tables.keyframes) as frames:
+            if frames.set_range(pair_key(folder, start + 1)) and frames.key() < limit:
+                limit = frames.key()
+                if environment.is_sound(txn, limit):
+                    return
+                wanted = keyframe_events(unseal("keyframes", *frames.item()))
+                if wanted is None:
+                    return
+        events += len(list(takewhile(limit.__ge__, later.iternext(values=False))))
+        if wanted is not None and events >= wanted:
+            environment.note_sound(txn, limit)
+    key = item_key(folder)
+    value = txn.get(key, db=tables.folders) if wanted is None else None
+    stats = FolderStats() if value is None else unpack(FolderStats, "folders", key, value)
+    if events < (stats.events if wanted is None else wanted) or (
+        later is None and entries != stats.entries
+    ):
+        raise RecordDamaged(
+            f"timeline: folder {folder} lacks events: the disk has lost some: run 'engine check'"
+        )
+
+
+def write_keyframe(
+    environment: Environment, txn: Txn, folder: int, sequence: int, events: int
+) -> FolderStats:
+    """Writes the folder's keyframe at `sequence`, its last event, the last of so many since the
+    keyframe before; returns its new stats."""
     entries = replay(environment, txn, folder, sequence)
     key = pair_key(folder, sequence)
-    txn.put(key, seal(key, pack_keyframe(entries)), db=environment.tables.keyframes)
+    value = seal(key, pack_keyframe(entries, events))
+    txn.put(key, value, db=environment.tables.keyframes)
     return FolderStats(entries=len(entries), events=0)
 
 
@@ -157,7 +213,7 @@ def rebuild(environment: Environment, txn: Txn, folder: int) -> None:
             apply(entries, sequence, *unpack_event(unseal("timeline", key, value)))
             events += 1
             if keyframe_due(FolderStats(entries=len(entries), events=events)):
-                frames.append((key, seal(key, pack_keyframe(entries))))
+                frames.append((key, seal(key, pack_keyframe(entries, events))))
                 events = 0
     for key, value in frames:
         txn.put(key, value, db=tables.keyframes)

@@ -373,7 +373,9 @@ class Commit:
             before = self._reader.folder_stats(folder)
             stats = FolderStats(before.entries + touched.entries, before.events + touched.events)
             if timeline.keyframe_due(stats):
-                stats = timeline.write_keyframe(self._environment, self._txn, folder, touched.last)
+                stats = timeline.write_keyframe(
+                    self._environment, self._txn, folder, touched.last, stats.events
+                )
             self._put(self._tables.folders, item_key(folder), pack(stats))
 
     def _finish_headers(self) -> None:
