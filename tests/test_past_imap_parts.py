@@ -17,11 +17,12 @@ from hypothesis import strategies as st
 
 from engine.errors import SettingMissing, UsageError
 from engine.past_imap import mailboxes
+from engine.past_imap.acting import Owner
 from engine.past_imap.dovecot import VERSIONS, Serving, Site, folders, server
 from engine.past_imap.gate import converse
 from engine.past_imap.live import Live, Unavailable, live
 from engine.past_imap.logins import Login, Refused, Throttle, split
-from engine.past_imap.mailboxes import NotThere, Owner, clean, forget, prepare
+from engine.past_imap.mailboxes import NotThere, clean, forget, prepare
 
 NOW = 1_714_564_800_000_000  # 2024-05-01T12:00:00Z
 

@@ -21,11 +21,12 @@ from engine.journal.keys import MAX_SEQUENCE
 from engine.logs import Log
 from engine.model import ROOT
 from engine.past_imap import dovecot, mailboxes
+from engine.past_imap.acting import Owner
 from engine.past_imap.dovecot import Serving, Site
 from engine.past_imap.gate import Gate
 from engine.past_imap.live import Live, Unavailable, is_loopback, live
 from engine.past_imap.logins import Refused, Throttle, split
-from engine.past_imap.mailboxes import NotThere, Owner
+from engine.past_imap.mailboxes import NotThere
 from engine.settings import Settings
 from engine.stop import Stop
 from engine.timestamps import local_zone
@@ -112,10 +113,7 @@ def write(made: Arrangement, version: str, separator: str) -> list[Path]:
     }
     directory.mkdir(mode=0o755, parents=True, exist_ok=True)
     for name in (mailboxes.SERVER, mailboxes.FOLDER):
-        path = directory / name
-        path.mkdir(mode=0o700, exist_ok=True)
-        if os.geteuid() == 0:
-            os.chown(path, *made.owner)
+        mailboxes.make(directory / name, made.owner)
     for name, text in texts.items():
         new = directory / f"{name}.new"
         new.write_text(text, encoding="utf-8")

@@ -1,0 +1,127 @@
+"""Attacks by those who have something to do with the mail server, and must get no further by it:
+users with a shell, other servers, senders, whoever signs in. Those that have succeeded once."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from shutil import rmtree
+
+import pytest
+
+from engine.past_imap import mailboxes
+from engine.past_imap.acting import Owner, acting_as
+from engine.past_imap.logins import Login
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has rights to abuse")
+
+# The mail user plants links where root prepares, cleans and forgets the mailboxes of the past
+
+
+class Planted:
+    """The directories of the past, and some of somebody else's."""
+
+    def __init__(self, root: Path) -> None:
+        self.user = Owner(65534, 65534)
+        self.mount, self.past, self.others = root / "m", root / "p", root / "others"
+        shown = self.mount / "latest/.own/alice"
+        (shown / "cur").mkdir(parents=True)
+        for name in ("dovecot-uidlist", "subscriptions"):
+            (shown / name).write_text("attack")
+        self.past.mkdir()
+        for name in ("server", "folder"):
+            mailboxes.make(self.past / name, self.user)
+        self.prepare()
+        self.place = self.past / "server/alice@latest"
+        for name in ("index", "control", ".INBOX"):
+            (self.others / name).mkdir(parents=True)
+            (self.others / name / "text").write_text("precious")
+        self.others.chmod(0o700)
+
+    def prepare(self) -> None:
+        login = Login("alice", "latest")
+        mailboxes.prepare(self.past, "alice@latest", login, self.mount, self.user)
+
+    def clean(self) -> None:
+        mailboxes.clean(self.past, days=0, most_bytes=0, now=time.time() + 1e6)
+
+    def forget(self) -> None:
+        mailboxes.forget(self.past)
+
+    def state(self) -> list[tuple[str, str]]:
+        """What is there of somebody else's."""
+        return sorted(
+            (os.fspath(path), path.read_text() if path.is_file() else "")
+            for path in self.others.rglob("*")
+        )
+
+
+@pytest.fixture
+def planted() -> Iterator[Planted]:
+    with tempfile.TemporaryDirectory(prefix="pl") as directory:
+        os.chmod(directory, 0o755)
+        yield Planted(Path(directory))
+
+
+@as_root
+@pytest.mark.parametrize("deed", [Planted.prepare, Planted.clean, Planted.forget])
+@pytest.mark.parametrize(
+    ("link", "target"),
+    [
+        ("server/alice@latest", ""),
+        ("server/another@latest", ""),
+        ("server/alice@latest/control", ""),
+        ("server/alice@latest/control/.INBOX", "control"),
+        ("server/alice@latest/control/.INBOX/dovecot-uidlist", "index/text"),
+        ("server/alice@latest/control/.INBOX/dovecot-uidlist.new", "index/text"),
+        ("server/alice@latest/control/subscriptions.new", "made"),
+        ("server/alice@latest/index", ""),
+        ("server/alice@latest/used", "made"),
+        ("folder/alice", ".."),
+        ("folder/alice/yesterday", ""),
+    ],
+)
+def test_links_lead_root_nowhere(
+    planted: Planted, link: str, target: str, deed: Callable[[Planted], None]
+) -> None:
+    path = planted.past / link
+    with acting_as(planted.user):
+        if path.is_dir():
+            rmtree(path)
+        path.unlink(missing_ok=True)
+        path.parent.mkdir(exist_ok=True)
+        path.symlink_to(planted.others / target)
+    before = planted.state()
+    with suppress(OSError):
+        deed(planted)
+    assert planted.state() == before
+    assert os.access(planted.others, os.R_OK), "root is itself again"
+
+
+@as_root
+@pytest.mark.parametrize("name", ["control/.INBOX/dovecot-uidlist", "used", "used.new"])
+def test_a_pipe_in_a_files_place_holds_nobody_up(planted: Planted, name: str) -> None:
+    path = planted.place / name
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+    planted.prepare()
+    assert (planted.place / "control/.INBOX/dovecot-uidlist").read_text() == "attack"
+
+
+@as_root
+def test_what_cannot_be_removed_keeps_nothing_else(planted: Planted) -> None:
+    for name in ("a", "z"):
+        (planted.past / "server" / name / "index").mkdir(parents=True)
+        os.chown(planted.past / "server" / name, 65534, 65534)
+    (planted.past / "server/a/index/text").write_text("root's, which the mail user can't remove")
+    os.chown(planted.past / "server/z/index", 65534, 65534)
+    planted.clean()
+    assert [path.name for path in (planted.past / "server").iterdir()] == ["a"]
+    planted.prepare()
+    with pytest.raises(PermissionError):
+        planted.forget()
+    assert not (planted.place / "index").exists()
