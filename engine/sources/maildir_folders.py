@@ -56,8 +56,11 @@ class _Found(NamedTuple):
     identities: tuple[str, ...] = ()
 
 
-def find_folders(tree: Tree, root: str) -> tuple[FolderList, dict[FolderPath, Place]]:
-    """All folders and where they are; `root` is the mailbox's path, for messages.
+def find_folders(
+    tree: Tree, root: str, uidlist: bytes = b""
+) -> tuple[FolderList, dict[FolderPath, Place]]:
+    """All folders and where they are; `root` is the mailbox's path, for messages, and `uidlist` how
+    the list of its UIDs begins, if that has just been read.
 
     There is always an INBOX. Where two directories mean the same folder, as `.R&-D` and `.R&D` do,
     or `.INBOX` and the root, the first keeps the name: the root before all, then in the order of
@@ -65,7 +68,7 @@ def find_folders(tree: Tree, root: str) -> tuple[FolderList, dict[FolderPath, Pl
     Raises SourceUnavailable if the mailbox was removed, OSError if its root can't be read.
     """
     for _ in range(_WALKS):
-        walk = _Walk(tree, root)
+        walk = _Walk(tree, root, uidlist)
         walk.start()
         if os.fstat(tree.root).st_nlink == 0:
             raise SourceUnavailable(f"{shown(root)}: the mailbox was removed")
@@ -88,7 +91,8 @@ def read_uidlist(tree: Tree, parts: Sequence[str]) -> bytes:
 class _Walk:
     """Goes through the directories of one mailbox once."""
 
-    def __init__(self, tree: Tree, root: str) -> None:
+    def __init__(self, tree: Tree, root: str, uidlist: bytes) -> None:
+        self._uidlist = uidlist
         self._tree = tree
         self._root = root
         self._found: list[_Found] = []
@@ -169,7 +173,8 @@ class _Walk:
         identities = [f"dir:{status.st_dev}:{status.st_ino}"]
         if guid:
             try:
-                found = names.uidlist_guid(read_uidlist(self._tree, parts))
+                known = b"" if parts else self._uidlist
+                found = names.uidlist_guid(known or read_uidlist(self._tree, parts))
             except OSError as error:
                 where = self._shown((*parts, _UIDLIST))
                 self._errors.append(SourceError(where, reason(error)))

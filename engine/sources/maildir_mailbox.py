@@ -76,6 +76,8 @@ class MaildirMailbox:
         self._clock = clock
         self._largest = largest
         self._places: dict[FolderPath, Place] = {}
+        self._uidlist = b""
+        """How the root's list of UIDs begins, where it was read to know the mailbox by."""
         self._lock = threading.Lock()
         self._chased: dict[FolderPath, dict[bytes, str]] = {}
 
@@ -89,6 +91,7 @@ class MaildirMailbox:
             # `folders` reads the same file and reports what is wrong with it.
             with suppress(OSError):
                 if raw := read_uidlist(self._tree, parts):
+                    self._uidlist = b"" if parts else raw
                     guid = names.uidlist_guid(raw)
                     position = names.uidlist_position(raw)
             if guid:
@@ -109,7 +112,8 @@ class MaildirMailbox:
 
     def folders(self) -> FolderList:
         try:
-            folders, self._places = find_folders(self._tree, self._path)
+            uidlist, self._uidlist = self._uidlist, b""  # only what was read just before
+            folders, self._places = find_folders(self._tree, self._path, uidlist)
         except OSError as error:
             raise SourceUnavailable(f"{shown(self._path)}: {reason(error)}") from error
         return folders

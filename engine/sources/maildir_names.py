@@ -116,11 +116,17 @@ def format_keywords(keywords: Sequence[str]) -> bytes:
     return "".join(f"{n} {name}\n" for n, name in enumerate(keywords[:MAX_KEYWORDS])).encode()
 
 
+_USUAL_UIDLIST = re.compile(rb"3 V(\d{1,9}) N(\d{1,9}) G([0-9a-f]{32})(?=[ \n])")
+"""The header as Dovecot writes it."""
+
+
 def uidlist_guid(raw: bytes) -> str:
     """The folder's GUID from the first bytes of its `dovecot-uidlist`, or empty.
 
     The header is `3 V<uidvalidity> N<next uid> G<guid>`, with fields in any order.
     """
+    if usual := _USUAL_UIDLIST.match(raw):
+        return usual[3].decode()
     header = raw.partition(b"\n")[0].split(b" ")
     for field in header[1:] if header[0] == b"3" else ():
         if re.fullmatch(rb"G[0-9a-f]{32}", field):
@@ -131,6 +137,8 @@ def uidlist_guid(raw: bytes) -> str:
 def uidlist_position(raw: bytes) -> tuple[int, int]:
     """UIDVALIDITY and UIDNEXT from the first bytes of a `dovecot-uidlist` or of Courier's
     `courierimapuiddb` (`1 <uidvalidity> <next uid>`); zeros where they aren't there."""
+    if usual := _USUAL_UIDLIST.match(raw):
+        return int(usual[1]), int(usual[2])
     header = raw.partition(b"\n")[0].split()
     if header[:1] == [b"1"] and len(header) >= 3:
         texts = header[1:3]
