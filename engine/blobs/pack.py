@@ -44,6 +44,8 @@ _SIZE_BITS = 40
 _SIZE_MASK = (1 << _SIZE_BITS) - 1
 """A blob's length, below what else is in the same 8 bytes."""
 _CHECK = 16
+LEAST_HEAD = _RECORD.size
+"""Bytes at the beginning of a head that say how long it is."""
 _AHEAD = 64 << 10
 """One request loads this much of a record: most fit."""
 _WINDOW = 64 << 10
@@ -225,6 +227,20 @@ def decode_record(key: bytes, data: bytes) -> Record:
     """The record at the beginning of `data`. Raises BlobDamaged if it isn't intact."""
     head = _decode_head(key, data)
     return Record(head, _decode_payload(key, head, data))
+
+
+def head_size(data: bytes | bytearray) -> int | None:
+    """How long the head at the beginning of `data` says that it is; None for what is none. Nothing
+    of it is verified."""
+    if len(data) < LEAST_HEAD or data[:4] != MAGIC:
+        return None
+    count: int = _RECORD.unpack_from(data)[4]
+    return None if count > MAX_BLOBS else _RECORD.size + count * _ENTRY.size + _CHECK
+
+
+def decode_head(key: bytes, data: bytes) -> Head:
+    """The head at the beginning of `data`. Raises BlobDamaged if it isn't intact."""
+    return _decode_head(key, data)
 
 
 def load_record(load: Load, key: bytes, offset: int) -> Record:

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from engine.backup import Backup
 from engine.check.aside import Aside
+from engine.check.bits import put_bits_right
 from engine.check.headers import rebuild_headers
 from engine.check.index import rebuild_index
 from engine.check.mending import mend_records
@@ -64,6 +65,10 @@ def repair(
         if mended or kinds & DERIVED or hurt:
             rebuild_derived(backup.journal.environment)
             done.append("made timelines, names and deletions anew from the versions")
+        if report.spoilt and (
+            bits := put_bits_right(backup, report.spoilt, aside, progress.advance)
+        ):
+            done.append(f"put {_counted(bits, 'flipped bit')} right in packs")
         index = kinds & INDEX or "journal: blobs" in damaged or "journal: packs" in damaged
         if index and (rows := rebuild_index(backup, aside)):
             done.append(f"put {_counted(rows, 'row')} of the blob index right from the packs")

@@ -40,7 +40,8 @@ only a share of the packs, those that wait longest: with 5% every day a deep che
 them every three weeks. --source also compares what is alive in the backup with the live server, or
 with --sample that share of its messages; what has changed there since the last scan differs, too.
 
---repair puts flipped bits right, makes anew what follows from the rest, such as folder listings and
+--repair puts flipped bits right, in packs where a record of up to 144 KiB has but one (it tries
+each, for some minutes in all), makes anew what follows from the rest, such as folder listings and
 the index of content, and fetches content that is lost here and still is at the source. It deletes
 nothing: what is bad and was replaced is kept in the directory 'aside' of the backup path. What
 can't be mended stays, and is damaged; all else can be read. What is reported then, and the exit
