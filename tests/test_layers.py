@@ -99,6 +99,7 @@ PURE = (
     "engine.scan.matching",
     "engine.scan.pairing",
     "engine.scan.plan",
+    "engine.scan.recognition",
     "engine.scan.roster",
     "engine.operations.record",
     "engine.operations.meter",
