@@ -17,7 +17,7 @@ from engine.errors import Interrupted, ItemUnreadable
 from engine.scan.fetching import streamed
 from engine.scan.smart import NamedSource, Options, Result, scan
 from engine.settings import Settings
-from engine.sources import open_source
+from engine.sources import maildir_mailbox, maildir_names, open_source
 from engine.sources.beneath import open_tree
 from engine.sources.maildir_content import HOLES, MessageFile, refusal
 from engine.sources.maildir_mailbox import MaildirMailbox
@@ -318,3 +318,25 @@ def test_the_lists_of_a_mail_server_are_not_taken_from_others(tmp_path: Path) ->
     with pytest.raises(ItemUnreadable, match="belongs to another user"):
         mailbox.metadata()
     mailbox.close()
+
+
+def test_a_long_directory_is_not_read_to_its_end_once_a_scan_is_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    maildir = Maildir(tmp_path / "mail" / "alice")
+    for number in range(20):
+        maildir.deliver(LETTER, unique=str(number), flags="S")
+    stop, seen = Stop(), []
+    unique_part = maildir_names.unique_part
+
+    def stopping(name: str) -> str:
+        seen.append(name)
+        if len(seen) == 5:
+            stop.set()
+        return unique_part(name)
+
+    monkeypatch.setattr(maildir_mailbox, "_STRIDE", 4)
+    monkeypatch.setattr(maildir_names, "unique_part", stopping)
+    with pytest.raises(Interrupted):
+        smart_scan(tmp_path / "backup", tmp_path / "mail", stop)
+    assert len(seen) == 8

@@ -90,10 +90,10 @@ def look(
             hinted=folders,
             files=files._replace(turn=state.scans),
         )
-        made, had = _compare(backup, subject, known, survey.settle(), memory, deep=deep)
+        made, had = _compare(backup, subject, known, survey.settle(), memory, stop, deep=deep)
         if survey.partial and (made.arrivals or made.removals):
             survey.widen()
-            made, had = _compare(backup, subject, known, survey.settle(), memory, deep=deep)
+            made, had = _compare(backup, subject, known, survey.settle(), memory, stop, deep=deep)
         if not survey.vanished or survey.vanished == vanished:
             break
         vanished = survey.vanished
@@ -111,6 +111,7 @@ def _compare(
     known: list[KnownFolder],
     seen: Mapping[Path, SeenFolder],
     memory: Memory,
+    stop: Stop,
     *,
     deep: bool,
 ) -> tuple[AccountPlan, int]:
@@ -129,8 +130,11 @@ def _compare(
             taken.append(remembered)
             whole = remembered.messages
             entries[folder.item] = concerned(whole, found) if found and found.changes else whole
+            stop.check()
         had = count_messages(reader, known)
+    stop.check()
     made = plan(subject.item or NEW, known, entries, seen.values(), deep=deep)
+    stop.check()
     for remembered in taken:
         memory.give_back(remembered)
     return made, had

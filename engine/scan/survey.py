@@ -186,6 +186,7 @@ class Survey:
             return SeenFolder(path, identities, b"", None if known else {}, folder.meta)
         for fault in found.errors:
             self._problem(fault.where, fault.what)
+        self._stop.check()
         items = {item.identity: item for item in found.items}
         hidden = found.hidden if isinstance(found, FolderListing) else None
         return SeenFolder(path, identities, found.cursor, items, folder.meta, told, hidden, written)

@@ -18,6 +18,7 @@ from engine.sources.maildir_location import Location
 from engine.sources.maildir_mailbox import MaildirMailbox
 from engine.sources.maildir_others import is_mbox, other_mail
 from engine.sources.source import AccountList, Rival, SourceError, reason, shown
+from engine.stop import Interrupt
 
 if TYPE_CHECKING:
     from engine.sources.maildir_events import MaildirEvents
@@ -37,6 +38,8 @@ class MaildirSource:
         self._location = Location(location)
         self._clock = clock
         self._largest = largest
+        self.interrupt = Interrupt()
+        """Ends the reading of long directories: see `engine.sources.source.Interruptible`."""
         self._found: dict[str, _Parts] = {}
         """Where the mailboxes of accounts were, if that must be looked for."""
         self._chosen: dict[str, str] = {}
@@ -65,7 +68,9 @@ class MaildirSource:
         except OSError as error:
             raise self._failure(parts, error) from error
         path = self._location.path(parts)
-        return MaildirMailbox(path, tree, self._clock, largest=self._largest)
+        return MaildirMailbox(
+            path, tree, self._clock, largest=self._largest, interrupt=self.interrupt
+        )
 
     def _look_for(self, account: str) -> _Parts:
         """Where the mailbox of an account is, or would be. Raises SourceUnavailable."""

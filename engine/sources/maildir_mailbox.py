@@ -37,10 +37,14 @@ from engine.sources.source import (
     reason,
     shown,
 )
+from engine.stop import Interrupt
 
 SETTLING = 2_000_000
 """Microseconds after which a change of a directory has surely got a later time stamp than the one
 before: some file systems count in whole or even double seconds."""
+
+_STRIDE = 4096
+"""Files of a directory after which is asked whether to go on."""
 
 _PASSES = 4
 """How often at most a directory is read that changes while it is read."""
@@ -69,8 +73,18 @@ class _Stamps(NamedTuple):
 class MaildirMailbox:
     """See `engine.sources.source.Mailbox`."""
 
-    def __init__(self, path: str, tree: Tree, clock: Clock, *, largest: int | None = None) -> None:
-        """`largest`: how many bytes a message may have; None for any number."""
+    def __init__(
+        self,
+        path: str,
+        tree: Tree,
+        clock: Clock,
+        *,
+        largest: int | None = None,
+        interrupt: Interrupt | None = None,
+    ) -> None:
+        """`largest`: how many bytes a message may have; None for any number. `interrupt` ends the
+        reading of long directories."""
+        self._interrupt = interrupt or Interrupt()
         self._path = path
         self._tree = tree
         self._clock = clock
@@ -163,7 +177,9 @@ class MaildirMailbox:
         noted = self._courier_keywords(place.parts, errors) if place.courier else {}
         flags: dict[str, tuple[str, ...]] = {}
         items = []
-        for unique, locator in found.items():
+        for number, (unique, locator) in enumerate(found.items()):
+            if not number % _STRIDE:
+                self._interrupt.check()
             suffix = locator[4 + len(unique) :]
             if suffix not in flags:
                 flags[suffix] = names.flags_of(names.suffix_letters(suffix), keywords)
@@ -205,7 +221,9 @@ class MaildirMailbox:
             return 0
         try:
             with os.scandir(fd) as entries:
-                for entry in entries:
+                for number, entry in enumerate(entries):
+                    if not number % _STRIDE:
+                        self._interrupt.check()
                     try:
                         changed = entry.stat(follow_symlinks=False).st_ctime_ns
                     except FileNotFoundError:
@@ -276,7 +294,9 @@ class MaildirMailbox:
             prefix = directory + "/"
             try:
                 with os.scandir(fd) as entries:
-                    for entry in entries:
+                    for number, entry in enumerate(entries):
+                        if not number % _STRIDE:
+                            self._interrupt.check()
                         name = entry.name
                         if name[0] == ".":
                             continue
