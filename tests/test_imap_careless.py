@@ -15,7 +15,7 @@ from engine.scan.smart import NamedSource, Options, Result, scan
 from engine.sources import open_source
 from engine.stop import Stop
 from tests.backups import SmallBackup
-from tests.imap_script import Message, Tree, serving
+from tests.imap_script import Message, Script, Tree, serving
 
 DATE = 1_714_557_600_000_000
 """That of every message of a script."""
@@ -71,6 +71,14 @@ class Desk:
             walk(ROOT, "")
         return found
 
+    def sizes(self) -> list[int]:
+        """Those of the messages in the inbox."""
+        with self.made.backup.reader() as reader:
+            (account,) = reader.entries(ROOT, MAX_SEQUENCE)
+            (inbox,) = reader.entries(account.item, MAX_SEQUENCE)
+            entries = reader.entries(inbox.item, MAX_SEQUENCE)
+            return sorted(entry.version.size for entry in entries)
+
     def dates(self) -> dict[str, int]:
         with self.made.backup.reader() as reader:
             (inbox,) = reader.entries(
@@ -105,6 +113,14 @@ ALL = {"INBOX": ("1", "2", "3")}
 OTHERS = {"INBOX": ("1", "3")}
 
 # Contents
+
+
+def test_many_messages_are_read_with_few_commands(desk: Desk) -> None:
+    """Though their GUIDs, which are fingerprints, have another order than their UIDs."""
+    desk.script.folders[b"INBOX"] = [Message(uid, letter(uid)) for uid in range(1, 31)]
+    assert desk.problems() == []
+    assert len(desk.sizes()) == 30
+    assert sum(b"BODY.PEEK[]" in command for command in desk.script.commands) < 10
 
 
 @pytest.mark.parametrize(
@@ -143,6 +159,7 @@ def test_a_message_without_content_is_a_problem_each_time_and_not_gone(
         lambda row: row.replace(b"BODY[]", b"body[]"),
         lambda row: row[:-3] + b"\r\n)\r\n",
         lambda row: b"\r\n" + row + b"\r\n",
+        lambda row: row[:-3] + b" )\r\n",
         lambda row: row + b" FLAGS (\\Seen) RFC822.SIZE 200)\r\n",
         lambda row: b"* 9 X-NEW (\r\n* ( 5\r\n" + row,
     ],
@@ -152,6 +169,45 @@ def test_a_content_that_comes_in_an_odd_way_is_taken(
 ) -> None:
     desk.script.alter = of_its_content(change)
     assert (desk.problems(), desk.living()) == ([], ALL)
+
+
+@pytest.mark.parametrize("end", [b" ", b"   ", b"\r\n", b")\r\n", b" )\r\n"])
+def test_a_content_that_is_announced_as_shorter_than_it_is_isnt_taken(
+    desk: Desk, end: bytes
+) -> None:
+    """Though what is left of it might as well be the server's."""
+    desk.script.folders[b"INBOX"][1].content = letter(2)[:-2] + end
+
+    def shorten(row: bytes) -> bytes:
+        return re.sub(rb"\{(\d+)\}", lambda match: b"{%d}" % (int(match[1]) - len(end)), row)
+
+    desk.script.alter = of_its_content(shorten)
+    for _ in range(2):
+        (problem,) = desk.problems()
+        assert "UID 2" in problem
+        assert desk.living() == OTHERS
+    desk.script.alter = lambda command, row: row
+    assert (desk.problems(), desk.living()) == ([], ALL)
+
+
+def test_a_content_that_is_announced_so_long_that_others_are_in_it_isnt_taken(desk: Desk) -> None:
+    messages = desk.script.folders[b"INBOX"]
+    messages[2].content = letter(3) + b"x" * 500
+
+    (last,) = Script(messages=messages[2:]).rows(b"UID FETCH 3 (BODY.PEEK[])")
+
+    def swallow(command: bytes, row: bytes) -> bytes:
+        """The second message's length is that of all up to the end of the third one, where that
+        comes, too."""
+        if b" BODY[] " not in row or not row.startswith(b"* 2 ") or b"2:3" not in command:
+            return row
+        head, _, rest = row.partition(b"}\r\n")
+        length = len(rest) + len(last) - len(b")\r\n")
+        return head[: head.index(b"{")] + b"{%d}\r\n" % length + rest
+
+    desk.script.alter = swallow
+    assert (desk.problems(), desk.living()) == ([], ALL)
+    assert desk.sizes() == sorted(len(message.content) for message in messages)
 
 
 @pytest.mark.parametrize(

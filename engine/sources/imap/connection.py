@@ -124,8 +124,8 @@ class Connection:
         """Whether a line that makes no sense is passed over. Before the login it means that
         something else than a mail server is there."""
         self.odd = 0
-        """How many lines were passed over that nothing announced: where a literal was, it may not
-        have been as long as the server said."""
+        """How many lines came that nothing announced, or may be out of a literal: that may not have
+        been as long as the server said."""
         self._number = 0
         self._open = False
         self._most = self._left = MOST
@@ -383,6 +383,7 @@ class Connection:
                 if line in _BLANK and (not pieces or wire.is_unclosed(pieces[0])):
                     self.odd += bool(pieces)
                     continue
+                self.odd += bool(pieces) and wire.is_left_over(line)
                 pieces.append(line)
                 length = wire.literal_length(line)
                 if length is None:

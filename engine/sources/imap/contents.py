@@ -62,10 +62,11 @@ class _Held(NamedTuple):
 
 
 class _Expected:
-    """The items of one folder in the order in which they will be asked for."""
+    """The items of one folder in the order in which they will be asked for: that of their UIDs, see
+    `engine.scan.pairing.order`. GUIDs are in no order."""
 
     def __init__(self, items: Sequence[SourceItem]) -> None:
-        self.items = sorted(items, key=lambda item: item.identity)
+        self.items = sorted(items, key=lambda item: place(item.identity))
         self._positions = {item.identity: index for index, item in enumerate(self.items)}
         self._done: set[int] = set()
         self._alone: set[int] = set()
@@ -211,7 +212,9 @@ class Contents:
             if small:
                 session.fetch(uid_sets(small), b"BODY.PEEK[]", take)
         finally:
-            if session.connection.odd > odd:
+            # One that was announced as longer than it is may have others in it.
+            missing = any((first.folder, items[each].identity) not in self._held for each in small)
+            if missing or session.connection.odd > odd:
                 for each, known in small.items():
                     self._distrust(items[each], known)
         if uid in small and (first.folder, first.identity) not in self._held:

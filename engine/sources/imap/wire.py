@@ -47,6 +47,8 @@ _NAMED = re.compile(rb"\* +(LIST|LSUB|XLIST|STATUS)[ \r\n]", re.IGNORECASE)
 _FETCH = re.compile(rb"\* +\d+ +FETCH[ (]", re.IGNORECASE)
 _AFTER = re.compile(rb"[ )\r\n]")
 """What may come after a literal."""
+_LEFT_OVER = re.compile(rb" +\)")
+"""What comes after one that ends in blanks, if fewer bytes were announced than it has."""
 _TOKEN = re.compile(
     rb" *(?:"
     rb"(?P<open>\()|(?P<close>\))"
@@ -119,6 +121,11 @@ def is_unclosed(text: Piece) -> bool:
     """Whether a response that begins so, and then holds a literal, goes on after it: one of FETCH
     has a parenthesis to close. Some servers have a blank line before that."""
     return isinstance(text, bytes) and _FETCH.match(text) is not None
+
+
+def is_left_over(text: bytes) -> bool:
+    """Whether what comes after a literal may begin with blanks that belong to it."""
+    return _LEFT_OVER.match(text) is not None
 
 
 def parse(pieces: Sequence[Piece]) -> Status | Data:
