@@ -125,6 +125,8 @@ class Reader(Holdings):
     def span(self, key: bytes, value: bytes) -> Span:
         """The commit that a row of `times` tells of. Raises RecordDamaged."""
         payload = unseal("times", key, value)
+        if len(payload) != 10:  # a lost write: the page has rows of another table
+            raise RecordDamaged(f"journal: times record {key.hex()} is none: run 'engine check'")
         return Span(
             sequence=int.from_bytes(payload[:6], "big"),
             time=int.from_bytes(key, "big"),
@@ -148,7 +150,7 @@ class Reader(Holdings):
         with the transaction that is `wanted`: a lost write leaves a page without rows that were
         there, and LMDB doesn't know."""
         first = self.span(*cursor.item()).sequence if found else self.state().next_sequence
-        if first > wanted:
+        if first > wanted or (found and first < wanted):
             raise RecordDamaged(
                 f"journal: no commit holds transaction {wanted}: run 'engine check'"
             )
