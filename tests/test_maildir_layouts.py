@@ -4,7 +4,8 @@ volumes; and users beside them whose mail is kept in another form, or who have n
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from engine.clock import ManualClock
 from engine.errors import SourceEmpty, SourceUnavailable, UsageError
 from engine.scan.known import count_messages, known_folders
 from engine.scan.smart import NamedSource, Options, Result, scan
-from engine.sources import open_source
+from engine.sources import beneath, maildir_levels, maildir_location, open_source
 from engine.sources.events import Hint
 from engine.sources.maildir import MaildirSource
 from engine.sources.maildir_location import Location
@@ -215,6 +216,230 @@ def test_a_restore_does_not_choose_between_two_directories(tmp_path: Path) -> No
     iredmail(tmp_path, "john", "2025.05.01.00.00.00")
     with pytest.raises(SourceUnavailable, match=r"2024.* and .*2025.*name one with --target"):
         target.mailbox("john@example.com")
+
+
+# Hashed layouts without wildcards
+
+PLAIN = "vmail1/{domain}/{user}/Maildir"
+
+
+def names_and_texts(location: str) -> dict[str, list[bytes]]:
+    """The accounts and the identities of what is in their inboxes, read by a source that has listed
+    them and by one that hasn't."""
+    found = source(location)
+    names = found.accounts().names
+    texts: list[dict[str, list[bytes]]] = []
+    for one in (found, None):
+        texts.append({})
+        for name in names:
+            mailbox = (one or source(location)).mailbox(name)
+            mailbox.folders()
+            texts[-1][name] = [item.identity for item in mailbox.listing(INBOX).items]
+            mailbox.close()
+    assert texts[0] == texts[1]
+    return texts[0]
+
+
+@pytest.mark.parametrize(
+    ("location", "directory", "account"),
+    [
+        (PLAIN, "vmail1/example.com/j/o/h/john-2024.05.01.10.00.00/Maildir", "john@example.com"),
+        (PLAIN, "vmail1/example.com/j/o/o/jo-2024.05.01.10.00.00/Maildir", "jo@example.com"),
+        (PLAIN, "vmail1/example.com/j/_/_/j-2024.05.01.10.00.00/Maildir", "j@example.com"),
+        (PLAIN, "vmail1/example.com/j/j/j/j-2024.05.01.10.00.00/Maildir", "j@example.com"),
+        (PLAIN, "vmail1/example.com/a/_/b/a.b-2024.05.01.10.00.00/Maildir", "a.b@example.com"),
+        (PLAIN, "vmail1/example.com/a/-/b/a-b/Maildir", "a-b@example.com"),
+        (PLAIN, "vmail1/example.com/john-2024.05.01.10.00.00/Maildir", "john@example.com"),
+        (PLAIN, "vmail1/example.com/john-2024.05.01/Maildir", "john-2024.05.01@example.com"),
+        (PLAIN, "vmail1/example.com/J/john/Maildir", "john@example.com"),
+        (PLAIN, "vmail1/example.com/j/o/h/n/john/Maildir", "john@example.com"),
+        (PLAIN, "vmail1/example.com/j/o/h/n/x/john/Maildir", None),
+        (PLAIN, "vmail1/example.com/j/x/john/Maildir", None),
+        (PLAIN, "vmail1/example.com/o/john/Maildir", None),
+        (PLAIN, "vmail1/example.com/joh/john/Maildir", None),
+        ("{domain}/{user}", "example.com/jo/john", "john@example.com"),
+        ("{domain}/{user}", "example.com/jo/hn/john", "john@example.com"),
+        ("{domain}/{user}", "example.com/j/jo/john", "john@example.com"),
+        ("{domain}/{user}", "example.com/j/h/john", "john@example.com"),
+        ("{domain}/{user}", "example.com/j/jo", "jo@example.com"),
+        ("{account}/Maildir", "j/o/john@example.com/Maildir", "john@example.com"),
+        ("{account}/Maildir", "j/_/j@example.com/Maildir", "j@example.com"),
+        ("{user}", "é/élan", "élan"),
+        ("*/{domain}/{user}", "vmail1/example.com/j/john", "john@example.com"),
+        ("{domain}/u-{user}", "example.com/u/u-john", None),
+    ],
+)
+def test_a_mailbox_is_found_behind_the_first_characters_of_its_name(
+    tmp_path: Path, location: str, directory: str, account: str | None
+) -> None:
+    Maildir(tmp_path / directory).deliver(b"x", unique="1")
+    plain = location.format(domain="example.com", user="zoe", account="zoe@example.com")
+    Maildir(tmp_path / plain.replace("*", "vmail1")).deliver(b"x", unique="2")
+    found = names_and_texts(f"{tmp_path}/{location}")
+    assert found.get(account) == [b"1"] if account else [b"1"] not in found.values()
+    assert len(found) == (2 if account else 1)
+
+
+@pytest.mark.parametrize("inside", ["", "/Maildir"])
+def test_a_user_of_one_letter_is_no_level(tmp_path: Path, inside: str) -> None:
+    root = tmp_path / "example.com"
+    Maildir(Path(f"{root}/j{inside}")).deliver(b"x", unique="j")
+    Maildir(Path(f"{root}/j/john{inside}")).deliver(b"x", unique="planted")
+    Maildir(Path(f"{root}/c/c{inside}")).deliver(b"x", unique="c")
+    found = names_and_texts(f"{tmp_path}/{{domain}}/{{user}}{inside}")
+    assert found == {"j@example.com": [b"j"], "c@example.com": [b"c"]}
+
+
+def test_of_two_hashed_directories_the_recorded_one_stays(desk: Desk, tmp_path: Path) -> None:
+    backup = Scanned(desk, f"{tmp_path}/{PLAIN}")
+    first = iredmail(tmp_path, "john", "2024.05.01.00.00.00")
+    first.deliver(b"Subject: first\n\n", unique="1")
+    assert problems(backup.scan()) == []
+    others = [
+        iredmail(tmp_path, "john", "2025.05.01.00.00.00"),
+        iredmail(tmp_path, "john", "2023.05.01.00.00.00"),
+        Maildir(tmp_path / "vmail1/example.com/john/Maildir"),
+    ]
+    for other in others:
+        other.deliver(b"Subject: other\n\n")
+    for _ in range(2):
+        result = backup.scan()
+        assert sorted(problems(result)) == sorted(
+            f"john@example.com: {other.root}: is not backed up: {first.root} has the same "
+            "account's name"
+            for other in others
+        )
+        assert (result.tally.created, result.tally.deleted) == (0, 0)
+
+
+def test_of_two_hashed_directories_that_nobody_knows_the_last_is_read(tmp_path: Path) -> None:
+    iredmail(tmp_path, "john", "2023.05.01.00.00.00").deliver(b"x", unique="old")
+    iredmail(tmp_path, "john", "2024.05.01.00.00.00").deliver(b"x", unique="new")
+    assert names_and_texts(f"{tmp_path}/{PLAIN}") == {"john@example.com": [b"new"]}
+
+
+def test_what_is_found_behind_levels_is_not_named_as_mail_elsewhere(tmp_path: Path) -> None:
+    iredmail(tmp_path, "john", "2024.05.01.00.00.00")
+    domain = tmp_path / "vmail1/example.com"
+    mdbox(domain / "c/a/r/carol")
+    mdbox(domain / "jo")
+    (domain / "d/a/v/dave").mkdir(parents=True)
+    (domain / "e").mkdir()
+    (domain / "x/Documents").mkdir(parents=True)
+    found = source(f"{tmp_path}/{PLAIN}").accounts()
+    assert found.names == ("john@example.com",)
+    assert [error.where for error in found.errors] == [
+        f"{domain}/c/a/r/carol/Maildir",
+        f"{domain}/jo/Maildir",
+    ]
+    (note,) = found.notes
+    where = ", ".join(f"{domain}/{name}" for name in ("d/a/v/dave", "e", "x"))
+    assert note.what == f"3 directories without any mail: {where}"
+
+
+def test_a_plain_mailbox_is_looked_up_and_listed_without_looking_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(20):
+        Maildir(tmp_path / f"v/example.com/user{number}/Maildir")
+    Maildir(tmp_path / "v/example.com/al/Maildir")
+    listed: list[str] = []
+    scandir = beneath.entries
+
+    def counted(path: str) -> AbstractContextManager[Iterator[os.DirEntry[str]]]:
+        listed.append(path)
+        return scandir(path)
+
+    monkeypatch.setattr(maildir_location, "entries", counted)
+    monkeypatch.setattr(maildir_levels, "entries", counted)
+    found = source(f"{tmp_path}/v/{{domain}}/{{user}}/Maildir")
+    found.mailbox("user7@example.com").close()
+    found.mailbox("al@example.com").close()
+    assert listed == []
+    assert len(found.accounts().names) == 21
+    assert listed == [f"{tmp_path}/v", f"{tmp_path}/v/example.com"]
+
+
+def test_levels_that_lead_round_are_left(tmp_path: Path) -> None:
+    john = Maildir(tmp_path / "example.com/j/o/john/Maildir")
+    john.deliver(b"x", unique="1")
+    for name in ("j", "o", "_"):
+        (tmp_path / "example.com/j/j").mkdir(exist_ok=True)
+        (tmp_path / f"example.com/j/j/{name}").symlink_to("..")
+    (tmp_path / "example.com/p").symlink_to("j")
+    Maildir(tmp_path / "example.com/j/paul/Maildir").deliver(b"x", unique="2")
+    found = names_and_texts(f"{tmp_path}/{{domain}}/{{user}}/Maildir")
+    assert found == {"john@example.com": [b"1"], "paul@example.com": [b"2"]}
+
+
+def test_more_levels_than_anybody_has_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(maildir_levels, "_DIRECTORIES", 3)
+    for user in ("adam", "eve", "john", "zoe"):
+        Maildir(tmp_path / user[0] / user)
+    found = source(f"{tmp_path}/{{user}}").accounts()
+    assert found.names == ("adam", "eve", "john")
+    assert not found.complete
+    assert [error.where for error in found.errors] == [f"{tmp_path}/z"] * 2
+    assert found.errors[1].what == "is not looked into: there are more than 3 such directories"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has files of others")
+def test_a_user_of_the_machine_makes_no_mailbox_of_another_name(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    Maildir(home / "alice/Maildir")
+    planted = Maildir(home / "jo/john/Maildir")
+    deeper = Maildir(home / "e/v/eve/Maildir")
+    os.chown(home / "jo", 1234, 1234)
+    os.chown(home / "e/v", 1234, 1234)
+    location = f"{home}/{{user}}/Maildir"
+    found = source(location).accounts()
+    assert found.names == ("alice",)
+    assert [error.where for error in found.errors] == [str(deeper.root), str(planted.root)]
+    assert all("belongs to another user" in error.what for error in found.errors)
+    with pytest.raises(SourceUnavailable, match=f"{home}/john/Maildir: "):
+        source(location).mailbox("john")
+    target = open_target(f"maildir:{location}", ManualClock(LATE))
+    assert target.mailbox("john", make=True).where == f"{home}/john/Maildir"
+
+
+def test_a_restore_finds_a_hashed_mailbox_and_makes_a_plain_one(tmp_path: Path) -> None:
+    target = open_target(f"maildir:{tmp_path}/{PLAIN}", ManualClock(LATE))
+    first = iredmail(tmp_path, "john", "2024.05.01.10.00.00")
+    mailbox = target.mailbox("john@example.com", make=True)
+    assert mailbox.where == str(first.root)
+    mailbox.close()
+    mailbox = target.mailbox("jane@example.com", make=True)
+    assert mailbox.where == f"{tmp_path}/vmail1/example.com/jane/Maildir"
+    iredmail(tmp_path, "john", "2025.05.01.10.00.00")
+    with pytest.raises(SourceUnavailable, match=r"2024.* and .*2025.*name one with --target"):
+        target.mailbox("john@example.com")
+
+
+@pytest.mark.parametrize("inside", ["", "/Maildir"])
+def test_a_hashed_layout_without_wildcards_is_followed(tmp_path: Path, inside: str) -> None:
+    root = tmp_path / "example.com"
+    john = Maildir(Path(f"{root}/j/o/h/john-2024.05.01.10.00.00{inside}"))
+    Maildir(Path(f"{root}/joe{inside}"))
+    with told(tmp_path, f"{{domain}}/{{user}}{inside}") as heard:
+        john.deliver(b"x")
+        heard.expect(Hint("john@example.com", INBOX))
+        for directory, account in (("a/n/n/anna", "anna"), ("j/o/s/jos", "jos"), ("k", "k")):
+            new = Maildir(Path(f"{root}/{directory}{inside}"))
+            hint = Hint(f"{account}@example.com", INBOX)
+            until(lambda: new.deliver(b"x") and hint in heard.hints, str(hint))  # noqa: B023
+        assert not [
+            hint for hint in heard.hints if hint.account in ("j@example.com", "a@example.com")
+        ]
+        assert not heard.notes
+
+
+def test_a_backup_path_in_a_hashed_mailbox_is_noticed(tmp_path: Path) -> None:
+    john = iredmail(tmp_path, "john", "2024.05.01.10.00.00")
+    found = source(f"{tmp_path}/{PLAIN}")
+    assert found.contains(f"{john.root}/cur")
+    assert not found.contains(f"{tmp_path}/vmail1/example.com/j/o/h/backup/x")
 
 
 # Users whose mail is no Maildir

@@ -28,8 +28,11 @@ A source says where mail is read from. It is never written to.
     maildir:/home/{user}/Maildir                    accounts USER
     maildir:/var/vmail/{account}                    the directory has the account's name
     maildir:/home/alice/Maildir?account=alice@example.com       a single mailbox
-    maildir:/var/vmail/vmail1/{domain}/*/*/*/{user}-*/Maildir   * and ? as the shell has them
+    maildir:/var/vmail/*/{domain}/{user}/Maildir    * and ? as the shell has them
     imaps:mail.example.com?login=backup&password_file=/etc/timefs/password&accounts_file=/etc/...
+
+A user's directory is also found in hashed directories, as j/o/h/john, jo/john or, as iRedMail has
+it, j/o/h/john-2024.05.01.10.00.00: such a location is written like the first one.
 
 What stands behind the question mark of imaps: (or imap:, with STARTTLS) are settings imap.* for
 this server alone: how to log in, where the password is, which accounts there are. 'engine config'

@@ -9,12 +9,14 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from engine.clock import Clock
 from engine.errors import SourceEmpty, SourceUnavailable
-from engine.sources.beneath import entries, open_tree
-from engine.sources.maildir_location import Location
+from engine.sources.beneath import open_tree
+from engine.sources.maildir_levels import Levels, directory_of, is_mailbox, may_be_mailbox
+from engine.sources.maildir_location import Location, Place
 from engine.sources.maildir_mailbox import MaildirMailbox
 from engine.sources.maildir_others import is_mbox, other_mail
 from engine.sources.source import AccountList, Rival, SourceError, reason, shown
@@ -41,7 +43,7 @@ class MaildirSource:
         self.interrupt = Interrupt()
         """Ends the reading of long directories: see `engine.sources.source.Interruptible`."""
         self._found: dict[str, _Parts] = {}
-        """Where the mailboxes of accounts were, if that must be looked for."""
+        """Where the mailboxes of accounts were, if that may have to be looked for."""
         self._chosen: dict[str, str] = {}
 
     def accounts(self) -> AccountList:
@@ -74,10 +76,16 @@ class MaildirSource:
 
     def _look_for(self, account: str) -> _Parts:
         """Where the mailbox of an account is, or would be. Raises SourceUnavailable."""
-        parts = self._location.parts_of(account)
-        if parts is not None:
-            return tuple(parts)
-        found = mailboxes_of(self._location, account) if self._location.wild else []
+        plain = self._location.parts_of(account)
+        if plain is not None and not self._elsewhere(account, plain):
+            return tuple(plain)
+        found: list[_Parts] = []
+        if plain is not None:
+            with suppress(SourceUnavailable):  # opening it says why
+                found = mailboxes_of(self._location, account) or [tuple(plain)]
+            found = found or [tuple(plain)]
+        elif self._location.wild:
+            found = mailboxes_of(self._location, account)
         if not found:
             raise SourceUnavailable(
                 f"{shown(account)}: no such account in maildir:{self._location.text}"
@@ -85,6 +93,13 @@ class MaildirSource:
         chosen = _choose(self._location, found, self._chosen.get(account, ""))
         self._found[account] = chosen
         return chosen
+
+    def _elsewhere(self, account: str, plain: Sequence[str]) -> bool:
+        """Whether an account's mailbox may be elsewhere than in its plain path. Nothing is listed
+        to say so."""
+        if not self._location.hashed:
+            return False
+        return account in self._chosen or not may_be_mailbox(self._location.path(plain))
 
     def _failure(self, parts: _Parts, error: OSError) -> SourceUnavailable:
         return SourceUnavailable(f"{shown(self._location.path(parts))}: {reason(error)}")
@@ -128,7 +143,11 @@ class _Looking:
     def run(self) -> AccountList:
         unread: list[SourceError] = []
         files: list[_Parts] = []
-        for account, parts in self._location.places(unread, files=files):
+        levels = Levels(self._location, unread)
+        for place in self._location.places(unread, files=files):
+            account, parts = place
+            if self._look_behind(place, levels):
+                continue
             if account:
                 self._look_at(account, parts)
             else:
@@ -157,13 +176,27 @@ class _Looking:
             f"check the location and that the mail volume is mounted{self._hint}"
         )
 
-    def _look_at(self, account: str, parts: _Parts) -> None:
+    def _look_behind(self, place: Place, levels: Levels) -> bool:
+        """Whether a place is a level that leads to users."""
+        behind = levels.places(place)
+        told = [self._look_at(*one) for one in behind]
+        return any(told) or (bool(behind) and not self._is_other(place.parts))
+
+    def _is_other(self, parts: _Parts) -> bool:
+        """Whether there is mail in another form; also true of what can't be looked at."""
+        try:
+            return bool(other_mail(self._location.path(self._location.home(parts))))
+        except OSError:
+            return True
+
+    def _look_at(self, account: str, parts: _Parts) -> bool:
+        """Whether there is mail, or what can't be looked at."""
         path = self._location.path(parts)
         try:
-            mailbox = _is_mailbox(path)
+            mailbox = is_mailbox(path)
             if mailbox:
                 self._mailboxes[account].append(parts)
-                return
+                return True
             if mailbox is False:
                 self._doubtful.add(account)
                 if not self._hint and os.path.isdir(f"{path}/Maildir/cur"):
@@ -174,12 +207,13 @@ class _Looking:
         except OSError as error:
             self._doubtful.add(account)
             self._error(parts, reason(error))
-            return
+            return True
         if other:
             self._doubtful.add(account)
             self._other(parts, other)
         elif home not in self._empty[-1:]:
             self._empty.append(home)
+        return bool(other)
 
     def _other(self, parts: _Parts, form: str) -> None:
         self._error(
@@ -205,6 +239,7 @@ class _Looking:
         for."""
         rivals = {}
         where: dict[str, _Parts] = {}
+        looked_for = self._location.wild or self._location.hashed
         for account, found in self._mailboxes.items():
             distinct = {self._directory(parts): parts for parts in reversed(found)}
             if len(distinct) > 1:
@@ -212,67 +247,34 @@ class _Looking:
                     Rival(shown(self._location.path(parts)), directory)
                     for directory, parts in reversed(distinct.items())
                 )
-            if self._location.wild:
+            if looked_for:
                 where[account] = _choose(self._location, found, self._chosen.get(account, ""))
         self._where.clear()
         self._where.update(where)
         return rivals
 
     def _directory(self, parts: _Parts) -> str:
-        return _directory(self._location.path(parts))
+        return directory_of(self._location.path(parts))
 
 
 def mailboxes_of(location: Location, account: str) -> list[_Parts]:
-    """The directories of an account, below the base of a location that is `wild`: those that are
-    Maildirs, or where none is all of them. Raises SourceUnavailable where none can be looked
-    for."""
-    found = [place.parts for place in location.places([], account=account)]
-    return [parts for parts in found if _may_be_mailbox(location.path(parts))] or found
+    """The directories of an account, below the base of a location: those that are Maildirs, or
+    where none is all of them; one that has several names once. Raises SourceUnavailable where none
+    can be looked for."""
+    levels = Levels(location, [], account)
+    found: dict[str, _Parts] = {}
+    for place in location.places([], account=account):
+        own = [place] if place.account == account else []
+        for one in (*levels.places(place), *own):
+            found[directory_of(location.path(one.parts))] = one.parts
+    places = list(found.values())
+    return [parts for parts in places if may_be_mailbox(location.path(parts))] or places
 
 
 def _choose(location: Location, found: Sequence[_Parts], directory: str) -> _Parts:
     """The mailbox in this directory; where it is in none of them, the last."""
     if len(found) > 1 and directory:
         for parts in found:
-            if _directory(location.path(parts)) == directory:
+            if directory_of(location.path(parts)) == directory:
                 return parts
     return found[-1]
-
-
-def _directory(path: str) -> str:
-    """Device and inode of a directory, as `MailboxIdentity` has it; else its path."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return path
-    return f"{status.st_dev}:{status.st_ino}"
-
-
-def _may_be_mailbox(path: str) -> bool:
-    """Also true of what can't be looked at: opening it then says why."""
-    try:
-        return bool(_is_mailbox(path))
-    except OSError:
-        return True
-
-
-def _is_mailbox(path: str) -> bool | None:
-    """Whether a directory is a Maildir; None if there is no directory at all. Raises OSError."""
-    if _is_folder(path) or _is_folder(f"{path}/INBOX"):
-        return True
-    try:
-        with entries(path) as found:
-            hidden = [entry.name for entry in found if entry.name.startswith(".")]
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    return any(_is_folder(f"{path}/{name}") for name in hidden)
-
-
-def _is_folder(path: str) -> bool:
-    for name in ("cur", "new"):
-        try:
-            os.stat(f"{path}/{name}")
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        return True
-    return False

@@ -217,8 +217,8 @@ class MaildirEvents:
                 self._changed.add(level.names)
                 if mask & int(flags.IGNORED):
                     watches.lost(wd)
-            elif self._location.leads((*level.names, name)):
-                self._changed.add((*level.names, name))
+            elif (names := watches.changed_by(level.names, name)) is not None:
+                self._changed.add(names)
 
     def _lose(self, wd: int, mask: int, account: Account) -> None:
         self._torn.add(account)

@@ -17,6 +17,7 @@ from inotify_simple import flags
 
 from engine.sources.maildir_courier import KEYWORDS
 from engine.sources.maildir_folders import DEPTH, TRASHED, path_below
+from engine.sources.maildir_levels import is_trusted, may_be_mailbox
 from engine.sources.maildir_location import Location
 from engine.sources.source import INBOX, FolderPath, reason, shown
 
@@ -122,12 +123,14 @@ class Watches:
         return found
 
     def _descend(self, names: Names, found: list[Account]) -> None:
-        if len(names) == self._location.depth:
-            account = self._location.account_at(names)
+        if self._is_behind_none(names):
+            return
+        path = self.path(names)
+        account = self._location.account_at(names)
+        if not self._location.leads_on(names) or self.is_mailbox(names):
             if account is not None:
                 found.append(self._take(Account(account, names)))
             return
-        path = self.path(names)
         self.troubles.pop(names, None)
         try:
             mask = _LEVEL if names else _LEVEL | int(flags.MOVE_SELF)
@@ -149,6 +152,34 @@ class Watches:
                 below = []
         for name in below:
             self._descend((*names, name), found)
+
+    def is_mailbox(self, names: Names) -> bool:
+        """Whether a directory is an account's mailbox, or may be."""
+        if self._location.account_at(names) is None:
+            return False
+        return may_be_mailbox(self.path(names))
+
+    def changed_by(self, level: Names, name: str) -> Names | None:
+        """Which components are to be followed anew when something of this name was made or removed
+        in a level; None where it leads to no mailbox."""
+        own = self._location.mailbox_in(level)
+        if self._location.may_be_level(own) and (
+            (*level, name) == own[: len(level) + 1] or self.is_mailbox(level)
+        ):
+            return level  # which other mailboxes are behind, or no longer
+        return (*level, name) if self._location.leads((*level, name)) else None
+
+    def _is_behind_none(self, names: Names) -> bool:
+        """Whether these components are in what would be a level of a hashed layout, but is a user's
+        own directory."""
+        if not self._location.has_levels(names):
+            return False
+        level = names[:-1]
+        own = self._location.mailbox_in(level)
+        if not self._location.may_be_level(own) or names == own[: len(names)]:
+            return False
+        trusted = is_trusted(self.path(level[:-1]), self.path(level))
+        return not trusted or may_be_mailbox(self.path(own))
 
     def _below(self, names: Names, path: str) -> list[str]:
         name = self._location.next_name(names)
@@ -178,7 +209,9 @@ class Watches:
         for wd in [wd for wd, level in self.levels.items() if level.names[:length] == names]:
             del self.levels[wd]
             self._unwatch(wd)
-        if length == self._location.depth:
+        if names in self.accounts or (
+            length == self._location.depth and not self._location.leads_on(names)
+        ):
             gone = [self.accounts.pop(names)] if names in self.accounts else []
         else:
             gone = [

@@ -64,7 +64,9 @@ class MaildirTarget:
 
     def mailbox(self, account: str, *, make: bool = False) -> TargetMailbox:
         location = self._location(account)
-        parts = self._found(location, account) if location.wild else location.parts_of(account)
+        parts = location.parts_of(account)
+        if location.wild or (location.hashed and parts is not None):
+            parts = self._found(location, account, parts)
         if parts is None:
             raise UsageError(f"maildir:{self._text} has no place for {shown(account)}")
         path = os.path.join(location.base, *parts)
@@ -78,12 +80,19 @@ class MaildirTarget:
             raise SourceUnavailable(f"{shown(path)}: {reason(error)}") from error
         return MaildirTargetMailbox(path, tree, self._clock)
 
-    def _found(self, location: Location, account: str) -> list[str]:
-        """Where a mailbox is that must be looked for. Raises SourceUnavailable where it can't be
-        said which one is meant."""
-        found = mailboxes_of(location, account)
+    def _found(self, location: Location, account: str, plain: list[str] | None) -> list[str]:
+        """Where a mailbox is that must be looked for, or where a new one is to be: in its plain
+        path if it has one. Raises SourceUnavailable where it can't be said which one is meant."""
+        found: list[tuple[str, ...]] = []
+        try:
+            found = mailboxes_of(location, account)
+        except SourceUnavailable:
+            if plain is None:
+                raise
         if len(found) == 1:
             return list(found[0])
+        if not found and plain is not None:
+            return plain
         places = " and ".join(shown(location.path(parts)) for parts in found)
         what = f"{places} are all its directories" if found else "has no directory there"
         raise SourceUnavailable(
