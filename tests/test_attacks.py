@@ -16,6 +16,8 @@ import pytest
 from engine.past_imap import mailboxes
 from engine.past_imap.acting import Owner, acting_as
 from engine.past_imap.logins import Login
+from tests.maildrop import Maildir
+from tests.owners import Hall
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root has rights to abuse")
 
@@ -125,3 +127,38 @@ def test_what_cannot_be_removed_keeps_nothing_else(planted: Planted) -> None:
     with pytest.raises(PermissionError):
         planted.forget()
     assert not (planted.place / "index").exists()
+
+
+# A user gives his own inbox the GUID of one who is removed, to be taken for him
+
+
+@pytest.mark.parametrize("anew", [False, True], ids=["in place", "anew"])
+@pytest.mark.parametrize("guessed", [False, True], ids=["nothing", "a name guessed"])
+@pytest.mark.parametrize("victim", ["emptied", "filled", "emptied and scanned"])
+def test_a_forged_guid_is_not_the_one_whose_it_was(
+    tmp_path: Path, victim: str, guessed: bool, anew: bool
+) -> None:
+    hall = Hall(tmp_path)
+    hall.found("alice")
+    mallory = hall.found("mallory")
+    hall.scan()
+    alice = hall.living()["alice"]
+    unique = next(iter(Maildir(hall.mail / "alice").messages()))
+    uidlist = (hall.mail / "alice/dovecot-uidlist").read_text()
+    if victim != "filled":
+        hall.empty("alice")
+        hall.scan()
+    hall.remove("alice")
+    if victim == "emptied and scanned":
+        hall.scan()
+    box = Maildir(hall.mail / "mallory")
+    if anew:
+        os.rename(box.root, tmp_path / "before")
+        box = Maildir(hall.mail / "mallory")
+    (box.root / "dovecot-uidlist").write_text(uidlist)
+    if guessed:
+        box.deliver(f"Subject: {mallory}\n\nguessed\n".encode(), unique=unique)
+    hall.scan()
+    assert hall.living()["mallory"] != alice
+    hall.check()
+    hall.close()

@@ -4,7 +4,8 @@ rule by which accounts are new, known, renamed, back or gone. In this order:
 1. The mailbox that has an account's name and is recognised (`scan.recognition`) is that account.
 2. A recorded GUID that is found in exactly one mailbox decides, whatever its name is now: unless
    that is a copy in which nothing is of what the account had. Found in several it proves nothing.
-   No GUID is not another GUID.
+   No GUID is not another GUID. Whoever can write in a mailbox can give it somebody else's GUID: so
+   under another name it decides only with the same directory, or at least half of the messages.
 3. A mailbox that `engine restore` made, and took note of, is the account that it was made for.
 4. A directory, by its inode and its time of birth, is the account that it was, unless its inbox has
    another GUID.
@@ -28,6 +29,7 @@ from typing import NamedTuple
 from engine.scan.recognition import (
     KnownAccount,
     Overlap,
+    another_directory,
     another_guid,
     comparable,
     continues,
@@ -115,6 +117,8 @@ class _Comparison:
         self._dead = {account.item: account for account in known if account.deleted}
         self._guids = Counter(each.guid for each in found.values() if each.guid)
         self._names = frozenset(found)
+        self._borne = frozenset(account.name for account in self._living.values())
+        """Names that accounts had until now."""
         self._asked: dict[tuple[str, int], Overlap] = {}
         self._overlap = overlap
         self._complete = complete
@@ -173,17 +177,23 @@ class _Comparison:
             dead.sort(key=lambda account: account.name != name)
             if len(living) == 1 or (dead and not living):
                 account = (living or dead)[0]
-                if not self._contradicted(name, account, found):
+                if self._confirmed(name, account, found):
                     self._settle(name, account)
 
-    def _contradicted(self, name: str, account: KnownAccount, found: MailboxIdentity) -> bool:
-        """Whether an inbox of the same GUID is a copy all the same, without what the account had:
-        it is in another directory, or its UIDs begin anew, and none of the messages is there."""
-        same = same_directory(account, found) or continues(account, found)
-        if same or not comparable(account, found):
-            return False
+    def _confirmed(self, name: str, account: KnownAccount, found: MailboxIdentity) -> bool:
+        """Whether an inbox of the same GUID is that of the account, and no copy: something of what
+        it had is there, where it is in another directory, or its UIDs begin anew. Nor one in which
+        somebody has put the GUID: under another name that takes proof."""
+        if same_directory(account, found):
+            return True
+        moved = another_directory(account, found)
+        if name != account.name and (moved or name in self._borne):
+            shared = self._shared(name, account)
+            return shared.proves or not (moved or shared.had)
+        if continues(account, found) or not comparable(account, found):
+            return True
         shared = self._shared(name, account)
-        return not shared.common and (bool(shared.had) or falls_back(account, found))
+        return bool(shared.common) or not (shared.had or falls_back(account, found))
 
     def _by_note(self) -> None:
         for name, found in list(self._free.items()):
@@ -226,7 +236,7 @@ class _Comparison:
 
     def _by_messages(self) -> None:
         """What has a message in common, and no other GUID, is the same; what has most of them
-        first, and of these what has its name."""
+        first, and of these what has its name. The same GUID was in doubt: see `_confirmed`."""
         while True:
             best = max(
                 (
@@ -235,6 +245,7 @@ class _Comparison:
                     for account in self._living.values()
                     if not another_guid(account, found)
                     if (shared := self._shared(name, account)).common
+                    if shared.proves or account.name == name or not found.guid
                 ),
                 default=None,
             )
