@@ -13,7 +13,7 @@ from urllib.parse import quote, quote_plus
 MASKED = "***"
 
 _SHORT = 4
-"""A secret of fewer letters is found in any text: then nothing of that is shown."""
+"""A secret of fewer letters is in any text: only as a whole word it is an echo."""
 
 
 class Mask:
@@ -25,16 +25,14 @@ class Mask:
     def __call__(self, text: str) -> str:
         """The text without it. To be applied before anything is cut off, or only half of it is
         found."""
-        if not self._secret or not self._pattern.search(text):
-            return text
-        if len(self._secret) < _SHORT:
-            return MASKED
-        return self._pattern.sub(MASKED, text)
+        return self._pattern.sub(MASKED, text) if self._secret else text
 
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
         secret = self._secret
         plain = [re.escape(form) for form in sorted(_forms(secret), key=len, reverse=True)]
+        if len(secret) < _SHORT:
+            plain = [rf"(?<!\w){form}(?!\w)" for form in plain]
         # Base64 of anything that the secret is in, such as what SASL mechanisms are told.
         encoded = [rf"[\w+/=-]*{re.escape(core)}[\w+/=-]*" for core in _cores(secret.encode())]
         return re.compile("|".join(encoded + plain), re.IGNORECASE)

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.errors import EngineError, SourceUnavailable
+from engine.errors import EngineError, ItemUnreadable, ItemVanished, SourceUnavailable
 from engine.masking import Mask
 from engine.sources.imap import secrets
 from engine.sources.imap.stream import Stream
@@ -79,10 +79,16 @@ def test_what_holds_no_secret_is_as_it_was() -> None:
     assert Mask(SECRET)(said) == Mask("")(said) == Mask("1234")(said) == said
 
 
-def test_where_the_secret_is_of_few_letters_nothing_is_shown() -> None:
-    assert Mask("ab")("the abbot of Abu Ghosh") == "***"
-    assert Mask("ab")(f"it was {encoded('ab')}") == "***"
-    assert Mask("ab")("nothing of it") == "nothing of it"
+@pytest.mark.parametrize("secret", ["x", "ab", "7?", "ä", "abc"])
+def test_a_secret_of_few_letters_is_hidden_where_it_is_a_word(secret: str) -> None:
+    mask = Mask(secret)
+    for said in ("no, {}!", "password={}", "'{}'", "{}", "({}) [{}]"):
+        assert mask(said.format(secret, secret)) == said.format("***", "***")
+        assert mask(said.format(secret.upper(), secret.upper())) == said.format("***", "***")
+    assert mask(f"it was {encoded(secret)}") == "it was ***"
+    assert mask(f"or {secret.encode().hex()}") == "or ***"
+    for said in ("[NONEXISTENT] the abbots of Abcoude fixed it", "77?s", "17?", "Bär"):
+        assert mask(said) == said
 
 
 # What servers echo
@@ -93,6 +99,7 @@ ECHOES = {
     "cut off": b"%%T NO " + b"x" * 290 + b" %s\r\n",
     "in brackets": b"%%T NO [%s] what?\r\n",
     "BYE": b"* BYE what is %s?\r\n" + HANG_UP,
+    "a folder": b"* LIST (what is %s?\r\n%%T NO no\r\n",
     "nonsense": b"(what is %s?)\r\n%%T NO no\r\n",
     "nonsense, cut off": b"(" + b"x" * 50 + b" %s)\r\n%%T NO no\r\n",
 }
@@ -122,6 +129,36 @@ def test_what_a_server_echoes_is_not_shown(tmp_path: Path, command: bytes, echo:
         assert text
         for size in range(6, len(form) + 1):
             assert form[:size].casefold() not in text.casefold()
+
+
+def test_what_is_listed_is_shown_without_the_password(tmp_path: Path) -> None:
+    listed = b'* LIST (what is hiddenword?\r\n* LIST () "/" INBOX\r\n%T OK yes\r\n'
+    (tmp_path / "given").write_text("hiddenword\n")
+    with ExitStack() as stack:
+        script = Script(answers={b"LIST": [listed]})
+        mailbox = Opener(tmp_path, stack)(script, password_file=tmp_path / "given")
+        (error,) = mailbox.folders().errors
+    assert error.what.endswith("(what is ***?")
+
+
+@pytest.mark.parametrize("secret", ["x", "nonexistent", "mailbox", "exist"])
+def test_what_is_said_means_the_same_whatever_the_password_is(tmp_path: Path, secret: str) -> None:
+    """And is shown as far as it isn't that."""
+    answers = [b"%T NO [NONEXISTENT] no mailbox\r\n", b"%T NO Mailbox doesn't exist: x\r\n"]
+    (tmp_path / "given").write_text(f"{secret}\n")
+    for answer in answers:
+        script = Script(messages=[Message(1, letter(1))], answers={b"EXAMINE": [answer]})
+        with ExitStack() as stack:
+            mailbox = Opener(tmp_path, stack)(script, password_file=tmp_path / "given")
+            mailbox.folders()
+            with pytest.raises(ItemVanished):
+                mailbox.listing(INBOX)
+    script = Script(answers={b"EXAMINE": [b"%T NO [XLIMIT] x no box, nonexistent\r\n"]})
+    with ExitStack() as stack:
+        mailbox = Opener(tmp_path, stack)(script, password_file=tmp_path / "given")
+        mailbox.folders()
+        with pytest.raises(ItemUnreadable, match=r"NO \[XLIMIT\] (x|\*\*\*) no box"):
+            mailbox.listing(INBOX)
 
 
 def test_what_a_command_complains_of_is_shown_without_the_password(tmp_path: Path) -> None:

@@ -323,7 +323,9 @@ class Connection:
             if not self.patient or len(pieces) > 1:
                 _close(pieces)
                 raise
-            response = wire.Garbled(cast(bytes, pieces[0]))
+            text = cast(bytes, pieces[0])
+            masked = self._mask(text.decode("utf-8", "surrogateescape"))
+            response = wire.Garbled(text, masked.encode("utf-8", "surrogateescape"))
             self.odd += not response.text.startswith(b"*")
         if isinstance(response, wire.Status):
             if response.tag != b"*":
@@ -334,7 +336,7 @@ class Connection:
         return None
 
     def _parsed(self, pieces: Sequence[wire.Piece]) -> wire.Status | wire.Data:
-        """A response, without secrets in what the server says. Raises Nonsense."""
+        """A response, which shows no secrets. Raises Nonsense."""
         try:
             response = wire.parse(pieces)
         except wire.Nonsense:
@@ -343,9 +345,8 @@ class Connection:
             if self._mask(shown) != shown:
                 raise wire.Nonsense("a line that has the password in it") from None
             raise
-        if isinstance(response, wire.Status) and response.word not in ("OK", "PREAUTH"):
-            code, said = self._mask(response.code), self._mask(response.text)
-            return response._replace(code=code, text=said)
+        if isinstance(response, wire.Status):
+            return response._replace(mask=self._mask)
         return response
 
     def _greeted(self) -> wire.Status:

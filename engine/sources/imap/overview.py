@@ -72,7 +72,7 @@ class OverviewTaker:
     def take(self, response: Response) -> None:
         if isinstance(response, Garbled):
             if _LISTING.match(response.text):
-                self._unreadable.append(response.text.rstrip(b"\r\n"))
+                self._unreadable.append(response.shown.rstrip(b"\r\n"))
             return
         if not isinstance(response, Data):
             return

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import BinaryIO, NamedTuple, TypeAlias
 
 from engine.sources.imap import lines
@@ -86,12 +86,14 @@ class Status(NamedTuple):
     value: bytes
     """The rest of what is in brackets."""
     text: str
+    mask: Callable[[str], str] = str
+    """Takes secrets out of what is shown. What is judged is all that was said."""
 
     @property
     def said(self) -> str:
-        """What the server said, in one line."""
-        code = f"[{self.code}] " if self.code else ""
-        text = "".join(c if c.isprintable() else "?" for c in self.text)
+        """What the server said, in one line, to be shown."""
+        code = f"[{self.mask(self.code)}] " if self.code else ""
+        text = "".join(c if c.isprintable() else "?" for c in self.mask(self.text))
         return f"{self.word} {code}{text}".strip()[:300]
 
 
@@ -99,6 +101,8 @@ class Garbled(NamedTuple):
     """A line that can't be understood. Where the next one begins is known."""
 
     text: bytes
+    shown: bytes
+    """The same without secrets."""
 
 
 class Data(NamedTuple):
