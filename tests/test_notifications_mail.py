@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import email.policy
+import select
 import socket
 import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
+from contextlib import closing, suppress
 from dataclasses import replace
 from email.message import EmailMessage
 from pathlib import Path
@@ -263,6 +265,56 @@ def test_a_server_that_says_nothing_is_left(post: Post, monkeypatch: pytest.Monk
     post.tell(server.port)
     (complaint,) = post.complaints
     assert "no answer within" in complaint or "timed out" in complaint
+
+
+class Chatterer:
+    """Sends the same to who comes first, until that one hangs up."""
+
+    def __init__(self, said: bytes, pause: float) -> None:
+        self.sent = 0
+        self._said = said
+        self._pause = pause
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        connection, _ = self._listener.accept()
+        hung_up = select.poll()
+        hung_up.register(connection, select.POLLRDHUP)
+        with connection, suppress(ConnectionError):
+            while not hung_up.poll(self._pause):
+                connection.sendall(self._said)
+                self.sent += len(self._said)
+
+    def close(self) -> None:
+        self._listener.close()
+        self._thread.join()
+
+
+def test_a_reply_without_end_is_not_read_to_the_end(post: Post) -> None:
+    with closing(Chatterer(b"220-" + b"x" * 1000 + b"\r\n", 0)) as server:
+        post.tell(server.port)
+    (complaint,) = post.complaints
+    assert complaint.endswith("a reply of more than 65,536 bytes")
+    assert server.sent < 16 << 20, "what a socket holds"
+
+
+@pytest.mark.parametrize("said", [b"2", b"220-x\r\n"])
+def test_a_server_that_is_given_up_is_left(
+    post: Post, monkeypatch: pytest.MonkeyPatch, said: bytes
+) -> None:
+    """Also by the thread that speaks with it."""
+    monkeypatch.setattr(ways, "TIMEOUT", 0.2)
+    with closing(Chatterer(said, 20)) as server:
+        post.tell(server.port)
+    (complaint,) = post.complaints
+    assert "no answer within" in complaint or "timed out" in complaint
+    for thread in threading.enumerate():
+        if thread.name == "smtp":
+            thread.join(10)
+            assert not thread.is_alive()
 
 
 @pytest.mark.parametrize("security", ["starttls", "tls"])

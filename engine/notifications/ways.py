@@ -6,15 +6,18 @@ backup.
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import smtplib
+import socket
 import ssl
 import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from engine.errors import EngineError
 from engine.masking import Mask
@@ -23,6 +26,9 @@ from engine.settings import Settings
 
 TIMEOUT = 30.0
 """Seconds that one way may take."""
+
+_REPLY = 64 << 10
+"""Bytes of an SMTP server's reply, at most. smtplib knows no bound."""
 
 _PORTS = {"none": 25, "starttls": 587, "tls": 465}
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -70,10 +76,11 @@ def _by_smtp(settings: Settings, sender: str, data: bytes) -> None:
     host, port = address(settings.notify_smtp, _PORTS[settings.notify_smtp_security])
     password = _password(settings, host)
     failures: list[BaseException] = []
+    attempt = _Attempt()
 
     def work() -> None:
         try:
-            with _connected(settings, host, port) as server:
+            with _connected(settings, host, port, attempt) as server:
                 if settings.notify_smtp_user:
                     server.login(settings.notify_smtp_user, password)
                 refused = server.sendmail(sender, list(settings.notify_mail_to), data)
@@ -87,23 +94,83 @@ def _by_smtp(settings: Settings, sender: str, data: bytes) -> None:
     thread.start()
     thread.join(TIMEOUT)
     if thread.is_alive():
+        attempt.end()
         raise NotSent(f"no answer within {TIMEOUT:.0f} s")
     if failures:
         raise _explained(failures[0], Mask(password))
 
 
-def _connected(settings: Settings, host: str, port: int) -> smtplib.SMTP:
+class _Attempt:
+    """To speak with an SMTP server. Another thread can end it."""
+
+    def __init__(self) -> None:
+        self.server: smtplib.SMTP | None = None
+        self._over = False
+
+    def check(self) -> None:
+        """Raises OSError where it was ended."""
+        if self._over:
+            raise TimeoutError("given up")
+
+    def end(self) -> None:
+        """Hangs up, whatever is waited for; or, without a connection, as soon as there is one."""
+        self._over = True
+        connection = self.server.sock if self.server else None
+        if connection:
+            with suppress(OSError):  # it has just been closed
+                socket.socket.shutdown(connection, socket.SHUT_RDWR)
+
+
+class _Replies(io.BufferedReader):
+    """What an SMTP server says: up to a bound, which `left` is set to for each reply."""
+
+    left = 0
+
+    def __init__(self, raw: io.RawIOBase, attempt: _Attempt) -> None:
+        super().__init__(raw)
+        self._attempt = attempt
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        self._attempt.check()
+        line = super().readline(size)
+        self.left -= len(line)
+        if self.left < 0:
+            raise OSError(f"a reply of more than {_REPLY:,} bytes")
+        return line
+
+
+class _Smtp(smtplib.SMTP):
+    """A client of which replies and attempts come to an end."""
+
+    def __init__(self, attempt: _Attempt, *where: Any, **more: Any) -> None:
+        self._attempt = attempt
+        attempt.server = self
+        super().__init__(*where, **more)
+
+    def getreply(self) -> tuple[int, bytes]:
+        if self.file is None:
+            assert self.sock
+            self.file = _Replies(self.sock.makefile("rb", buffering=0), self._attempt)
+        self.file.left = _REPLY
+        return super().getreply()
+
+
+class _SmtpOverTls(_Smtp, smtplib.SMTP_SSL):
+    """Likewise, with TLS from the start."""
+
+
+def _connected(settings: Settings, host: str, port: int, attempt: _Attempt) -> smtplib.SMTP:
     name = os.uname().nodename
     if settings.notify_smtp_security == "none":
-        return smtplib.SMTP(host, port, name, TIMEOUT)
+        return _Smtp(attempt, host, port, name, TIMEOUT)
     ca = settings.notify_smtp_ca
     try:
         context = ssl.create_default_context(cafile=ca or None)
     except OSError as error:  # so is what isn't a certificate
         raise NotSent(f"{ca}: {error.strerror}") from error
     if settings.notify_smtp_security == "tls":
-        return smtplib.SMTP_SSL(host, port, name, timeout=TIMEOUT, context=context)
-    server = smtplib.SMTP(host, port, name, TIMEOUT)
+        return _SmtpOverTls(attempt, host, port, name, timeout=TIMEOUT, context=context)
+    server = _Smtp(attempt, host, port, name, TIMEOUT)
     try:
         server.starttls(context=context)
     except BaseException:
