@@ -177,7 +177,9 @@ def test_what_a_command_complains_of_is_shown_without_the_password(tmp_path: Pat
 # How one logs in
 
 
-@pytest.mark.parametrize("answer", [b"%T NO no\r\n", b"%T BAD what?\r\n"])
+@pytest.mark.parametrize(
+    "answer", [b"%T NO no\r\n", b"%T BAD what?\r\n", HANG_UP, b"%T NO no\r\n* BYE\r\n" + HANG_UP]
+)
 def test_login_is_tried_where_plain_fails_and_remembered(tmp_path: Path, answer: bytes) -> None:
     script = Script(capability=b"IMAP4rev1 AUTH=PLAIN", answers={b"AUTHENTICATE": [answer] * 9})
     with ExitStack() as stack:
@@ -189,9 +191,20 @@ def test_login_is_tried_where_plain_fails_and_remembered(tmp_path: Path, answer:
     assert (asked.count(b"AUTHENTICATE"), asked.count(b"LOGIN")) == (1, 2)
 
 
+@pytest.mark.parametrize("answer", [b"%T NO no\r\n", HANG_UP])
+def test_login_is_tried_once(tmp_path: Path, answer: bytes) -> None:
+    answers = {b"AUTHENTICATE": [answer] * 9, b"LOGIN": [answer] * 9}
+    script = Script(capability=b"IMAP4rev1 AUTH=PLAIN", answers=answers)
+    with ExitStack() as stack, pytest.raises(SourceUnavailable, match="can't log in"):
+        Opener(tmp_path, stack)(script).folders()
+    asked = [command.split()[0] for command in script.commands]
+    assert (asked.count(b"AUTHENTICATE"), asked.count(b"LOGIN")) == (1, 1)
+
+
 def test_login_is_not_tried_where_it_is_disabled_or_would_not_help(tmp_path: Path) -> None:
     for capability, answer in (
         (b"IMAP4rev1 AUTH=PLAIN LOGINDISABLED", b"%T NO no\r\n"),
+        (b"IMAP4rev1 AUTH=PLAIN LOGINDISABLED", HANG_UP),
         (b"IMAP4rev1 AUTH=PLAIN", b"%T NO [UNAVAILABLE] later\r\n"),
     ):
         script = Script(capability=capability, answers={b"AUTHENTICATE": [answer]})

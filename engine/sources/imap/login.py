@@ -9,6 +9,7 @@ from engine.masking import Mask
 from engine.sources.imap.connection import Connection, Endpoint, Lost, Refused, Response
 from engine.sources.imap.options import Options
 from engine.sources.imap.session import INTRODUCTION, Session, argument, refusal
+from engine.sources.imap.stream import Stalled
 from engine.sources.imap.wire import Data, Status
 from engine.sources.source import shown
 from engine.stop import Interrupt
@@ -17,28 +18,45 @@ _FINAL = ("UNAVAILABLE", "EXPIRED", "PRIVACYREQUIRED", "CONTACTADMIN", "LIMIT", 
 """Refusals (RFC 5530) that don't depend on how one logs in."""
 
 
+class _PlainFailed(Exception):
+    """AUTHENTICATE PLAIN failed where LOGIN may succeed."""
+
+
 def open_session(options: Options, account: str, login: str, xguid: bool | None) -> Session:
     """A session in an account's mailbox; `login` is the account's own name at the server. Raises
     SourceUnavailable where that can't be."""
     where = f"{options.endpoint}, {shown(account)}"
     secret = options.secret.read(account, login, options.interrupt)
-    mask = Mask(secret)
     try:
-        connection = connect(options.endpoint, options.interrupt, mask)
-    except Lost as lost:
-        raise SourceUnavailable(f"{options.endpoint}: {lost}") from lost
-    try:
-        capabilities = _log_in(connection, options, login, secret)
+        try:
+            connection, capabilities = _opened(
+                options, login, secret, by_name=options.manner.plain_fails
+            )
+        except _PlainFailed:
+            connection, capabilities = _opened(options, login, secret, by_name=True)
+            options.manner.plain_fails = True
     except Refused as refused:
-        connection.close()
         said = refusal(refused.status)
         raise SourceUnavailable(f"{where}: can't log in: {said}") from None
     except Lost as lost:
         raise SourceUnavailable(f"{where}: can't log in: {lost}") from lost.__cause__
+    return Session(connection, capabilities, xguid, options.bounds)
+
+
+def _opened(
+    options: Options, login: str, secret: str, *, by_name: bool
+) -> tuple[Connection, frozenset[str]]:
+    """A connection that is logged in, and its capabilities; `by_name`: with LOGIN, if that will
+    do. Raises Refused, Lost, _PlainFailed, and SourceUnavailable where nobody is there."""
+    try:
+        connection = connect(options.endpoint, options.interrupt, Mask(secret))
+    except Lost as lost:
+        raise SourceUnavailable(f"{options.endpoint}: {lost}") from lost
+    try:
+        return connection, _log_in(connection, options, login, secret, by_name=by_name)
     except BaseException:
         connection.close()
         raise
-    return Session(connection, capabilities, xguid, options.bounds)
 
 
 def connect(endpoint: Endpoint, interrupt: Interrupt, mask: Mask) -> Connection:
@@ -56,7 +74,9 @@ def connect(endpoint: Endpoint, interrupt: Interrupt, mask: Mask) -> Connection:
     return connection
 
 
-def _log_in(connection: Connection, options: Options, login: str, secret: str) -> frozenset[str]:
+def _log_in(
+    connection: Connection, options: Options, login: str, secret: str, *, by_name: bool
+) -> frozenset[str]:
     """Logs in, and returns the capabilities from then on."""
     before = _stated(connection.greeting) if not options.endpoint.starttls else None
     offered = before or _asked(connection)
@@ -66,19 +86,25 @@ def _log_in(connection: Connection, options: Options, login: str, secret: str) -
         connection.run_all([[INTRODUCTION]])
     sasl = bool(identity) or mechanism != "PLAIN"  # then there is no other way
     if not sasl and "LOGINDISABLED" not in offered:
-        if f"AUTH={mechanism}" not in offered or options.manner.plain_fails:
+        if f"AUTH={mechanism}" not in offered or by_name:
             return _log_in_by_name(connection, name, secret)
     elif not sasl and f"AUTH={mechanism}" not in offered:
         raise Lost("the server offers no way to log in with a password here; use imaps:")
     try:
         status = connection.authenticate(mechanism.encode(), answer, at_once="SASL-IR" in offered)
-    except Refused as refused:
-        if sasl or "LOGINDISABLED" in offered or refused.status.code in _FINAL:
+    except (Refused, Lost) as error:
+        if sasl or "LOGINDISABLED" in offered or _is_final(error):
             raise
-        capabilities = _log_in_by_name(connection, name, secret)
-        options.manner.plain_fails = True
-        return capabilities
+        # Some servers hang up then, at once or at what comes next: another connection it is.
+        raise _PlainFailed from error
     return _stated(status) or _asked(connection)
+
+
+def _is_final(error: Refused | Lost) -> bool:
+    """Whether another way to log in would fail likewise."""
+    if isinstance(error, Refused):
+        return error.status.code in _FINAL
+    return isinstance(error.__cause__, Stalled)
 
 
 def _log_in_by_name(connection: Connection, name: str, secret: str) -> frozenset[str]:
