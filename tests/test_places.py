@@ -7,6 +7,7 @@ import os
 import resource
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -134,15 +135,11 @@ def nobody(*words: object) -> list[str]:
 
 
 @pytest.fixture
-def open_path(tmp_path: Path) -> Iterator[Path]:
+def open_path() -> Iterator[Path]:
     """A directory that everybody can reach."""
-    before = [(parent, parent.stat().st_mode) for parent in tmp_path.parents][:2]
-    for parent, mode in before:
-        parent.chmod(mode | 0o055)
-    tmp_path.chmod(0o755)
-    yield tmp_path
-    for parent, mode in before:
-        parent.chmod(mode)
+    with tempfile.TemporaryDirectory(prefix="open") as directory:
+        os.chmod(directory, 0o755)
+        yield Path(directory)
 
 
 def test_a_place_that_may_not_be_written_is_refused(open_path: Path, quick: Server) -> None:
