@@ -466,6 +466,64 @@ def test_an_inbox_that_isnt_listed_is_there(desk: Desk) -> None:
     assert (desk.problems(), desk.living()) == ([], ALL | {"Work": ("4",)})
 
 
+def test_an_inbox_is_read_whatever_is_said_of_it(desk: Desk) -> None:
+    desk.script.lines = [b'(\\Noselect) "/" INBOX', b'() "/" Work']
+    desk.script.folders[b"Work"] = [Message(1, letter(4))]
+    for _ in range(2):
+        assert (desk.problems(), desk.living()) == ([], ALL | {"Work": ("4",)})
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_folder_that_is_listed_twice_can_be_opened_if_either_says_so(
+    desk: Desk, order: int
+) -> None:
+    desk.script.lines += [b'(\\HasChildren) "/" Work', b'(\\Noselect) "/" Work'][::order]
+    desk.script.folders[b"Work"] = [Message(1, letter(4))]
+    assert (desk.problems(), desk.living()) == ([], ALL | {"Work": ("4",)})
+
+
+def test_a_list_with_gaps_doesnt_make_an_account_anothers(desk: Desk) -> None:
+    """Neither its inbox nor what else it has can be compared: that proves nothing."""
+    desk.script.lines.append(b'() "/" Work')
+    desk.script.folders[b"Work"] = [Message(1, letter(4))]
+    refused = [b"%T NO [CANNOT] not now\r\n"] * 50
+    desk.script.answers = {b"STATUS INBOX": list(refused), b"EXAMINE INBOX": list(refused)}
+    desk.scan()
+    desk.script.answers = {}
+    desk.script.lines[1] = b"(()"
+    result = desk.scan()
+    assert (result.events, result.tally.deleted) == ([], 0)
+    (problem,) = result.tally.problems
+    assert "whose mailbox it is" in str(problem)
+    assert desk.living() == {"Work": ("4",)}
+    desk.script.lines[1] = b'() "/" Work'
+    assert (desk.problems(), desk.living()) == ([], ALL | {"Work": ("4",)})
+
+
+def test_folders_that_are_listed_and_say_they_arent_there_dont_make_an_account_anothers(
+    desk: Desk,
+) -> None:
+    desk.script.lines.append(b'() "/" Work')
+    desk.script.folders[b"Work"] = [Message(1, letter(4))]
+    desk.scan()
+    gone = [b"%T NO [NONEXISTENT] gone\r\n"] * 50
+    desk.script.answers = {b"STATUS": list(gone), b"EXAMINE": list(gone)}
+    for _ in range(2):
+        result = desk.scan()
+        assert (result.events, result.tally.deleted) == ([], 0)
+        assert result.tally.problems
+    desk.script.answers = {}
+    assert (desk.problems(), desk.living()) == ([], ALL | {"Work": ("4",)})
+
+
+def test_a_set_of_uids_that_makes_no_sense_is_not_told(desk: Desk) -> None:
+    desk.script.capability = b"IMAP4rev1 ESEARCH"
+    desk.script.alter = of_two(lambda row: b"")
+    desk.script.answers = {b"UID SEARCH": [b"* ESEARCH UID ALL 1:*,x\r\n%T OK done\r\n"] * 50}
+    assert desk.problems()
+    assert desk.living() == OTHERS
+
+
 def test_names_that_cant_be_mended_are_told_apart_and_are_no_problem(desk: Desk) -> None:
     desk.script.lines += [b'() "/" R&D', b'() "/" R&-D']
     desk.script.folders |= {b"R&D": [Message(1, letter(4))], b"R&-D": [Message(1, letter(5))]}

@@ -45,20 +45,17 @@ def overlap(backup: Backup, source: Source, name: str, account: KnownAccount) ->
     them by, or where that doesn't prove anything, by what copies at other servers have in common.
     Raises SourceUnavailable where the mailbox can't be read, and what can be proves nothing."""
     with backup.reader() as reader:
-        last = {
-            identity
-            for folder in known_folders(reader, account.item)
-            for identity in messages(reader, folder.item)
-        }
+        known = known_folders(reader, account.item)
+        last = {identity for folder in known for identity in messages(reader, folder.item)}
     with closing(source.mailbox(name)) as mailbox:
-        there, strange, unread = _seen(mailbox, account, last)
+        there, strange, unread = _seen(mailbox, account, last, {folder.path for folder in known})
         guids = set(map(guid, last))
         found = Overlap(len(guids & there), len(guids), strange)
         if guids and not found.proves and isinstance(mailbox, Likening):
             alike = _likenesses(mailbox) & _known_likenesses(backup, account.item)
             found = found._replace(common=max(found.common, len(alike)))
     if unread and not found.proves:
-        raise SourceUnavailable(f"{name}: it can't be told whose it is: {unread}")
+        raise SourceUnavailable(f"it can't be told whose mailbox it is: {unread}")
     return found
 
 
@@ -85,22 +82,27 @@ def refuse_other_content(backup: Backup, mailbox: Mailbox, account: KnownAccount
 
 
 def _seen(
-    mailbox: Mailbox, account: KnownAccount, last: set[bytes]
+    mailbox: Mailbox, account: KnownAccount, last: set[bytes], known: set[FolderPath]
 ) -> tuple[set[bytes], bool, str]:
     """The GUIDs of a mailbox's messages, those of a folder that is renamed meanwhile, too; whether
-    its inbox has strange ones (see `Overlap`); and why some of it couldn't be read."""
+    its inbox has strange ones (see `Overlap`); and why some of it couldn't be read, as a folder
+    that is `known`, and listed, and never there."""
     found: set[bytes] = set()
     seen: set[FolderPath] = set()
+    missed: dict[FolderPath, str] = {}
     strange, unread = False, ""
     for _ in range(ROUNDS):
-        missed = False
-        for folder in mailbox.folders().folders:
+        missed = {}
+        listed = mailbox.folders()
+        if not listed.complete:
+            unread = next((error.what for error in listed.errors), "folders are missing")
+        for folder in listed.folders:
             if not folder.real or folder.path in seen:
                 continue
             try:
                 items = mailbox.listing(folder.path).items
-            except ItemVanished:
-                missed = True
+            except ItemVanished as error:
+                missed[folder.path] = str(error)
                 continue
             except ItemUnreadable as error:
                 unread = str(error)
@@ -111,7 +113,8 @@ def _seen(
                 strange = any(_strange(item.identity, account, last) for item in items)
         if not missed:
             break
-    return found, strange, unread
+    gaps = [why for path, why in missed.items() if path in known]
+    return found, strange, unread or "".join(gaps[:1])
 
 
 def _strange(identity: bytes, account: KnownAccount, last: set[bytes]) -> bool:

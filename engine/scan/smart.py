@@ -203,6 +203,8 @@ class _Scan:
         """Accounts that couldn't, by name."""
         self._recognised: dict[str, MailboxIdentity] = {}
         """The mailboxes that are those of the accounts of their names."""
+        self._untold: dict[str, str] = {}
+        """Why it can't be told whose mailboxes these are, by name."""
         self._doubted: set[str] = set()
         """Accounts that seemed to have their mailbox, until it was looked into."""
         self._unseen: set[str] = set()
@@ -271,10 +273,11 @@ class _Scan:
         )
         self._refuse(compared, living)
         chosen = _choose(compared, wanted)
+        kept = {account.name for account in chosen.gone} & found.doubtful & self._untold.keys()
         tasks = [
             _Task(assignment, found.places[assignment.name], None, mailboxes[assignment.name])
             for assignment in chosen.assignments
-            if assignment.name not in self._recognised
+            if assignment.name not in self._recognised and assignment.name not in kept
         ]
         result.accounts += len(tasks)
         result.events += [t.assignment for t in tasks if t.assignment.event != "known"]
@@ -319,8 +322,7 @@ class _Scan:
         try:
             return overlap(self._backup, self._found.places[name].source, name, account)
         except Exception as error:
-            if not isinstance(error, SourceUnavailable):
-                guard.told(error, name)
+            self._untold[name] = guard.told(error, name)
             self._found.doubtful.add(account.name)  # who knows: then it isn't taken for deleted
             return Overlap(0, 1)
 
@@ -364,7 +366,7 @@ class _Scan:
         """Records that an account is gone, if that is certain."""
         if account.name in self._found.doubtful:
             what = "has no mailbox that can be read any more; it is not taken for deleted"
-            self._problem(account.name, "", what)
+            self._problem(account.name, "", self._untold.get(account.name, what))
         elif self._found.complete and (succeeded or not self._found.is_back(account.name)):
             self._remove(account, succeeded=succeeded)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from engine.sources.imap.names import folder_path, role
-from engine.sources.imap.overview import Counts, Listed, Namespaces, Overview
+from engine.sources.imap.overview import UNREAL, Counts, Listed, Namespaces, Overview
 from engine.sources.source import (
     INBOX,
     NOBODY,
@@ -16,8 +16,6 @@ from engine.sources.source import (
     SourceFolder,
     shown,
 )
-
-_UNREAL = ("\\noselect", "\\nonexistent")
 
 
 class Folder(NamedTuple):
@@ -35,7 +33,7 @@ def selectable(overview: Overview, *, shared: bool) -> list[Listed]:
     return [
         listed
         for listed in sorted(overview.folders)
-        if listed.attributes.isdisjoint(_UNREAL)
+        if listed.attributes.isdisjoint(UNREAL)
         and (shared or not _is_foreign(listed, overview.namespaces))
     ]
 

@@ -8,6 +8,9 @@ from typing import NamedTuple
 from engine.sources.imap.connection import Response
 from engine.sources.imap.wire import Data, Garbled, Nonsense, Value, count, pairs
 
+UNREAL = frozenset(("\\noselect", "\\nonexistent"))
+"""Attributes of what is listed, and can't be opened."""
+
 _LISTING = re.compile(rb" *\* +X?LIST\b", re.IGNORECASE)
 
 
@@ -102,8 +105,8 @@ class OverviewTaker:
             place = separator if isinstance(separator, bytes) else b""
             before = self.folders.get(name)
             if before:
-                words |= before.listed.attributes
-            selectable = words.isdisjoint(("\\noselect", "\\nonexistent"))
+                words = _either(words, before.listed.attributes)
+            selectable = name == b"INBOX" or words.isdisjoint(UNREAL)
             self.folders[name] = _Listed(Listed(name, place, words), selectable)
 
     def is_gone(self, name: bytes) -> None:
@@ -116,12 +119,16 @@ class OverviewTaker:
             self.folders[name] = _Listed(listed, selectable=False)
 
     def result(self) -> Overview:
-        listed = [folder.listed for folder in self.folders.values()]
-        if listed and b"INBOX" not in self.folders:
-            # It is always there (RFC 3501, 5.1), whether it is listed or not.
-            listed.append(Listed(b"INBOX", listed[0].separator, frozenset()))
+        listed = {name: folder.listed for name, folder in self.folders.items()}
+        # An inbox is always there (RFC 3501, 5.1), whether it is listed or not, and however.
+        inbox = listed.get(b"INBOX")
+        if inbox is None and listed:
+            separator = next(iter(listed.values())).separator
+            listed[b"INBOX"] = Listed(b"INBOX", separator, frozenset())
+        elif inbox and any(each.attributes.isdisjoint(UNREAL) for each in listed.values()):
+            listed[b"INBOX"] = inbox._replace(attributes=inbox.attributes - UNREAL)
         return Overview(
-            listed,
+            list(listed.values()),
             list(self._subscribed),
             self.counts,
             self._namespaces,
@@ -167,6 +174,11 @@ def _counts(row: dict[str, Value], before: Counts) -> Counts:
         told("HIGHESTMODSEQ", before.modseq),
         _guid(row) or before.guid,
     )
+
+
+def _either(one: frozenset[str], other: frozenset[str]) -> frozenset[str]:
+    """The attributes of a folder that is listed twice. One that can be opened by either is real."""
+    return ((one | other) - UNREAL) | (one & other)
 
 
 def _key(name: bytes) -> bytes:

@@ -257,7 +257,7 @@ class Session:
 
     def present(self) -> UidSet | None:
         """The UIDs of all messages in the open folder; None where the server says OK and doesn't
-        tell."""
+        tell, or not in a way that can be understood."""
         found: list[bytes] = []
         told = False
 
@@ -275,7 +275,10 @@ class Session:
 
         how = b"RETURN (ALL) " if self.has("ESEARCH", "IMAP4REV2") else b""
         self._connection.run(b"UID SEARCH %sALL" % how, take=take, most=self._most())
-        return UidSet(found) if told else None
+        try:
+            return UidSet(found) if told else None
+        except Nonsense:
+            return None
 
     def wait_for_news(self) -> bool:
         """Gives the server the occasion to tell what came or went, and says whether it did, or had
