@@ -127,6 +127,7 @@ def test_a_deleted_account_is_erased_with_all_it_held(mailbox: Mailbox) -> None:
     assert erased.outcome.removed.items == 12
     mailbox.assert_gone(mailbox.account, mailbox.inbox, *mailbox.items)
     with mailbox.backup.reader() as reader:
+        assert reader.complete_since() == reader.first_time()  # for all others
         row = erased_account(reader, mailbox.backup.identity.backup, ALICE.encode())
         assert row is not None
         assert row.item == mailbox.account

@@ -207,7 +207,7 @@ def _lines(path: Path, figures: Status, where: tzinfo) -> list[tuple[str, str]]:
         return [*lines, ("last scan", "none yet: 'engine scan' makes the first")]
     erased = ""
     if figures.erased:
-        erased = f", but for {output.counted(figures.erased, 'item')} erased on demand"
+        erased = f", but for what {output.counted(figures.erased, 'erasure')} took"
     return [
         *lines,
         ("last scan", f"{_listed(figures.last_scan, where)} ({_age(figures.age, figures, 'ago')})"),

@@ -133,16 +133,16 @@ class _Judge:
         return self._held[account]
 
 
-def still_due(reader: Reader, item: int, until: int) -> int:
-    """The sequence of the deletion of an item or account, if that was at or before `until`, is the
-    last that happened to it, and nothing else keeps it; else 0."""
+def still_due(reader: Reader, item: int, until: int) -> int | None:
+    """The time of the deletion of an item or account, if that was at or before the sequence
+    `until`, is the last that happened to it, and nothing else keeps it; else None."""
     recorded = reader.recorded(item, MAX_SEQUENCE)
     if recorded is None or recorded.version is not None or recorded.sequence > until:
-        return 0
+        return None
     account = reader.transaction(recorded.sequence).account
     if account != item and reader.version(account, MAX_SEQUENCE) is None:
-        return 0
-    return 0 if reader.hold(account) else recorded.sequence
+        return None
+    return None if reader.hold(account) else reader.time_of(recorded.sequence)
 
 
 def empty(reader: Reader, folder: int) -> bool:

@@ -101,11 +101,11 @@ def unfinished(backup: Backup) -> list[int]:
 def finish(backup: Backup, account: int, stop: Stop) -> Removed:
     """Removes what is left of an account whose erasure is in the ledger."""
 
-    def when(reader: Reader) -> int:
+    def when(reader: Reader) -> int | None:
         recorded = reader.recorded(account, MAX_SEQUENCE)
         if recorded is None or recorded.version is not None or reader.hold(account):
-            return 0
-        return recorded.sequence
+            return None
+        return 0
 
     return remove_account(backup, account, when, stop)
 

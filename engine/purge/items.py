@@ -29,6 +29,9 @@ _SLICE = 50_000
 """Events that are read in one moment of the journal."""
 
 
+When = Callable[[Reader, int], int | None]
+"""Since when views are none the poorer for the removal of an item; 0 where that isn't to be told,
+None where it may not be removed."""
 Advance = Callable[[int], None]
 """Is told of how many items a transaction has looked at."""
 
@@ -37,7 +40,7 @@ def remove_items(backup: Backup, due: Due, stop: Stop, advance: Advance) -> Remo
     """Removes the messages and folders that are due, but for folders in which something was that
     stays. Raises what the journal raises, and Interrupted."""
 
-    def when(reader: Reader, item: int) -> int:
+    def when(reader: Reader, item: int) -> int | None:
         return still_due(reader, item, due.items_until)
 
     removed = Removed()
@@ -53,14 +56,14 @@ def remove_items(backup: Backup, due: Due, stop: Stop, advance: Advance) -> Remo
 def remove_account(
     backup: Backup,
     account: int,
-    when: Callable[[Reader], int],
+    when: Callable[[Reader], int | None],
     stop: Stop,
     advance: Advance = lambda items: None,
 ) -> Removed:
-    """Removes a deleted account with all that it ever held. `when` gives the sequence of its
-    deletion, as long as it may be removed, and 0 from then on: it is asked in each transaction."""
+    """Removes a deleted account with all that it ever held, as long as `when` lets it (see `When`):
+    it is asked in each transaction."""
 
-    def of_item(reader: Reader, item: int) -> int:
+    def of_item(reader: Reader, item: int) -> int | None:
         return when(reader)
 
     removed = Removed()
@@ -96,7 +99,7 @@ def restore_keyframes(backup: Backup, stop: Stop) -> int:
     return written
 
 
-def _remove(backup: Backup, items: Iterable[int], when: Callable[[Reader, int], int]) -> Removed:
+def _remove(backup: Backup, items: Iterable[int], when: When) -> Removed:
     """Removes items that hold nothing, in one transaction."""
     environment = backup.journal.environment
     with environment.write() as txn:
@@ -105,8 +108,9 @@ def _remove(backup: Backup, items: Iterable[int], when: Callable[[Reader, int], 
         damaged = []
         for item in items:
             try:
-                if sequence := when(reader, item):
-                    removal.remove(item, ended=reader.time_of(sequence))
+                ended = when(reader, item)
+                if ended is not None:
+                    removal.remove(item, ended=ended)
             except RecordDamaged as error:
                 damaged.append(f"item {item_id(item)}: {error}")
         removed = removal.finish()
@@ -117,14 +121,14 @@ def _remove(backup: Backup, items: Iterable[int], when: Callable[[Reader, int], 
 def _remove_containers(
     backup: Backup,
     containers: list[int],
-    when: Callable[[Reader, int], int],
+    when: When,
     stop: Stop,
     advance: Advance,
 ) -> Removed:
     """Removes those in which nothing is that stays, or ever was: the inner ones first."""
 
-    def of_empty(reader: Reader, item: int) -> int:
-        return when(reader, item) if empty(reader, item) else 0
+    def of_empty(reader: Reader, item: int) -> int | None:
+        return when(reader, item) if empty(reader, item) else None
 
     removed = Removed()
     left = array("Q", sorted(containers, reverse=True))  # most are younger than what holds them

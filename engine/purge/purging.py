@@ -83,9 +83,9 @@ def nothing_to_do(backup: Backup) -> bool:
 
 
 def _remove_account(backup: Backup, account: int, due: Due, stop: Stop) -> Removed:
-    def when(reader: Reader) -> int:
+    def when(reader: Reader) -> int | None:
         if awaits(reader, account, due.accounts_before):
-            return 0
+            return None
         return still_due(reader, account, due.accounts_until)
 
     return remove_account(backup, account, when, stop)
