@@ -8,9 +8,11 @@ import io
 import json
 import logging
 import os
+import re
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 import urllib.request
@@ -22,6 +24,7 @@ import pytest
 
 from engine import config, heartbeat, logs, space
 from engine.backup import Backup, create
+from engine.cli.parser import own_command
 from engine.clock import ManualClock
 from engine.daemon import jobs
 from engine.daemon.daemon import Daemon
@@ -189,6 +192,9 @@ def test_there_is_one_daemon_a_backup_path(mail: Mail, start: Start) -> None:
     second = engine("run", "-b", mail.backup, status=1)
     assert f"runs here already (process {daemon.process.pid})" in second.err
     assert len(second.err.splitlines()) == 1
+    second = engine("watch", "-b", mail.backup, status=1)
+    assert f"runs here already (process {daemon.process.pid})" in second.err
+    assert engine("notifications", "-b", mail.backup).out == "nothing\n"  # for nothing is wrong
     assert daemon.end() == 0
     with_room = start()
     with_room.wait_for("READY=1")
@@ -776,8 +782,26 @@ def test_the_unit_is_sound(mail: Mail, tmp_path: Path) -> None:
         env=os.environ | {"SYSTEMD_LOG_LEVEL": "warning"},
     )
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
-    assert f"ExecStart={SCRIPTS / 'engine'} run -b" in text
+    (command,) = re.findall("^ExecStart=(.+?) run -b", text, re.MULTILINE)
+    assert os.path.samefile(command, SCRIPTS / "engine")
     assert "WatchdogSec=" in text
+
+
+def test_a_command_is_named_by_a_path_that_outlives_the_next_setup(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in ("1", "2"):
+        directory = tmp_path / ".venvs" / number / "bin"
+        directory.mkdir(parents=True)
+        (directory / "engine").touch()
+    old = tmp_path / ".venvs" / "1" / "bin" / "engine"
+    monkeypatch.setattr(sys, "argv", [os.fspath(old)])
+    assert own_command() == old  # of another making, where nothing leads to the newest
+    (tmp_path / ".venv").symlink_to(".venvs/2")
+    assert own_command() == tmp_path / ".venv" / "bin" / "engine"
+    for other in (tmp_path / ".venv" / "bin" / "engine", Path("/engine"), Path("/a/b/c/engine")):
+        monkeypatch.setattr(sys, "argv", [os.fspath(other)])
+        assert own_command() == other
 
 
 def test_the_unit_names_its_own_paths(mail: Mail) -> None:

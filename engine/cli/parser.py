@@ -28,8 +28,15 @@ _WIDTH = 96
 
 
 def own_command() -> Path:
-    """The full path of the command that runs, for where the PATH is another one."""
-    return Path(os.path.abspath(shutil.which(sys.argv[0]) or sys.argv[0]))
+    """The full path of the command that runs, for where the PATH is another one. One in `.venvs/N`
+    is named by `.venv`, which leads to the newest of these: older ones don't stay."""
+    command = Path(os.path.abspath(shutil.which(sys.argv[0]) or sys.argv[0]))
+    places = command.parents
+    if len(places) > 3 and places[2].name == ".venvs":
+        lasting = places[3] / ".venv" / "bin" / command.name
+        if lasting.exists():
+            return lasting
+    return command
 
 
 class CommandParser(argparse.ArgumentParser):
