@@ -59,6 +59,10 @@ class StorageFull(EngineError):
     """No space where the backup is written. What was committed is safe, the rest not recorded."""
 
 
+class AlreadyRunning(EngineError):
+    """Another process does what only one may do at a time: nothing is wrong with the backup."""
+
+
 class Conflict(EngineError):
     """Another process changed the account since the plan was made: plan anew."""
 

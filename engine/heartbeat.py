@@ -20,7 +20,7 @@ import msgspec
 
 from engine import plainfile
 from engine.durable import sync_directory
-from engine.errors import BackupUnusable, EngineError
+from engine.errors import AlreadyRunning, BackupUnusable
 
 _DIRECTORY = "daemon"
 _PATIENCE = 1.0
@@ -62,7 +62,7 @@ class Heartbeat:
     def __init__(self, backup: Path) -> None:
         """Takes the lock, and keeps it until `close` or the end of the process.
 
-        Raises EngineError if another daemon has it, BackupUnusable where it can't be written.
+        Raises AlreadyRunning if another daemon has it, BackupUnusable where it can't be written.
         """
         self._path = backup / _DIRECTORY
         try:
@@ -106,7 +106,7 @@ class Heartbeat:
                     break
             time.sleep(0.01)
         process = os.pread(self._lock, 20, 0).decode("ascii", "replace").strip()
-        raise EngineError(
+        raise AlreadyRunning(
             f"{backup}: 'engine run' or 'engine watch' runs here already (process {process}): stop "
             "that one first, or see 'engine status'"
         )

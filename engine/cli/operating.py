@@ -19,7 +19,7 @@ from engine import config, operations
 from engine.backup import Backup
 from engine.cli import output
 from engine.clock import SystemClock
-from engine.errors import EngineError, Interrupted, UsageError
+from engine.errors import AlreadyRunning, EngineError, Interrupted, UsageError
 from engine.notifications import Notifier, telling
 from engine.stop import Stop
 
@@ -66,11 +66,12 @@ def operating(
 
 @contextmanager
 def failures_told(path: Path, kind: str, *, quiet: bool = False) -> Iterator[None]:
-    """Tells the administrator of an error that ends the block, and passes it on. Not of wrong usage
-    or an interruption, not with `quiet`, and not where somebody else's backup path is meant."""
+    """Tells the administrator of an error that ends the block, and passes it on. Not of wrong
+    usage, a second start or an interruption, not with `quiet`, and not where somebody else's backup
+    path is meant."""
     try:
         yield
-    except (UsageError, Interrupted, BrokenPipeError):
+    except (UsageError, AlreadyRunning, Interrupted, BrokenPipeError):
         raise
     except Exception as error:
         if not quiet and _own(path):
