@@ -58,6 +58,10 @@ def add_arguments(parser: CommandParser) -> None:
     parser.add_argument("--history", action="store_true", help="all that ever happened")
 
 
+_ARCHIVES = (".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".zip", ".7z", ".mbox", ".pst")
+"""How names of files end that no export makes; one of a directory hardly does."""
+
+
 def choice_arguments(parser: CommandParser) -> None:
     """The options that say which accounts."""
     parser.add_argument(
@@ -93,6 +97,8 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("with --json standard output is for that: give the target a name")
     if piped and sys.stdout.isatty():
         raise UsageError("standard output is a terminal: give the target a name, or use a pipe")
+    if not piped:
+        _question_target(args.target)
     wanted = Wanted(choice(args), instant, args.history)
     began = clock.monotonic()
     with (
@@ -122,6 +128,28 @@ def run(args: argparse.Namespace) -> int:
     else:
         _print(done, seconds, quiet=piped)
     return 1 if done.missing else 0
+
+
+def _question_target(target: str) -> None:
+    """Raises UsageError for what would be taken for a directory, and was meant as something else,
+    or can't be made."""
+    path = Path(target)
+    if path.is_dir():
+        return
+    if target.startswith(("maildir:", "imap:", "imaps:")):
+        raise UsageError(
+            f"{target}: an export goes to a directory, or to a file NAME{SUFFIX}; mailboxes are "
+            "filled by 'engine restore' and 'engine import', with --target"
+        )
+    archive = target.endswith(SUFFIX)
+    if path.name.lower().endswith(_ARCHIVES) and not archive:
+        raise UsageError(
+            f"{target}: is no archive that can be written: name a directory, or NAME{SUFFIX}"
+        )
+    if path.exists() and not archive:
+        raise UsageError(f"{target}: is no directory: choose another name")
+    if not path.absolute().parent.is_dir():
+        raise UsageError(f"{target}: there is no directory {path.parent}: make it first")
 
 
 def _detail(args: argparse.Namespace) -> str:
