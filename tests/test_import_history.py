@@ -168,8 +168,11 @@ def test_a_domain_is_chosen_by_what_stands_behind_the_at(tmp_path: Path) -> None
 
 def test_only_an_empty_backup_path_takes_a_history_in(tmp_path: Path) -> None:
     old = past(tmp_path, 1, 10)
+    full = past(tmp_path / "other", 2, 10)
     with pytest.raises(ImportRefused, match="a history of its own"):
-        take_in(past(tmp_path / "other", 2, 10), old)
+        take_in(full, old)
+    with Backup(full) as backup, pytest.raises(ImportRefused, match="a history of its own"):
+        history.begun(backup)  # before anything is read
 
 
 class StopsAfter(Stop):

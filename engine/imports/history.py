@@ -36,7 +36,7 @@ from engine.journal.records import (
     State,
     Transaction,
 )
-from engine.journal.replay import Replay, begin, forget, mark
+from engine.journal.replay import Replay, begin, forget, unfinished
 from engine.messages import HEAD, parse_headers
 from engine.model import MAX_ITEM, ROOT, Action, Headers, Kind, Version, parse_item_id
 from engine.stop import Stop
@@ -105,10 +105,11 @@ class _Change(NamedTuple):
 
 def begun(backup: Backup) -> int | None:
     """Up to which instant an import was begun that isn't finished: for that one the past must be
-    opened. None where there is none."""
+    opened. None where there is none. Raises ImportRefused for a backup path that isn't empty,
+    before the past is read, which may take hours."""
     environment = backup.journal.environment
     with environment.read() as txn:
-        found = mark(environment, txn)
+        found = unfinished(environment, txn)
     return found.instant if found else None
 
 

@@ -49,17 +49,24 @@ def mark(environment: Environment, txn: Txn) -> ImportMark | None:
     return None if value is None else unpack(ImportMark, "meta", b"import", value)
 
 
-def begin(environment: Environment, txn: Txn, wanted: ImportMark) -> ImportMark:
-    """Marks the journal as one into which something is imported; returns the mark that counts, an
-    earlier one if the same was begun before. Raises ImportRefused where it isn't empty."""
+def unfinished(environment: Environment, txn: Txn) -> ImportMark | None:
+    """What is being imported; None where an import can begin. Raises ImportRefused where something
+    else was recorded."""
     found = mark(environment, txn)
-    if found is not None:
-        return found
-    if Reader(environment, txn).state() != EMPTY:
+    if found is None and Reader(environment, txn).state() != EMPTY:
         raise ImportRefused(
             f"{environment.path.parent}: has a history of its own, and times can't run backwards: "
             "import into a new backup path ('engine init')"
         )
+    return found
+
+
+def begin(environment: Environment, txn: Txn, wanted: ImportMark) -> ImportMark:
+    """Marks the journal as one into which something is imported; returns the mark that counts, an
+    earlier one if the same was begun before. Raises ImportRefused where it isn't empty."""
+    found = unfinished(environment, txn)
+    if found is not None:
+        return found
     txn.put(b"import", seal(b"import", pack(wanted)), db=environment.tables.meta)
     return wanted
 
