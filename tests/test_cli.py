@@ -858,12 +858,16 @@ def test_check_names_and_repairs(past: Past, history: dict[str, int]) -> None:
     assert lines
     assert all(re.fullmatch(r"engine: [a-z-]+: .+", line) for line in lines)
     assert ran.out.startswith(f"{len(lines)} problems in 7 versions")
+    assert ran.out.endswith("'engine check --repair' mends what can be mended\n")
     document = past.run("check", "--json").json
     assert document["ok"] is False
     assert {"kind", "what"} == set(document["problems"][0])
     ran = past.run("check", "--repair")
     assert (ran.status, ran.err) == (0, "")
     assert re.match(r"repaired: .+\nno problems in ", ran.out)
+    assert "--repair" not in ran.out
+    ran = past.run("check", "--deep")
+    assert ran.out.splitlines()[1].startswith("all packs were verified in depth, the one that ")
     assert past.run("check", "--repair", "--json").json["repaired"] == []
 
 

@@ -335,3 +335,11 @@ def test_json_of_a_scan_stays_alone_on_standard_output(desk: Desk) -> None:
     assert "engine: a notification wasn't sent by notify.command: status 1: loud\n" in ran.err
     desk.mail.with_name("gone").rename(desk.mail)
     assert json.loads(desk.engine("scan", "--json").out)["created"] == 3
+
+
+def test_kinds_of_all_lengths_stand_in_their_column(desk: Desk) -> None:
+    desk.engine("scan")
+    desk.engine("backup-journal")
+    title, *rows = desk.engine("operations").out.splitlines()
+    assert [row.split()[1] for row in rows] == ["scan", "backup-journal"]
+    assert {row.index(row.split()[2]) for row in rows} == {title.index("STARTED")}

@@ -136,7 +136,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         output.document(_document(report, verified))
     else:
-        _print(report, verified if args.deep else None)
+        _print(report, verified if args.deep else None, repair=args.repair)
     return 0 if report.ok else 1
 
 
@@ -211,7 +211,7 @@ def verified_document(verified: Dates) -> dict[str, object]:
     }
 
 
-def _print(report: Report, verified: Dates | None) -> None:
+def _print(report: Report, verified: Dates | None, *, repair: bool) -> None:
     for done in report.repaired:
         output.line(f"repaired: {done}")
     told = Counter[str]()
@@ -236,8 +236,19 @@ def _print(report: Report, verified: Dates | None) -> None:
     if report.compared:
         output.line(f"{output.counted(report.compared, 'message')} compared with the source")
     if verified and verified.packs:
-        oldest = "none" if verified.oldest is None else brief(verified.oldest, zone())
-        output.line(
-            f"{verified.never:,} of {verified.packs:,} packs never verified in depth; "
-            f"of the others the oldest: {oldest}"
-        )
+        output.line(_verified(verified))
+    if not repair and any(kind != "source" for kind, _ in report.problems):
+        output.line("'engine check --repair' mends what can be mended")
+
+
+def _verified(verified: Dates) -> str:
+    """How far deep checks have come."""
+    if verified.oldest is None:
+        return f"no pack of {verified.packs:,} was ever verified in depth"
+    oldest = f"the one that waits longest on {brief(verified.oldest, zone())}"
+    if not verified.never:
+        return f"all packs were verified in depth, {oldest}"
+    return (
+        f"{verified.never:,} of {verified.packs:,} packs were never verified in depth; of the "
+        f"others {oldest}"
+    )

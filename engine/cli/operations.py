@@ -109,7 +109,7 @@ def _list(path: Path, args: argparse.Namespace) -> int:
     if args.json:
         output.document([_row(record, where) for record in records])
         return 0
-    output.line(f"{'ID':9}{'KIND':10}{'STARTED':27}{'TOOK':>8}  {'OUTCOME':20}WHAT")
+    output.line(f"{'ID':9}{'KIND':16}{'STARTED':27}{'TOOK':>8}  {'OUTCOME':20}WHAT")
     for record in records:
         what = _about(record)
         if record.message:
@@ -117,7 +117,7 @@ def _list(path: Path, args: argparse.Namespace) -> int:
         if record.outcome is Outcome.RUNNING and record.counts:
             what = f"{_about(record)}: {_counts(record.counts)}"
         output.line(
-            f"{record.id:9}{record.kind:10}{brief(record.start, where):27}"
+            f"{record.id:9}{record.kind:16}{brief(record.start, where):27}"
             f"{output.age(_seconds(record)):>8}  {record.outcome.value:20}{what}"
         )
     return 0

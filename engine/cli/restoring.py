@@ -261,7 +261,7 @@ def _announce(task: Task, *, dry_run: bool) -> None:
     made, name = task.plan, task.selection.account.name
     wanted = len(task.selection.messages)
     there = f", {len(made.skipped):,} there already" if made.skipped else ""
-    verb = "would go" if dry_run else "go"
+    verb = "would go" if dry_run else ("goes" if made.count == 1 else "go")
     output.line(
         f"{name}: {output.counted(wanted, 'message')}{there}; {made.count:,} "
         f"({output.size(made.size)}) {verb} to {task.where}"

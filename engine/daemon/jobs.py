@@ -127,7 +127,7 @@ class Scanning:
                 alive = Alive(stop, self._pulse)
                 result = scan(backup, self._sources, options, alive, ScanProgress(operation))
                 if result.tally.problems:
-                    operation.ends(Outcome.PROBLEMS, f"{len(result.tally.problems)} problems")
+                    operation.ends(Outcome.PROBLEMS, telling.counted(len(result.tally.problems)))
         except Interrupted:
             figures.ended("stopped")
             raise
@@ -186,7 +186,7 @@ def _purge(context: Context, pulse: Pulse, stop: Stop) -> None:
         context.teller.ask(lambda notifier: telling.died(notifier, died))
         outcome = purge(backup, Alive(stop, pulse), PurgeProgress(operation))
         if outcome.problems:
-            operation.ends(Outcome.PROBLEMS, f"{len(outcome.problems)} problems")
+            operation.ends(Outcome.PROBLEMS, telling.counted(len(outcome.problems)))
     for problem in outcome.problems:
         _log.warning("purge-problem", what=problem)
     _log.info(

@@ -77,7 +77,7 @@ def scanned(notifier: Notifier, problems: Sequence[object]) -> None:
     """A scan of all accounts came to its end. `problems` in an order that stays."""
     if problems:
         text = "These could not be backed up; all else was.\n\n" + _lines(problems)
-        subject = f"{_counted(len(problems))} in a scan"
+        subject = f"{counted(len(problems))} in a scan"
         notifier.tell(Event(Level.WARNING, "problems", subject, text))
     else:
         notifier.well("problems", "The last scan could back up all.")
@@ -122,14 +122,15 @@ def checked(
             "The backup is damaged. All that isn't named here can be read and restored. "
             "'engine check --repair' mends what can be mended.\n\n"
         )
-        subject = f"{_counted(len(problems) + omitted)} found in the backup"
+        subject = f"{counted(len(problems) + omitted)} found in the backup"
         notifier.tell(Event(Level.CRITICAL, key, subject, text + _lines(problems, omitted)))
         return
     for over in ("damage", "damage/deep") if deep else ("damage",):
         notifier.well(over, "A check found nothing wrong.")
 
 
-def _counted(count: int) -> str:
+def counted(count: int) -> str:
+    """So many problems, in words."""
     return "1 problem" if count == 1 else f"{count:,} problems"
 
 

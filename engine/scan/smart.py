@@ -336,10 +336,10 @@ class _Scan:
             and not compared.succeeded
             and not options.accept_empty
         ):
+            which = "the only account" if len(living) == 1 else f"all of {len(living)} accounts"
             raise SourceEmpty(
-                f"{names}: none of the {len(living)} accounts is there any more: is the mail "
-                "volume mounted? Nothing was recorded; 'engine scan --accept-empty' if they are "
-                "really gone"
+                f"{names}: {which} can't be found there any more: is the mail volume mounted? "
+                "Nothing was recorded; 'engine scan --accept-empty' if that is meant"
             )
         had = Counter(account.origin for account in living)
         lost = Counter(a.origin for a in gone if a.item in compared.succeeded)
