@@ -524,6 +524,17 @@ def test_a_set_of_uids_that_makes_no_sense_is_not_told(desk: Desk) -> None:
     assert desk.living() == OTHERS
 
 
+def test_a_name_of_very_many_levels_is_one_folder(desk: Desk) -> None:
+    name = b"d/" * 20_000 + b"d"
+    desk.script.lines.append(b'() "/" ' + name)
+    desk.script.folders[name] = [Message(1, letter(4))]
+    for _ in range(2):
+        assert desk.problems() == []
+        (folder,) = desk.living().keys() - ALL.keys()
+        assert "/" not in folder
+        assert desk.living()[folder] == ("4",)
+
+
 def test_names_that_cant_be_mended_are_told_apart_and_are_no_problem(desk: Desk) -> None:
     desk.script.lines += [b'() "/" R&D', b'() "/" R&-D']
     desk.script.folders |= {b"R&D": [Message(1, letter(4))], b"R&-D": [Message(1, letter(5))]}

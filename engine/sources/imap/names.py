@@ -27,6 +27,10 @@ ROLES = (
 )
 """Special uses (RFC 6154, RFC 8457), the one that says most first."""
 
+MOST_LEVELS = 255
+"""Levels of a name that is taken apart: each of them is a folder, and a line has room for 30,000,
+which no system of files could show."""
+
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _DATE = re.compile(rb" ?(\d{1,2})-([A-Za-z]{3})-(\d{4}) (\d\d):(\d\d):(\d\d) ([+-])(\d\d)(\d\d)")
 
@@ -35,9 +39,9 @@ def folder_path(name: bytes, separator: bytes, prefix: bytes = b"") -> FolderPat
     """The path that a folder's name stands for.
 
     `prefix` is that of the namespace of the inbox; one like `INBOX.` is left out, as it has no
-    meaning for users. A name that would have an empty component is not taken apart. In a component
-    `/`, possible where the separator is another, becomes `%2F`, and so that `component_name` can
-    tell, a `%` before `2F` or `25` becomes `%25`.
+    meaning for users. A name that would have an empty component, or too many, is not taken apart.
+    In a component `/`, possible where the separator is another, becomes `%2F`, and so that
+    `component_name` can tell, a `%` before `2F` or `25` becomes `%25`.
     """
     if separator and name.endswith(separator):
         name = name[: -len(separator)]
@@ -46,7 +50,7 @@ def folder_path(name: bytes, separator: bytes, prefix: bytes = b"") -> FolderPat
     if prefix and prefix.upper() == b"INBOX" + separator and name.startswith(prefix):
         name = name[len(prefix) :]
     parts = name.split(separator) if separator else [name]
-    if not all(parts):
+    if not all(parts) or len(parts) > MOST_LEVELS:
         parts = [name]
     return tuple(_component(part) for part in parts)
 
