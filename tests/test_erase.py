@@ -177,6 +177,8 @@ def test_the_command(mailbox: Mailbox) -> None:
     mailbox.delete_account()
     mailbox.small.close()
     backup = ("-b", mailbox.small.path)
+    told = engine("erase", *backup, "nobody@example.com", status=2)
+    assert "'nobody@example.com' is no account of this backup and no item ID" in told.err
     item = item_id(mailbox.items[3])
     told = engine("erase", *backup, item, status=2)
     assert "say --yes" in told.err

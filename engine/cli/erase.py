@@ -91,9 +91,20 @@ def _find(backup: Backup, what: str) -> tuple[int, str]:
         if len(dead) > 1:
             ids = ", ".join(item_id(account.item) for account in dead)
             raise UsageError(f"several deleted accounts had the name {what}: name one by ID: {ids}")
-        item = (dead or found)[0].item if found else parse_item_id(what)
+        item = (dead or found)[0].item if found else _number(what)
         version = judge(reader, item)
         return item, f"account {version.name}" if version.container else version.name
+
+
+def _number(text: str) -> int:
+    """An item's number. Raises UsageError."""
+    try:
+        return parse_item_id(text)
+    except UsageError:
+        raise UsageError(
+            f"{text!r} is no account of this backup and no item ID: 'engine accounts' and "
+            "'engine search --deleted' list them"
+        ) from None
 
 
 def _ask(name: str) -> None:
