@@ -398,6 +398,8 @@ def test_a_user_of_the_machine_makes_no_mailbox_of_another_name(tmp_path: Path) 
     assert found.names == ("alice",)
     assert [error.where for error in found.errors] == [str(deeper.root), str(planted.root)]
     assert all("belongs to another user" in error.what for error in found.errors)
+    assert found.complete
+    assert found.doubtful >= {"john", "eve"}
     with pytest.raises(SourceUnavailable, match=f"{home}/john/Maildir: "):
         source(location).mailbox("john")
     target = open_target(f"maildir:{location}", ManualClock(LATE))

@@ -156,6 +156,9 @@ class _Looking:
         for parts in files:
             if is_mbox(self._location.path(parts)):
                 self._other(parts, "mbox")
+        for place, what in levels.refused:
+            self._doubtful.add(place.account)
+            self._error(place.parts, what)
         self._errors += unread
         found = self._mailboxes
         self._doubtful -= found.keys()

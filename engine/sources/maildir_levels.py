@@ -21,8 +21,8 @@ _UNTRUSTED = 100
 
 
 class Levels:
-    """What is found behind levels in one look at a source. What can't be read, or isn't looked
-    into, is added to `errors`."""
+    """What is found behind levels in one look at a source. What can't be read, or is beyond the
+    bounds, is added to `errors`."""
 
     def __init__(
         self, location: Location, errors: list[SourceError], account: str | None = None
@@ -32,6 +32,8 @@ class Levels:
         self._errors = errors
         self._account = account
         self._left = _DIRECTORIES
+        self.refused: list[tuple[Place, str]] = []
+        """Mailboxes in levels that aren't trusted, and why each isn't backed up."""
 
     def places(self, place: Place) -> list[Place]:
         """What is behind a place if it is a level; empty where it is none, or is a mailbox."""
@@ -61,7 +63,7 @@ class Levels:
                     f"is not backed up: {where} belongs to another user than the directory that it "
                     "is in; if it is part of a hashed layout, write the location with '*'"
                 )
-                self._errors.append(SourceError(shown(self._location.path(place.parts)), what))
+                self.refused.append((place, what))
 
     def _look(
         self, level: Place, found: list[Place], above: frozenset[str], *, anyhow: bool = False
