@@ -360,6 +360,26 @@ def test_a_plain_mailbox_is_looked_up_and_listed_without_looking_elsewhere(
     assert listed == [f"{tmp_path}/v", f"{tmp_path}/v/example.com"]
 
 
+def test_mailboxes_behind_other_characters_are_named_until_a_source_has_them(
+    desk: Desk, tmp_path: Path
+) -> None:
+    """As vpopmail has them: 0/alice, beside users without a level."""
+    for user in ("zoe", "0/alice", "0/bob", "x/y/dave"):
+        Maildir(tmp_path / f"v/example.com/{user}/Maildir").deliver(user.encode())
+    levels = ("", "?/", "?/?/")
+    specs = [f"maildir:{tmp_path}/v/{{domain}}/{level}{{user}}/Maildir" for level in levels]
+    named = [NamedSource(spec, open_source(spec, ManualClock(LATE))) for spec in specs]
+    result = scan(desk.backup, named[:1], Options(), Stop())
+    assert (result.accounts, result.tally.notes) == (1, [])
+    assert [problem.where for problem in result.tally.problems] == [
+        f"{tmp_path}/v/example.com/{user}/Maildir" for user in ("0/alice", "x/y/dave")
+    ]
+    assert all("add a source with '?'" in problem.what for problem in result.tally.problems)
+    desk.clock.advance(3600 * SECOND)
+    result = scan(desk.backup, named, Options(), Stop())
+    assert (result.accounts, problems(result)) == (4, [])
+
+
 def test_levels_that_lead_round_are_left(tmp_path: Path) -> None:
     john = Maildir(tmp_path / "example.com/j/o/john/Maildir")
     john.deliver(b"x", unique="1")

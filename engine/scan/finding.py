@@ -63,6 +63,11 @@ class Found:
         return False
 
 
+def _is_read(mailbox: str, sources: Sequence[NamedSource], here: NamedSource) -> bool:
+    """Whether another source than `here` reads a mailbox."""
+    return any(other.source.contains(mailbox) for other in sources if other is not here)
+
+
 def find(
     sources: Sequence[NamedSource], known: Sequence[KnownAccount], *, accept_empty: bool
 ) -> Found:
@@ -83,7 +88,12 @@ def find(
         found.answering.add(source.name)
         found.doubtful |= listed.doubtful
         found.complete = found.complete and listed.complete
-        found.problems += [Problem("", fault.where, fault.what) for fault in listed.errors]
+        found.problems += [
+            Problem("", fault.where, fault.what)
+            for fault in listed.errors
+            if fault not in listed.elsewhere
+            or not _is_read(listed.elsewhere[fault], sources, source)
+        ]
         found.notes += [Problem("", note.where, note.what) for note in listed.notes]
         if listed.rivals:
             found.problems += choose(source.source, listed.rivals, known)

@@ -136,6 +136,7 @@ class _Looking:
         self._mailboxes: dict[str, list[_Parts]] = defaultdict(list)
         self._doubtful: set[str] = set()
         self._errors: list[SourceError] = []
+        self._elsewhere: dict[SourceError, str] = {}
         self._empty: list[str] = []
         """Directories of users without any mail."""
         self._hint = ""
@@ -157,8 +158,11 @@ class _Looking:
             if is_mbox(self._location.path(parts)):
                 self._other(parts, "mbox")
         for place, what in levels.refused:
+            path = self._location.path(place.parts)
             self._doubtful.add(place.account)
-            self._error(place.parts, what)
+            error = SourceError(shown(path), what)
+            self._errors.append(error)
+            self._elsewhere[error] = path
         self._errors += unread
         found = self._mailboxes
         self._doubtful -= found.keys()
@@ -171,6 +175,7 @@ class _Looking:
                 errors=tuple(self._errors),
                 notes=notes,
                 rivals=self._rivals(),
+                elsewhere=self._elsewhere,
             )
         if self._errors and not self._hint:
             raise SourceUnavailable(f"{self._errors[0].where}: {self._errors[0].what}")
@@ -181,9 +186,16 @@ class _Looking:
 
     def _look_behind(self, place: Place, levels: Levels) -> bool:
         """Whether a place is a level that leads to users."""
+        refused = len(levels.refused)
         behind = levels.places(place)
+        if len(levels.refused) > refused:
+            self._doubtful.add(place.account)
         told = [self._look_at(*one) for one in behind]
-        return any(told) or (bool(behind) and not self._is_other(place.parts))
+        return (
+            any(told)
+            or len(levels.refused) > refused
+            or (bool(behind) and not self._is_other(place.parts))
+        )
 
     def _is_other(self, parts: _Parts) -> bool:
         """Whether there is mail in another form; also true of what can't be looked at."""

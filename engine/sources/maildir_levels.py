@@ -33,7 +33,7 @@ class Levels:
         self._account = account
         self._left = _DIRECTORIES
         self.refused: list[tuple[Place, str]] = []
-        """Mailboxes in levels that aren't trusted, and why each isn't backed up."""
+        """Mailboxes behind levels that aren't backed up, and why; of each level the first."""
 
     def places(self, place: Place) -> list[Place]:
         """What is behind a place if it is a level; empty where it is none, or is a mailbox."""
@@ -86,6 +86,7 @@ class Levels:
         except OSError as error:
             self._errors.append(SourceError(shown(path), reason(error)))
             return
+        others: list[Place] = []
         for place in places:
             count = len(found)
             if self._is_level(place):
@@ -93,8 +94,21 @@ class Levels:
                     self._look(place, found, above | {key}, anyhow=True)
                 else:
                     self._enter(place, found, above | {key})
-            if len(found) == count and place.account and self._account in (place.account, None):
+                if len(found) > count:
+                    continue
+            if not place.account:
+                others.append(place)
+            elif self._account in (place.account, None):
                 found.append(place)
+        for place in others:
+            if self._is_mailbox(place):
+                what = (
+                    f"is not backed up, nor what else is beside it: {shown(path)} has not the "
+                    "characters with which its name begins; add a source with '?' for such "
+                    "directories"
+                )
+                self.refused.append((place, what))
+                break
 
     def _is_mailbox(self, place: Place) -> bool:
         return may_be_mailbox(self._location.path(place.parts))

@@ -220,14 +220,15 @@ class Location:
         return (*names, *self._tail)
 
     def behind(self, level: Sequence[str], account: str | None) -> Iterator[Place]:
-        """The places behind a level, which is given by the components of what would be its mailbox,
-        and the levels there; with `account` only those of this one. Raises OSError."""
+        """The directories behind a level, which is given by the components of what would be its
+        mailbox, as places; with `account` only those of this one, and levels to it. Of no account
+        are those whose names don't begin with the levels' characters. Raises OSError."""
         home = self.home(level)
         for name, is_directory in _listed(self.path(home)):
             parts = self.mailbox_in((*home, name))
             if is_directory and _matchable(name):
                 found = self.account_at(parts) or ""
-                if (found and account in (found, None)) or self.may_be_level(parts, account):
+                if account in (found, None) or self.may_be_level(parts, account):
                     yield Place(found, parts)
 
     def _values(self, account: str) -> Mapping[str, str] | None:

@@ -59,6 +59,8 @@ class AccountList(NamedTuple):
     """What is worth knowing, and nothing is wrong with."""
     rivals: Mapping[str, tuple[Rival, ...]] = {}
     """Of accounts with several mailboxes all of these, in a fixed order: see `Choosing`."""
+    elsewhere: Mapping[SourceError, str] = {}
+    """Of those errors that are none if another source reads a mailbox, that one's path."""
 
 
 class MailboxIdentity(NamedTuple):
