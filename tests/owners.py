@@ -16,6 +16,7 @@ from engine.backup import Backup, create
 from engine.blobs.writer import DeferredWriter
 from engine.clock import ManualClock
 from engine.journal.keys import MAX_SEQUENCE
+from engine.journal.records import AccountState
 from engine.model import Kind
 from engine.purge import acknowledge, find_due, purge
 from engine.scan.known import known_accounts
@@ -193,6 +194,11 @@ class Hall:
     def living(self) -> dict[str, int]:
         """The living accounts, by name."""
         return {a.name: a.item for a in known_accounts(self.backup) if not a.deleted}
+
+    def account_state(self, name: str) -> AccountState:
+        """What the journal knows of the account that has a name."""
+        with self.backup.reader() as reader:
+            return reader.account_state(self.living()[name])
 
     def check(self) -> None:
         """Each account has the messages of one owner at most."""

@@ -4,7 +4,9 @@ users with a shell, other servers, senders, whoever signs in. Those that have su
 from __future__ import annotations
 
 import os
+import socket
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -13,9 +15,12 @@ from shutil import rmtree
 
 import pytest
 
-from engine.past_imap import mailboxes
+from engine.past_imap import gate, mailboxes
 from engine.past_imap.acting import Owner, acting_as
+from engine.past_imap.dovecot import Serving, Site
+from engine.past_imap.live import Inbox, Live
 from engine.past_imap.logins import Login
+from engine.past_imap.service import ANOTHER, Arrangement, Door
 from tests.maildrop import Maildir
 from tests.owners import Hall
 
@@ -162,3 +167,73 @@ def test_a_forged_guid_is_not_the_one_whose_it_was(
     assert hall.living()["mallory"] != alice
     hall.check()
     hall.close()
+
+
+# Who has got somebody's name signs in to the past before a scan has seen that
+
+
+class Takes(Live):
+    """A live server that takes every password."""
+
+    def inbox(self, user: str, password: str) -> Inbox:
+        return self.ca_file  # type: ignore[return-value]
+
+
+def sign_in(hall: Hall, name: str, inbox: Inbox) -> str:
+    """What is said to whoever has this inbox under the name."""
+    live = Takes("127.0.0.1", 1, False, inbox)  # type: ignore[arg-type]
+    site = Site(hall.path.parent / "m", hall.path.parent / "p", "nobody", "nobody")
+    site.directory.mkdir(exist_ok=True)
+    serving = Serving("127.0.0.1", 1, 1, "", "", "nobody", "nobody")
+    made = Arrangement(site, serving, Owner(os.geteuid(), os.getegid()))
+    return Door(hall.backup, made, live)("192.0.2.7", f"{name}@latest", "secret")
+
+
+@pytest.mark.parametrize("guids", [True, False])
+def test_a_name_that_has_changed_hands_shows_nothing_until_that_is_recorded(
+    tmp_path: Path, guids: bool
+) -> None:
+    hall = Hall(tmp_path)
+    hall.found("alice")
+    hall.scan()
+    state = hall.account_state("alice")
+    right = Inbox(state.validity, state.next_uid + 7, state.guid if guids else "")
+    shown = "the backup can't be shown now"  # it isn't mounted
+    assert sign_in(hall, "alice", right) == shown
+    assert sign_in(hall, "alice", Inbox()) == shown, "there are servers that don't tell"
+    for strange in (
+        right._replace(guid="0" * 32),
+        right._replace(guid="", validity=right.validity + 1),
+        right._replace(guid="", next_uid=state.next_uid - 1),
+    ):
+        assert sign_in(hall, "alice", strange) == ANOTHER
+    hall.close()
+
+
+@pytest.mark.parametrize("password", ["x\0y", 'x"\r\nA LOGIN bob secret', "x\n"])
+def test_a_password_is_one_word(password: str) -> None:
+    unasked = Live("127.0.0.1", 1, False, "")
+    assert unasked.inbox("alice", password) is None
+
+
+# A user of the machine takes all places at the gate, and says a byte now and then
+
+
+def test_the_gate_waits_for_nobody_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate, "_PATIENCE", 0.2)
+    monkeypatch.setattr(gate, "_MOST", 1)
+    with gate.Gate(0, lambda address, login, password: "") as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        with socket.create_connection(server.server_address[:2], 5) as slow:  # type: ignore[arg-type]
+            slow.recv(100)
+            with suppress(OSError):
+                while slow.send(b"a"):
+                    slow.settimeout(0.05)
+                    with suppress(TimeoutError):
+                        if not slow.recv(100):
+                            break
+        with socket.create_connection(server.server_address[:2], 5) as other:  # type: ignore[arg-type]
+            assert other.recv(100).startswith(b"* OK")
+            other.sendall(b"A LOGIN 192.0.2.7/alice@latest secret\r\n")
+            assert other.recv(100) == b"A OK done\r\n"
+        server.shutdown()

@@ -204,7 +204,7 @@ def test_the_live_server_is_asked_over_tls_beyond_loopback() -> None:
         with pytest.raises(UsageError):
             live(wrong, "")
     with pytest.raises(Unavailable):
-        Live("127.0.0.1", 1, False, "").accepts("alice", "secret")
+        Live("127.0.0.1", 1, False, "").inbox("alice", "secret")
 
 
 # Directories

@@ -33,6 +33,10 @@ server (past_imap.live) is asked whether the password is right, and failures are
 that of the account that bears it now, at all times: before it was there, its mailbox is empty,
 whoever had the name then. TIME has any form that the mount knows, without colons.
 
+Who bears a name is known from the last scan. Until there has been one after a name was given to
+somebody else, the server of the past refuses the name; the folder Backup can't, and shows what the
+former bearer had: scan at once, before anybody signs in.
+
 Without options, writes the configuration of both into past_imap.directory, lets Dovecot check it,
 and says what to include where. --run serves the past in the foreground, for a look, or for good in
 a unit of systemd, which --systemd-unit prints."""

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import base64
 import binascii
+import io
 import re
+import socket
 import socketserver
 import threading
+import time
 from collections.abc import Callable
 from typing import BinaryIO, Protocol, cast
 
@@ -21,7 +24,8 @@ _LONGEST = 4096
 """Bytes of a line, or of a literal."""
 _COMMANDS = 20
 """Commands of a connection."""
-_IDLE = 60.0
+_PATIENCE = 20.0
+"""Seconds that a connection may leave us waiting, all in all: Dovecot asks at once."""
 
 _COMMAND = re.compile(rb"([^ \r\n]{1,60}) ([A-Za-z]{1,20})(?: (.*))?", re.DOTALL)
 _QUOTED = re.compile(rb'"((?:[^"\\\r\n]|\\["\\])*)"|([^ "(){}\r\n]+)')
@@ -61,11 +65,33 @@ class Gate(socketserver.ThreadingTCPServer):
             self._places.release()
 
 
+class _Heard(io.RawIOBase):
+    """What the other side says, as long as we have patience."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._left = _PATIENCE
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        begin = time.monotonic()
+        self._connection.settimeout(max(self._left, 0.001))
+        try:
+            return self._connection.recv_into(buffer)
+        finally:
+            self._left -= time.monotonic() - begin
+
+
 class _Session(socketserver.StreamRequestHandler):
     """A connection."""
 
-    timeout = _IDLE
     server: Gate
+
+    def setup(self) -> None:
+        super().setup()
+        self.rfile = io.BufferedReader(_Heard(self.connection))
 
     def handle(self) -> None:
         try:

@@ -1,4 +1,5 @@
-"""Asks the live server whether a password is right, by signing in there for a moment."""
+"""Asks the live server whether a password is right, and whose the inbox is, by signing in there for
+a moment."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ import ssl
 from typing import NamedTuple
 
 from engine.errors import EngineError, SettingMissing, UsageError
+from engine.journal.records import AccountState
 
 TIMEOUT = 15.0
 """Seconds for each answer."""
@@ -17,9 +19,34 @@ _SERVER = re.compile(
     r"(?::(?P<port>[0-9]{1,5}))?"
 )
 
+_BETWEEN = re.compile(r"[\0\r\n]")
+"""What parts words and commands, and can't be in a name or a password."""
+_TOLD = re.compile(r"\b(UIDVALIDITY|UIDNEXT|X-GUID|MAILBOXID) \(?([0-9A-Za-z_-]{1,255})")
+_MAILBOX_ID = "mailboxid:"
+
 
 class Unavailable(EngineError):
     """The live server can't say."""
+
+
+class Inbox(NamedTuple):
+    """What an inbox is recognised by; zeros and nothing where the server doesn't tell."""
+
+    validity: int = 0
+    next_uid: int = 0
+    guid: str = ""
+    mailbox_id: str = ""
+    """Both as `engine.journal.records.AccountState.guid` has one of them."""
+
+    def is_anothers(self, account: AccountState) -> bool:
+        """Whether it isn't the inbox that the account had when it was last scanned: somebody else
+        may have the name since. Where nothing can be compared, it is."""
+        told = self.mailbox_id if account.guid.startswith(_MAILBOX_ID) else self.guid
+        if account.guid and told:
+            return account.guid != told
+        if not (account.validity and self.validity):
+            return False
+        return account.validity != self.validity or self.next_uid < account.next_uid
 
 
 class Live(NamedTuple):
@@ -32,8 +59,11 @@ class Live(NamedTuple):
     """From the start; otherwise STARTTLS (RFC 9051, 6.2.1), and on loopback neither is needed."""
     ca_file: str
 
-    def accepts(self, user: str, password: str) -> bool:
-        """Whether the password is that of the user. Raises Unavailable. Blocks."""
+    def inbox(self, user: str, password: str) -> Inbox | None:
+        """What the user's inbox is recognised by, where the password is right; else None. Raises
+        Unavailable. Blocks."""
+        if _BETWEEN.search(user + password):
+            return None
         try:
             with self._connected() as server:
                 try:
@@ -46,8 +76,8 @@ class Live(NamedTuple):
                 except imaplib.IMAP4.abort:
                     raise
                 except (imaplib.IMAP4.error, UnicodeEncodeError):
-                    return False
-                return True
+                    return None
+                return _inbox(server)
         except (OSError, imaplib.IMAP4.error) as error:
             what = getattr(error, "verify_message", "") or getattr(error, "strerror", "")
             raise Unavailable(f"{self.host}:{self.port}: {what or type(error).__name__}") from None
@@ -64,6 +94,31 @@ class Live(NamedTuple):
                 server.shutdown()
                 raise
         return server
+
+
+def _inbox(server: imaplib.IMAP4) -> Inbox:
+    """Raises OSError, IMAP4.abort."""
+    for item in (" X-GUID", " MAILBOXID", ""):  # servers don't always say which of them they know
+        try:
+            done, rows = server.status("INBOX", f"(UIDVALIDITY UIDNEXT{item})")
+        except imaplib.IMAP4.abort:
+            raise
+        except imaplib.IMAP4.error:
+            continue
+        if done == "OK":
+            text = b" ".join(row for row in rows if isinstance(row, bytes)).decode("latin-1")
+            told = dict(_TOLD.findall(text))
+            return Inbox(
+                _number(told.get("UIDVALIDITY", "")),
+                _number(told.get("UIDNEXT", "")),
+                told.get("X-GUID", ""),
+                _MAILBOX_ID + told["MAILBOXID"] if "MAILBOXID" in told else "",
+            )
+    return Inbox()
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isdecimal() and len(text) <= 10 else 0
 
 
 def live(spec: str, ca_file: str) -> Live:

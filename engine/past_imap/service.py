@@ -18,6 +18,7 @@ from typing import NamedTuple
 from engine.backup import Backup
 from engine.errors import EngineError, SettingMissing, UsageError
 from engine.journal.keys import MAX_SEQUENCE
+from engine.journal.records import AccountState
 from engine.logs import Log
 from engine.model import ROOT
 from engine.past_imap import dovecot, mailboxes
@@ -33,6 +34,7 @@ from engine.timestamps import local_zone
 
 SERVER_FILE, FOLDERS_FILE, ACL_FILE = "past-server.conf", "backup-folders.conf", "acl"
 WRONG = "wrong name or password"
+ANOTHER = "the name has another mailbox since it was last backed up: try again after the next scan"
 _SHARED = 10
 """Failures from one address that slow nobody: a webmail has one for all."""
 _PATIENCE = 45.0
@@ -195,18 +197,21 @@ class Door:
         self._sleep(pause)
         try:
             meant = split(login, self._zone, self._backup.clock.now())
-            user = self._source_name(meant.name)
-            right = bool(password) and self._live.accepts(user, password)
+            user, account = self._known(meant.name)
+            inbox = self._live.inbox(user, password) if password else None
         except Refused as error:
             return self._refuse(name, login, address, str(error))
         except Unavailable as error:
             _log.error("live-server-unavailable", error=str(error))
             return "the mail server can't be asked now"
-        if not right:
+        if inbox is None:
             return self._refuse(name, login, address, WRONG)
         with self._lock:
             self._accounts.succeeded(name)
             self._addresses.succeeded(address)
+        if inbox.is_anothers(account):
+            _log.warning("another-mailbox", login=login, address=address)
+            return ANOTHER
         try:
             site = self._made.site
             mailboxes.prepare(site.directory, login, meant, site.mount, self._made.owner)
@@ -216,13 +221,14 @@ class Door:
         _log.info("login", login=login, address=address)
         return ""
 
-    def _source_name(self, name: str) -> str:
-        """What the live server calls the account that has the name now. Raises Refused."""
+    def _known(self, name: str) -> tuple[str, AccountState]:
+        """What the live server calls the account that has the name now, and what its mailbox was
+        recognised by. Raises Refused."""
         with self._backup.reader() as reader:
             entry = reader.lookup(ROOT, name, MAX_SEQUENCE)
-        if entry is None:
-            raise Refused(WRONG)
-        return os.fsdecode(entry.version.identity)
+            if entry is None:
+                raise Refused(WRONG)
+            return os.fsdecode(entry.version.identity), reader.account_state(entry.item)
 
     def _refuse(self, name: str, login: str, address: str, why: str) -> str:
         with self._lock:
