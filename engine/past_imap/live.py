@@ -40,7 +40,7 @@ class Inbox(NamedTuple):
 
     def is_anothers(self, account: AccountState) -> bool:
         """Whether it isn't the inbox that the account had when it was last scanned: somebody else
-        may have the name since. Where nothing can be compared, it is."""
+        may have the name since. Where nothing can be compared, it counts as the same."""
         told = self.mailbox_id if account.guid.startswith(_MAILBOX_ID) else self.guid
         if account.guid and told:
             return account.guid != told
