@@ -493,7 +493,7 @@ def test_there_are_never_more_connections_than_allowed(
     assert (count, most) == (0, connections)
 
 
-def test_an_account_with_nothing_new_costs_two_round_trips(
+def test_an_account_with_nothing_new_costs_three_round_trips(
     server: Dovecot, account: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened = source(server, account)
@@ -508,7 +508,7 @@ def test_an_account_with_nothing_new_costs_two_round_trips(
             assert {path: mailbox.cursor(path) for path in cursors} == cursors
         mailbox.identity()
         mailbox.metadata()
-    assert trips == ["authenticate", "run_all"]
+    assert trips == ["run_all", "authenticate", "run_all"], "ID, the login, and all folders"
 
 
 def _told(method: Any, trips: list[str]) -> Any:
