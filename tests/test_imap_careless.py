@@ -152,6 +152,19 @@ def test_a_message_without_content_is_a_problem_each_time_and_not_gone(
     assert (len(result.tally.problems), result.tally.deleted) == (1, 0)
 
 
+@pytest.mark.parametrize("found", [b"* SEARCH 1 3", b"* SEARCH", b"* SEARCH 1 0 3", b"* OK"])
+def test_a_search_that_finds_fewer_than_there_are_proves_nothing_gone(
+    desk: Desk, found: bytes
+) -> None:
+    desk.script.alter = of_two(lambda row: b"" if b"FLAGS" not in row else row)
+    desk.script.answers = {b"UID SEARCH": [found + b"\r\n%T OK done\r\n"] * 20}
+    for _ in range(2):
+        assert any("UID 2" in problem for problem in desk.problems())
+        assert desk.living() == OTHERS
+    desk.script.alter = lambda command, row: row
+    assert (desk.problems(), desk.living()) == ([], ALL)
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -352,8 +352,7 @@ def _sizes(session: Session, uids: Iterable[int]) -> dict[int, _Held]:
 
 def _may_hold(session: Session, uid: int) -> bool:
     """Whether the open folder has a message. What a server doesn't tell isn't gone."""
-    present = session.present()
-    return present is None or uid in present
+    return not session.lacks(session.present(), uid)
 
 
 def _dated(file: BinaryIO, date: int) -> Fetched:

@@ -147,7 +147,7 @@ class Rows:
             return
         present = self._present()
         for uid in lost:
-            if present is not None and uid not in present:
+            if self._session.lacks(present, uid):
                 del self.by_uid[uid]
             else:
                 self._guess(uid)

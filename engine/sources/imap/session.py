@@ -81,7 +81,9 @@ class Session:
         self._connection = connection
         self._bounds = bounds
         self._messages = 0
-        """How many there are in the open folder, as the server says."""
+        """How many there may be in the open folder."""
+        self._counted = 0
+        """How many the server said there are."""
         self._capabilities = capabilities
         self._enabled = False
         self.xguid = False if "OBJECTID" in capabilities else xguid
@@ -191,6 +193,7 @@ class Session:
             raise Refused(status)
         found = counts.found
         self._messages = found.messages if counts.counted else self._bounds.messages
+        self._counted = found.messages
         if not counts.counted or not found.validity:
             found = self._asked_again(name, counts)
         self.selected, self.validity = name, found.validity
@@ -279,6 +282,13 @@ class Session:
             return UidSet(found) if told else None
         except Nonsense:
             return None
+
+    def lacks(self, present: UidSet | None, uid: int) -> bool:
+        """Whether the open folder has no such message, by what `present` told: not where that was
+        of fewer than the server counted, and of none that went since."""
+        if present is None or uid in present:
+            return False
+        return self.disturbed or present.count(MAX_NUMBER) >= self._counted
 
     def wait_for_news(self) -> bool:
         """Gives the server the occasion to tell what came or went, and says whether it did, or had
