@@ -250,7 +250,8 @@ class Settings:
             Whole(1, 3600),
             "For how many seconds a server may be silent before it is given up. So it is where a "
             "command takes 5 times as long and less than 256 bytes a second come, or 60 times as "
-            "long and less than 64 KiB a second.",
+            "long and less than 64 KiB a second. That is for each command: an account as a whole "
+            "may take as long as its commands make progress.",
         ),
     ] = 60
     imap_pipelining: Annotated[
