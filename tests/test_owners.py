@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.errors import SourceRebuilt, SourceUnavailable
+from engine.errors import SourceEmpty, SourceRebuilt, SourceUnavailable
 from engine.model import item_id
 from tests.faults import Server
 from tests.owners import Hall, Office
@@ -221,6 +221,28 @@ def test_fewer_are_new_owners(hall: Hall) -> None:
     assert sorted(result.gone) == names[:4]
     after = hall.living()
     assert [after[name] == before[name] for name in names] == [False] * 4 + [True] * 5
+    hall.check_present()
+
+
+@pytest.mark.parametrize("made", [("bob",), ("alice", "bob", "carla")], ids=len)
+def test_new_mailboxes_without_any_mail_are_a_volume_that_is_not_mounted(
+    hall: Hall, made: tuple[str, ...]
+) -> None:
+    for name in ("alice", "bob", "carla"):
+        hall.found(name)
+    hall.found("dora", 0)
+    hall.scan()
+    seen = hall.last()
+    for name in tuple(hall.owners):
+        hall.remove(name)
+    for name in made:
+        hall.found(name, 0)
+    for options in ({}, {"dry_run": True}, {"deep": True}):
+        with pytest.raises(SourceEmpty, match=r"all 3 accounts .*mounted\?.*--accept-empty"):
+            hall.scan(**options)
+    assert hall.last() == seen
+    gone = hall.scan(accept_empty=True).gone
+    assert sorted(gone) == ["alice", "bob", "carla", "dora"]
     hall.check_present()
 
 

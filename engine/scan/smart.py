@@ -341,6 +341,8 @@ class _Scan:
                 f"{names}: {which} can't be found there any more: is the mail volume mounted? "
                 "Nothing was recorded; 'engine scan --accept-empty' if that is meant"
             )
+        if not options.accept_empty:
+            self._refuse_made_anew(compared, living)
         had = Counter(account.origin for account in living)
         lost = Counter(a.origin for a in gone if a.item in compared.succeeded)
         for origin, count in lost.items():
@@ -349,6 +351,24 @@ class _Scan:
                     f"{origin}: {count} of {had[origin]} accounts have another mailbox than they "
                     "had: was the mail server made anew? Nothing of these was recorded; 'engine "
                     "scan --accept-rebuilt' if same names are the same accounts still"
+                )
+
+    def _refuse_made_anew(self, compared: roster.Roster, living: list[KnownAccount]) -> None:
+        """Raises SourceEmpty where all accounts of a source that had messages are gone, and what
+        has their names now are new mailboxes without any: what a mail server makes on a mount
+        point without its volume."""
+        gone = {account.item for account in compared.gone}
+        origins = {a.origin for a in compared.gone if a.item in compared.succeeded}
+        for origin in sorted(origins):
+            had = [a for a in living if a.origin == origin and self._had_messages(a.item)]
+            if len(had) < 2 or not gone.issuperset(account.item for account in had):
+                continue
+            places = [n for n, source in self._found.places.items() if source.name == origin]
+            if not any(shows_messages(self._found.places[name].source, name) for name in places):
+                raise SourceEmpty(
+                    f"{origin}: all {len(had)} accounts that had messages are gone, and only new "
+                    "mailboxes without any are there: is the mail volume mounted? 'engine scan "
+                    "--accept-empty' if they are really gone"
                 )
 
     def _require_known(self, wanted: set[str]) -> None:
