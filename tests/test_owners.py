@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from engine.errors import SourceEmpty, SourceRebuilt, SourceUnavailable
 from engine.model import item_id
+from engine.sources.maildir_mailbox import MaildirMailbox
+from engine.sources.source import MailboxIdentity
 from tests.faults import Server
 from tests.owners import Hall, Office
 
@@ -243,6 +245,34 @@ def test_new_mailboxes_without_any_mail_are_a_volume_that_is_not_mounted(
     assert hall.last() == seen
     gone = hall.scan(accept_empty=True).gone
     assert sorted(gone) == ["alice", "bob", "carla", "dora"]
+    hall.check_present()
+
+
+def test_what_a_mailbox_is_recognised_by_is_read_only_where_it_may_be_another(
+    hall: Hall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = []
+    identity = MaildirMailbox.identity
+
+    def counted(mailbox: MaildirMailbox) -> MailboxIdentity:
+        read.append(mailbox)
+        return identity(mailbox)
+
+    hall.found("alice")
+    hall.found("bob")
+    hall.scan()
+    hall.pass_time()
+    hall.scan()
+    before = hall.living()
+    monkeypatch.setattr(MaildirMailbox, "identity", counted)
+    hall.scan()
+    assert not read
+    hall.deliver("alice")
+    hall.scan()
+    assert len(read) == hall.guids  # a list of UIDs has another UIDNEXT
+    hall.turn("alice", "bob")
+    hall.scan()
+    assert hall.living() == {"alice": before["bob"], "bob": before["alice"]}
     hall.check_present()
 
 

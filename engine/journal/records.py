@@ -124,6 +124,8 @@ class AccountState(msgspec.Struct, frozen=True, array_like=True):
     Then its retention begins only once that is acknowledged."""
     acknowledged: int = 0
     """When an administrator acknowledged that."""
+    fingerprint: bytes = b""
+    """What told at little cost that the mailbox is the same, as its source has it."""
 
 
 class FolderCursor(msgspec.Struct, frozen=True, array_like=True):

@@ -29,6 +29,7 @@ from engine.naming import account_name, folder_name, message_stem
 from engine.scan.fetching import Taken, streamed, take, take_ahead
 from engine.scan.known import living_accounts
 from engine.scan.look import NEW, Looked, Subject, look
+from engine.scan.mailboxes import fingerprint_of
 from engine.scan.memory import Memory
 from engine.scan.pairing import Arrival
 from engine.scan.plan import AccountPlan, FolderChange, Mark, Move, NewFolder, Rename
@@ -316,7 +317,7 @@ class _Recording:
         account_changes: Mapping[str, Any] = {}
         if self._whole:
             account_changes = _account_changes(self._backup, self._subject, self._problems)
-        if self._account and made.empty and not account_changes and state == self._state:
+        if self._account and made.empty and not account_changes and self._is_known(state):
             return self._account
         with self._commit() as (commit, tally):
             self._record_arrivals(commit, tally, drafts)
@@ -524,6 +525,14 @@ class _Recording:
             if form := self._found.get(digest):
                 self._forms[form] += 1
 
+    def _is_known(self, state: AccountState) -> bool:
+        """Whether nothing of a state needs to be recorded. A fingerprint spares the next scans a
+        little, and changes often: another one comes along with what else changes."""
+        known = self._state
+        if known.fingerprint:
+            state = msgspec.structs.replace(state, fingerprint=known.fingerprint)
+        return state == known
+
     def _new_state(self) -> AccountState:
         """The account's state, with what its mailbox is recognised by. A GUID that isn't told for
         a while stays."""
@@ -540,6 +549,9 @@ class _Recording:
             made=(),
             succeeded=0,
             acknowledged=0,
+            fingerprint=fingerprint_of(self._subject.mailbox)
+            if identity.guid or not self._state.guid
+            else b"",
         )
 
 

@@ -37,6 +37,7 @@ def known_account(reader: Reader, recorded: Recorded) -> KnownAccount:
         next_uid=state.next_uid,
         made=state.made,
         shown=last.name,
+        fingerprint=state.fingerprint,
     )
 
 

@@ -4,7 +4,9 @@ content."""
 from __future__ import annotations
 
 from contextlib import closing, suppress
+from functools import cache
 from itertools import islice
+from typing import cast
 
 from blake3 import blake3
 
@@ -18,6 +20,7 @@ from engine.scan.survey import ROUNDS
 from engine.sources.imap.identity import place
 from engine.sources.source import (
     INBOX,
+    Fingerprinted,
     FolderPath,
     Likeness,
     Likening,
@@ -38,6 +41,29 @@ def identity_of(source: Source, name: str) -> MailboxIdentity:
     """What the mailbox is recognised by. Raises SourceUnavailable where it can't be opened."""
     with closing(source.mailbox(name)) as mailbox:
         return mailbox.identity()
+
+
+def identity_since(mailbox: Mailbox, account: KnownAccount) -> MailboxIdentity:
+    """What a mailbox is recognised by. It is asked for that only where it may not be as it is
+    recorded of the account."""
+    if account.fingerprint and _fingerprinted(type(mailbox)):
+        recorded = account.mailbox
+        if cast(Fingerprinted, mailbox).unchanged(recorded, account.fingerprint):
+            return recorded
+    return mailbox.identity()
+
+
+def fingerprint_of(mailbox: Mailbox) -> bytes:
+    """The fingerprint of what a mailbox was just recognised by, or empty."""
+    if _fingerprinted(type(mailbox)):
+        return cast(Fingerprinted, mailbox).fingerprint()
+    return b""
+
+
+@cache
+def _fingerprinted(kind: type[Mailbox]) -> bool:
+    """Asked of thousands of mailboxes of one kind, which would take longer than a look at one."""
+    return issubclass(kind, Fingerprinted)
 
 
 def overlap(backup: Backup, source: Source, name: str, account: KnownAccount) -> Overlap:

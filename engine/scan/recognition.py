@@ -37,6 +37,12 @@ class KnownAccount(NamedTuple):
     """Marks of the mailboxes that a restore made for it."""
     shown: str = ""
     """Its name in views."""
+    fingerprint: bytes = b""
+
+    @property
+    def mailbox(self) -> MailboxIdentity:
+        """What its mailbox was last recognised by."""
+        return MailboxIdentity(self.guid, self.directory, self.born, self.validity, self.next_uid)
 
 
 class Overlap(NamedTuple):

@@ -35,7 +35,13 @@ from engine.scan.forms import recorded_forms, told_forms
 from engine.scan.known import count_messages, known_accounts, known_folders, messages
 from engine.scan.look import Subject, look
 from engine.scan.loss import Turnover
-from engine.scan.mailboxes import identity_of, overlap, refuse_other_content, shows_messages
+from engine.scan.mailboxes import (
+    identity_of,
+    identity_since,
+    overlap,
+    refuse_other_content,
+    shows_messages,
+)
 from engine.scan.recognition import (
     Doubted,
     KnownAccount,
@@ -458,9 +464,10 @@ class _Scan:
         assignment, source = task.assignment, task.source
         try:
             with closing(source.source.mailbox(assignment.name)) as mailbox:
-                identity = mailbox.identity()
-                if task.known:
-                    if not recognised(task.known, identity):
+                known = task.known
+                identity = identity_since(mailbox, known) if known else mailbox.identity()
+                if known:
+                    if not recognised(known, identity):
                         return False
                     self._recognised[task.name] = identity
                 elif task.expected and not alike(task.expected, identity):
@@ -468,9 +475,9 @@ class _Scan:
                     tally.problems.append(Problem(task.name, "", what))
                     return True
                 subject = Subject(assignment.item, task.name, mailbox, source.name, identity)
-                replaced = partial(self._refuse_doubtful, task.known, identity)
-                if task.known and doubtful(task.known, identity, self._shared):
-                    refuse_other_content(self._backup, mailbox, task.known)
+                replaced = partial(self._refuse_doubtful, known, identity)
+                if known and doubtful(known, identity, self._shared):
+                    refuse_other_content(self._backup, mailbox, known)
                 if assignment.event == "returned":
                     tally.created += self._options.dry_run or bring_back(self._backup, subject)
                 if self._options.dry_run:

@@ -32,6 +32,8 @@ _WALKS = 4
 """How often at most a mailbox is gone through whose directories change meanwhile."""
 
 _UIDLIST = "dovecot-uidlist"
+UIDLISTS = (_UIDLIST, "courierimapuiddb")
+"""The files that list a folder's UIDs: Dovecot's, which has a GUID, and Courier's."""
 TRASHED = "DOVECOT-TRASHED"
 """Dovecot renames a folder to this, after a dot or two, while it removes it."""
 
@@ -57,10 +59,10 @@ class _Found(NamedTuple):
 
 
 def find_folders(
-    tree: Tree, root: str, uidlist: bytes = b""
+    tree: Tree, root: str, guid: str = ""
 ) -> tuple[FolderList, dict[FolderPath, Place]]:
-    """All folders and where they are; `root` is the mailbox's path, for messages, and `uidlist` how
-    the list of its UIDs begins, if that has just been read.
+    """All folders and where they are; `root` is the mailbox's path, for messages, and `guid` that
+    of the root, where its list of UIDs has just been looked at.
 
     There is always an INBOX. Where two directories mean the same folder, as `.R&-D` and `.R&D` do,
     or `.INBOX` and the root, the first keeps the name: the root before all, then in the order of
@@ -68,7 +70,7 @@ def find_folders(
     Raises SourceUnavailable if the mailbox was removed, OSError if its root can't be read.
     """
     for _ in range(_WALKS):
-        walk = _Walk(tree, root, uidlist)
+        walk = _Walk(tree, root, guid)
         walk.start()
         if os.fstat(tree.root).st_nlink == 0:
             raise SourceUnavailable(f"{shown(root)}: the mailbox was removed")
@@ -81,7 +83,7 @@ def find_folders(
 def read_uidlist(tree: Tree, parts: Sequence[str]) -> bytes:
     """How the list of a folder's UIDs begins, Dovecot's or Courier's; empty where there is none.
     Raises OSError if it can't be read."""
-    for name in (_UIDLIST, "courierimapuiddb"):
+    for name in UIDLISTS:
         raw = tree.read_file(parts, name, 1024)
         if raw:
             return raw
@@ -91,8 +93,8 @@ def read_uidlist(tree: Tree, parts: Sequence[str]) -> bytes:
 class _Walk:
     """Goes through the directories of one mailbox once."""
 
-    def __init__(self, tree: Tree, root: str, uidlist: bytes) -> None:
-        self._uidlist = uidlist
+    def __init__(self, tree: Tree, root: str, guid: str) -> None:
+        self._guid = guid
         self._tree = tree
         self._root = root
         self._found: list[_Found] = []
@@ -173,8 +175,8 @@ class _Walk:
         identities = [f"dir:{status.st_dev}:{status.st_ino}"]
         if guid:
             try:
-                known = b"" if parts else self._uidlist
-                found = names.uidlist_guid(known or read_uidlist(self._tree, parts))
+                known = "" if parts else self._guid
+                found = known or names.uidlist_guid(read_uidlist(self._tree, parts))
             except OSError as error:
                 where = self._shown((*parts, _UIDLIST))
                 self._errors.append(SourceError(where, reason(error)))

@@ -24,7 +24,7 @@ from engine.sources import maildir_names as names
 from engine.sources.beneath import Tree
 from engine.sources.birth import born
 from engine.sources.maildir_content import MessageFile, refusal
-from engine.sources.maildir_folders import Place, find_folders, read_uidlist
+from engine.sources.maildir_folders import UIDLISTS, Place, find_folders, read_uidlist
 from engine.sources.source import (
     Fetched,
     FolderList,
@@ -56,6 +56,12 @@ _KEYWORDS = "dovecot-keywords"
 _SUBSCRIPTIONS = "subscriptions"
 _LOOKED_AT = ("cur", "new", _KEYWORDS)
 _STAMPS = struct.Struct("<Qqq")
+_STATUS = struct.Struct("<QQqq")
+_INBOXES = ((), ("INBOX",), (".INBOX",))
+"""Where INBOX may be."""
+_UIDLISTS = tuple("/".join((*parts, name)) for parts in _INBOXES for name in UIDLISTS)
+_FIRST = b"\0"
+"""The number of the first of these in a fingerprint."""
 _SMALL_FILE = 1 << 20
 _IMPLIED = b"implied"
 _GONE = (errno.ENOENT, errno.ESTALE)
@@ -90,8 +96,9 @@ class MaildirMailbox:
         self._clock = clock
         self._largest = largest
         self._places: dict[FolderPath, Place] = {}
-        self._uidlist = b""
-        """How the root's list of UIDs begins, where it was read to know the mailbox by."""
+        self._fingerprint = b""
+        self._guid = ""
+        """That of the root, where its list of UIDs was looked at to know the mailbox by."""
         self._lock = threading.Lock()
         self._chased: dict[FolderPath, dict[bytes, str]] = {}
 
@@ -101,18 +108,60 @@ class MaildirMailbox:
     def identity(self) -> MailboxIdentity:
         status = os.fstat(self._tree.root)
         guid, position = "", (0, 0)
-        for parts in ((), ("INBOX",), (".INBOX",)):
+        fingerprint = self._look_around()  # before anything is read: what changes then shows
+        for parts in _INBOXES:
             # `folders` reads the same file and reports what is wrong with it.
-            with suppress(OSError):
+            try:
                 if raw := read_uidlist(self._tree, parts):
-                    self._uidlist = b"" if parts else raw
                     guid = names.uidlist_guid(raw)
                     position = names.uidlist_position(raw)
+            except OSError:
+                fingerprint = b""
             if guid:
+                self._guid = "" if parts else guid
                 break
+        if fingerprint[_STATUS.size :][:1] == _FIRST and not self._guid:
+            fingerprint = b""
+        self._fingerprint = fingerprint
         return MailboxIdentity(
             guid, f"{status.st_dev}:{status.st_ino}", born(self._tree.root), *position
         )
+
+    def fingerprint(self) -> bytes:
+        """See `engine.sources.source.Fingerprinted`."""
+        return self._fingerprint
+
+    def unchanged(self, before: MailboxIdentity, fingerprint: bytes) -> bool:
+        """See `engine.sources.source.Fingerprinted`."""
+        if not fingerprint or self._look_around() != fingerprint:
+            return False
+        self._fingerprint = fingerprint
+        if fingerprint[_STATUS.size :][:1] == _FIRST:
+            self._guid = before.guid
+        return True
+
+    def _look_around(self) -> bytes:
+        """A look at what `identity` is read from: the root's directory, and the lists of UIDs, of
+        which Dovecot's in the root is the only one that is read where it has a GUID. Empty where a
+        further change might not show."""
+        began = self._clock.now()
+        root = self._tree.root
+        status = os.fstat(root)
+        newest = max(status.st_mtime_ns, status.st_ctime_ns)
+        found = _STATUS.pack(status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns)
+        for number, path in enumerate(_UIDLISTS):
+            try:
+                status = os.stat(path, dir_fd=root)
+            except FileNotFoundError:
+                continue
+            except OSError:
+                return b""
+            found += bytes((number,))
+            found += _STAMPS.pack(status.st_ino, status.st_mtime_ns, status.st_ctime_ns)
+            newest = max(newest, status.st_mtime_ns, status.st_ctime_ns)
+            if number == 0:
+                break
+        return found if newest < (began - SETTLING) * 1000 else b""
 
     def metadata(self) -> dict[str, Any]:
         try:
@@ -126,8 +175,8 @@ class MaildirMailbox:
 
     def folders(self) -> FolderList:
         try:
-            uidlist, self._uidlist = self._uidlist, b""  # only what was read just before
-            folders, self._places = find_folders(self._tree, self._path, uidlist)
+            guid, self._guid = self._guid, ""  # only what was looked at just before
+            folders, self._places = find_folders(self._tree, self._path, guid)
         except OSError as error:
             raise SourceUnavailable(f"{shown(self._path)}: {reason(error)}") from error
         return folders

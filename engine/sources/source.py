@@ -311,6 +311,21 @@ class Likening(Protocol):
 
 
 @runtime_checkable
+class Fingerprinted(Protocol):
+    """A mailbox that can tell at little cost that its identity is still the same."""
+
+    def fingerprint(self) -> bytes:
+        """What a cheap look showed of all that `identity` has read, just before. As long as it
+        shows that, the identity is the same. Empty where that can't be told."""
+        ...
+
+    def unchanged(self, before: MailboxIdentity, fingerprint: bytes) -> bool:
+        """Whether the mailbox's identity is what it was when it had this fingerprint. False where
+        that isn't certain."""
+        ...
+
+
+@runtime_checkable
 class Choosing(Protocol):
     """A source in which several mailboxes may have the same account's name."""
 
