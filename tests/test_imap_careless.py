@@ -432,7 +432,9 @@ def test_the_root_is_no_folder(desk: Desk, line: bytes) -> None:
     assert (desk.problems(), desk.living()) == ([], ALL)
 
 
-@pytest.mark.parametrize("line", [b'(() "/"', b'() "/" "Work', b"Work", b"", b"(\\X", b"\0"])
+@pytest.mark.parametrize(
+    "line", [b'(() "/"', b'() "/" "Work', b'() "/" (Work"', b"Work", b"", b"(\\X", b"\0"]
+)
 def test_a_folder_whose_line_makes_no_sense_is_a_problem_and_not_gone(
     desk: Desk, line: bytes
 ) -> None:

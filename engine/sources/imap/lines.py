@@ -81,7 +81,7 @@ def _name(text: bytes | None, literal: bytes | None) -> bytes | None:
     match = _QUOTED.fullmatch(text)
     if match:
         return unquoted(match["name"])
-    if text.startswith(b'"'):
+    if text.startswith(b'"') or text.rstrip(b" ").endswith(b'"'):
         return None
     match = _PLAIN.fullmatch(text)
     return match["name"] if match else None
