@@ -97,6 +97,10 @@ class DirectoryVolume:
         except OSError as error:
             raise _explained(error) from error
 
+    def require(self) -> None:
+        """Raises BackupUnusable if the directory isn't there or can't be read."""
+        next(self.list(), None)
+
     def list(self) -> Iterator[StoredPack]:
         try:
             directories = [entry for entry in os.scandir(self.path) if entry.is_dir()]

@@ -220,6 +220,7 @@ class _Scan:
         result, options = self._result, self._options
         if not options.dry_run:
             self._backup.journal.require_clock()
+            self._backup.volume.require()  # before anybody's deletion is recorded
         known = known_accounts(self._backup)
         self._found = found = find(self._sources, known, accept_empty=options.accept_empty)
         self._known = found.within_reach(known)
