@@ -127,7 +127,7 @@ def test_the_mailbox_is_one_that_the_engine_reads(tmp_path: Path) -> None:
 def test_a_history_is_what_it_claims_to_be(tmp_path: Path) -> None:
     made = history.make(tmp_path / "backup", 2000, lambda written: None)
     assert 2000 <= made.versions < 2200
-    backup = Backup(tmp_path / "backup", write=True)
+    backup = Backup(tmp_path / "backup", write=True, clock=SystemClock(trusted=True))
     rng = Random(1)
     with backup.reader() as reader:
         for _ in range(20):

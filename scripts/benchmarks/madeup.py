@@ -7,6 +7,7 @@ from typing import Any
 
 from engine.sources.source import (
     INBOX,
+    NEVER_WRITTEN,
     AccountList,
     Fetched,
     FolderList,
@@ -15,6 +16,7 @@ from engine.sources.source import (
     MailboxIdentity,
     SourceFolder,
     SourceItem,
+    Written,
 )
 from scripts.benchmarks.history import GUID, UNCHANGED
 from scripts.benchmarks.mailbox import ACCOUNT
@@ -65,6 +67,9 @@ class MadeUp:
 
     def listing(self, path: FolderPath) -> FolderListing:
         return FolderListing(self.cursor(path), list(self._inbox) if path == INBOX else [])
+
+    def written(self, path: FolderPath, since: int) -> Written:
+        return NEVER_WRITTEN
 
     def fetch(self, item: SourceItem) -> Fetched:
         content = self._contents[item.identity]
