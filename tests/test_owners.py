@@ -193,6 +193,38 @@ def test_what_a_former_owner_had_is_kept_until_that_is_acknowledged(
     quick("accounts", "-b", hall.path, "acknowledge", "bob", status=2)
 
 
+def test_it_is_told_until_acknowledged_that_a_name_is_somebody_elses(
+    hall: Hall, quick: Server
+) -> None:
+    for name in ("alice", "bob", "carla"):
+        hall.found(name)
+    hall.scan()
+    told = hall.mail.parent / "told"
+    command = f"echo $TIMEFS_LEVEL $TIMEFS_EVENT >> {told}; cat >> {told}.text"
+    (hall.path / "config.toml").write_text(
+        f"sources = ['{hall.spec}']\n[notify]\ncommand = '{command}'\nlevel = 'warning'\n"
+    )
+    for name in ("alice", "bob"):
+        hall.remove(name)
+        hall.found(name)
+    quick("scan", "-b", hall.path)
+    succession = ["warning succession/alice", "warning succession/bob"]
+    assert [line for line in told.read_text().splitlines() if "loss" not in line] == succession
+    assert "engine accounts acknowledge alice" in Path(f"{told}.text").read_text()
+    quick("scan", "-b", hall.path)
+
+    def listed() -> str:
+        return quick("notifications", "-b", hall.path).out
+
+    assert all(f"succession/{name}" in listed() for name in ("alice", "bob"))
+    quick("accounts", "-b", hall.path, "acknowledge", "alice")
+    assert "succession/alice" not in listed()
+    assert "succession/bob" in listed()
+    assert told.read_text().splitlines()[-1] == "warning succession/alice"  # its end
+    quick("accounts", "-b", hall.path, "acknowledge", "bob")
+    assert "succession" not in listed()
+
+
 def test_a_server_that_was_made_anew_is_no_reason_to_part_accounts(hall: Hall) -> None:
     names = [f"user{number}" for number in range(9)]
     for name in names:

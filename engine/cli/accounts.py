@@ -10,7 +10,8 @@ from engine.cli.arguments import backup_path, brief, opened, when, zone
 from engine.cli.parser import CommandParser
 from engine.errors import UsageError
 from engine.model import item_id
-from engine.purge import acknowledge
+from engine.notifications import Notifier, telling
+from engine.purge import acknowledge, waiting
 
 DESCRIPTION = """\
 Lists the accounts that the backup knows, by name, with the number of their messages and folders and
@@ -51,6 +52,8 @@ def _acknowledge(args: argparse.Namespace) -> int:
     with opened(backup_path(args), write=True) as backup:
         done = acknowledge(backup, args.account)
         days = backup.settings.retention_accounts_days
+        notifier = Notifier(backup.path, backup.settings, backup.clock, output.complain)
+        telling.succession(notifier, waiting(backup))
     if args.json:
         output.document([{"name": one.name, "id": item_id(one.item)} for one in done])
         return 0

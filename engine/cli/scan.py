@@ -15,6 +15,7 @@ from engine.cli.progress import ScanBar, bars
 from engine.clock import SystemClock
 from engine.notifications import telling
 from engine.operations import Outcome, ScanProgress
+from engine.purge import waiting
 from engine.scan.smart import NamedSource, Options, Result, SourcesMissing, scan
 from engine.sources import open_sources
 from engine.timestamps import format_listed, listed_second
@@ -143,17 +144,23 @@ def _scan(backup: Backup, options: Options, work: Work, *, quiet: bool) -> Resul
         try:
             result = scan(backup, named, options, work.stop, ScanProgress(work.operation, bar))
         except SourcesMissing as error:
-            telling.lost(work.notifier, backup.settings, error.result.turnover)
+            _tell(backup, work, error.result)
             raise
     problems = result.tally.problems
     if problems:
         work.operation.ends(Outcome.PROBLEMS, output.counted(len(problems), "problem"))
     if options.dry_run:
         return result
-    telling.lost(work.notifier, backup.settings, result.turnover)
+    _tell(backup, work, result)
     if not options.accounts:
         telling.scanned(work.notifier, problems)
     return result
+
+
+def _tell(backup: Backup, work: Work, result: Result) -> None:
+    telling.lost(work.notifier, backup.settings, result.turnover)
+    if result.handed_on:
+        telling.succession(work.notifier, waiting(backup))
 
 
 def _view(result: Result, options: Options) -> str | None:

@@ -24,7 +24,7 @@ from engine.journal import copies
 from engine.logs import Log
 from engine.notifications import telling
 from engine.operations import Outcome, PurgeProgress, ScanProgress, running
-from engine.purge import nothing_to_do, purge
+from engine.purge import nothing_to_do, purge, waiting
 from engine.scan.loss import Turnover
 from engine.scan.smart import NamedSource, Options, Result, SourcesMissing, scan
 from engine.settings import Settings
@@ -152,6 +152,9 @@ class Scanning:
         tally = result.tally
         for turnover in result.turnover:
             self._context.lost(turnover)
+        if result.handed_on:
+            names = waiting(self._context.backup)
+            self._context.teller.ask(lambda notifier: telling.succession(notifier, names))
         for problem in tally.problems:
             _log.warning(
                 "scan-problem", account=problem.account, where=problem.where, what=problem.what

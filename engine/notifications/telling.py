@@ -1,11 +1,12 @@
 """The events that there are, how they are worded, and what ends the conditions that they begin.
 
-    KIND            an operation of this kind failed: scan, check, ...
-    died/KIND       the process of one was killed
-    problems        a scan couldn't back up something
-    damage          a check found something; damage/deep: a deep one did
+    KIND                an operation of this kind failed: scan, check, ...
+    died/KIND           the process of one was killed
+    problems            a scan couldn't back up something
+    damage              a check found something; damage/deep: a deep one did
+    succession/ACCOUNT  somebody else has the name now, and nobody has acknowledged that
 
-    loss/ACCOUNT    the account lost much at once; no condition, and told each time
+    loss/ACCOUNT        the account lost much at once; no condition, and told each time
 
 What is begun by hand, and never again by itself, can't be well again: that it died is no condition,
 either. What is about free space, or the real-time scan, is the daemon's.
@@ -13,6 +14,7 @@ either. What is about free space, or the real-time scan, is the daemon's.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection, Iterable, Sequence
 from typing import Protocol
 
@@ -24,6 +26,7 @@ from engine.settings import Settings
 
 _REPEATED = frozenset({"scan", "watch", "purge", "check", "backup-journal"})
 """The kinds of operations that are made again and again."""
+_SUCCESSION = "succession/"
 _MOST = 50
 """Lines that a text names."""
 
@@ -109,6 +112,24 @@ def lost(notifier: Notifier, settings: Settings, turnover: Iterable[Turnover]) -
             )
         level = Level.CRITICAL if whole else Level.WARNING
         notifier.tell(Event(level, f"loss/{each.account}", subject, text, lasting=False))
+
+
+def succession(notifier: Notifier, waiting: Collection[str]) -> None:
+    """These are all the names that have come to somebody else, without that anybody has
+    acknowledged it."""
+    for name in waiting:
+        subject = f"{name} belongs to somebody else now"
+        text = (
+            f"The mailbox of that name is another one than it was: {name} is a new account in the "
+            "backup, and the former owner's is recorded as deleted, and kept until somebody says "
+            f"that this is as it should be: 'engine accounts acknowledge {shlex.quote(name)}'. "
+            "Where the mailbox was only made anew: 'engine scan --accept-rebuilt'. 'engine "
+            "accounts' lists who has had a name."
+        )
+        notifier.tell(Event(Level.WARNING, f"{_SUCCESSION}{name}", subject, text))
+    for key in notifier.conditions():
+        if key.startswith(_SUCCESSION) and key.removeprefix(_SUCCESSION) not in waiting:
+            notifier.well(key, "That is acknowledged, or no longer so.")
 
 
 def checked(

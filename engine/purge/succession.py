@@ -18,6 +18,24 @@ def awaits(reader: Reader, account: int, before: int) -> bool:
     return bool(state.succeeded) and not 0 < state.acknowledged <= before
 
 
+def _open(reader: Reader, account: int) -> bool:
+    """Whether an account was succeeded, and nobody has acknowledged that."""
+    state = reader.account_state(account)
+    return bool(state.succeeded) and not state.acknowledged
+
+
+def waiting(backup: Backup) -> list[str]:
+    """The names at the source of deleted accounts that are kept until it is acknowledged that
+    somebody else has them; each once."""
+    with backup.reader() as reader:
+        found = {
+            account.source_name
+            for account in accounts(reader)
+            if account.deleted and _open(reader, account.item)
+        }
+    return sorted(found)
+
+
 def acknowledge(backup: Backup, names: list[str]) -> list[Account]:
     """Acknowledges that accounts of these names or IDs have been succeeded; returns those of which
     it hadn't been. Raises UsageError for a name that no account had, and where none was."""

@@ -112,6 +112,9 @@ class Result:
     """The accounts that are new, renamed or back."""
     gone: list[str] = field(default_factory=list)
     """The accounts that are deleted now."""
+    handed_on: bool = False
+    """Whether a name has come to somebody else, or back: then others may wait to be acknowledged
+    than did."""
     turnover: list[Turnover] = field(default_factory=list)
     """The accounts that lost messages: whether that is alarming, see `scan.loss`."""
 
@@ -287,6 +290,9 @@ class _Scan:
             if assignment.name not in self._recognised and assignment.name not in kept
         ]
         result.accounts += len(tasks)
+        result.handed_on = bool(compared.succeeded) or any(
+            t.assignment.event == "returned" for t in tasks
+        )
         result.events += [t.assignment for t in tasks if t.assignment.event != "known"]
         self._had += [(t.assignment.item, t.name, t.source) for t in tasks if t.assignment.item]
         for name in sorted(chosen.unclear):
