@@ -224,7 +224,14 @@ def test_the_live_server_has_a_folder_of_the_past_to_drag_from(past: Past) -> No
         assert lost[1].startswith("one")
         assert client.uid("COPY", str(lost[0]), "INBOX")[0] == "OK"
         assert client.append('"Backup/deleted"', "", "", b"Subject: new\r\n\r\n")[0] == "NO"
+        assert client.create('"Backup/new"')[0] == "NO"
+        client.select("INBOX")
+        assert client.delete('"Backup/yesterday"')[0] == "NO"
+        assert client.create("Other")[0] == "OK"  # and all else is as it was
         assert [s.split()[0] for s in contents(client, "INBOX").values()] == ["two", "one"]
+    with signed_in(past.live.port, ALICE) as client, pytest.raises(imaplib.IMAP4.readonly):
+        client.select('"Backup/deleted"')
+    assert "Read-only file system" not in (past.live.root / "log").read_text()
 
 
 def test_a_client_that_mirrors_the_past_downloads_nothing_twice(past: Past, tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def folders(version: str, site: Site, separator: str) -> str:
                 name=name.replace(" ", "-"),
             )
         )
-    return "\n".join(parts)
+    return "\n".join([*parts, _template(f"folders-tail-{version}.conf").format(**fields)])
 
 
 def _template(name: str) -> str:
@@ -98,6 +98,11 @@ def _template(name: str) -> str:
 def acl() -> str:
     """Rights that let nobody write."""
     return "* owner lr\n* anyone lr\n"
+
+
+def folders_acl(separator: str) -> str:
+    """The same for the folder `Backup` and what is in it."""
+    return f"{BACKUP} owner lr\n{BACKUP}{separator}* owner lr\n"
 
 
 def _fields(site: Site) -> dict[str, str]:

@@ -32,7 +32,8 @@ from engine.settings import Settings
 from engine.stop import Stop
 from engine.timestamps import local_zone
 
-SERVER_FILE, FOLDERS_FILE, ACL_FILE = "past-server.conf", "backup-folders.conf", "acl"
+SERVER_FILE, FOLDERS_FILE = "past-server.conf", "backup-folders.conf"
+ACL_FILE, FOLDERS_ACL_FILE = "acl", "acl-folders"
 WRONG = "wrong name or password"
 ANOTHER = "the name has another mailbox since it was last backed up: try again after the next scan"
 _SHARED = 10
@@ -112,6 +113,7 @@ def write(made: Arrangement, version: str, separator: str) -> list[Path]:
         SERVER_FILE: dovecot.server(version, made.site, made.serving),
         FOLDERS_FILE: dovecot.folders(version, made.site, separator),
         ACL_FILE: dovecot.acl(),
+        FOLDERS_ACL_FILE: dovecot.folders_acl(separator),
     }
     directory.mkdir(mode=0o755, parents=True, exist_ok=True)
     for name in (mailboxes.SERVER, mailboxes.FOLDER):
