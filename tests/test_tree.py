@@ -89,6 +89,35 @@ def test_any_instant_is_there_though_it_is_not_listed(small: SmallBackup) -> Non
         assert look.at(name) is None, name
 
 
+DAY = "2024-05-01T00"
+
+
+def test_a_view_tells_who_had_a_name_by_then_and_does_not_list_it(small: SmallBackup) -> None:
+    first = small.account(ALICE)
+    small.account("bob@example.com")
+    small.delete(first, first)
+    second = small.account(ALICE)
+    for look, view in ((looker(small), "latest/"), (looker(small, "latest"), "")):
+        assert look.names(view) == [ALICE, "bob@example.com"]
+        text = look.content(f"{view}README.txt")
+        assert isinstance(text, bytes)
+        assert look.node(f"{view}README.txt").size == len(text)
+        assert text.decode().split("\n\n")[1].splitlines() == [
+            ALICE,
+            f"  {item_id(first)}  from {DAY}:01:00.000000Z until {DAY}:03:00.000000Z",
+            f"  {item_id(second)}  from {DAY}:04:00.000000Z",
+        ]
+    look = looker(small)
+    for view in ("2024-05-01T00:02", "2024-05-01T00:03"):
+        told = look.content(f"{view}/README.txt")
+        assert isinstance(told, bytes)
+        assert b"No name had had several owners by then" in told
+    guide = look.content("README.txt")
+    assert isinstance(guide, bytes)
+    assert b"latest/README.txt" in guide
+    assert look.at("2024-05-01T00:01../README.txt") is None
+
+
 def test_an_unknown_name_at_the_mount_point_may_come_to_be(small: SmallBackup) -> None:
     look = looker(small)
     assert look.lookup(ROOT_INODE, "2024-05-01T00:01") == (None, False)
@@ -178,7 +207,7 @@ def test_before_the_first_transaction_there_is_only_a_note(small: SmallBackup) -
         assert b"2024-05-01T00:01:00.000000Z" in note
         assert look.node(f"{base}/README.txt").size == len(note)
         assert look.node(base).modified == START
-    assert look.at("latest/README.txt") is None
+    assert "README.txt" not in look.names("latest")
 
 
 def test_one_view_before_the_first_transaction_has_the_same_note(small: SmallBackup) -> None:

@@ -1,12 +1,16 @@
-"""The text of README.txt, at the mount point and where there is nothing yet.
+"""The text of README.txt, at the mount point, in a view and where there is nothing yet.
 
 Pure. Where it is shown, and since when, is for `timefs.tree`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import tzinfo
 
+from engine.accounts import Owner
+from engine.model import item_id
+from engine.naming import account_name
 from engine.timestamps import format_time
 
 _README = """\
@@ -24,7 +28,7 @@ delivery (UTC), sender, subject and ID; mtime is the delivery, ctime is when the
 
   ls 2024-05-01T10:00/alice@example.com/INBOX       what a folder held
   ls latest/alice@example.com/.deleted/INBOX        what was deleted from it; ctime says when
-  ls latest/.deleted                                deleted accounts
+  ls latest/.deleted; cat latest/README.txt         deleted accounts; names with several owners
   cp -a 2024-05-01T10:00/alice@example.com/INBOX .  takes a folder out
   mutt -R -f latest/.maildir/alice@example.com      the same mailbox as a Maildir, with flags
 
@@ -37,6 +41,16 @@ There is nothing here: the backup begins at {begin}.
 What was before that is not known.
 """
 
+_ONE_OWNER = """\
+The accounts, as they were at this instant. No name had had several owners by then.
+"""
+
+_OWNERS = """\
+The accounts, as they were at this instant. These names had had several owners by then, by the IDs
+of their accounts (ACCOUNT/account.json has them): the same name may be somebody else's in another
+view.
+"""
+
 _NOTHING = """\
 There is nothing here: nothing has been recorded yet. Run 'engine scan'.
 """
@@ -45,6 +59,22 @@ There is nothing here: nothing has been recorded yet. Run 'engine scan'.
 def readme(zone: tzinfo) -> bytes:
     """README.txt at the root of the mount."""
     return _README.format(zone=zone_name(zone)).encode()
+
+
+def owners(several: Mapping[str, Sequence[Owner]], time: int, zone: tzinfo) -> bytes:
+    """README.txt of a view: the names of accounts that had had several owners by that time, and
+    who these are."""
+    if not several:
+        return _ONE_OWNER.encode()
+    lines = [_OWNERS]
+    for name, spells in sorted(several.items()):
+        lines.append(f"\n{account_name(name)}\n")
+        for owner in spells:
+            line = f"  {item_id(owner.item)}  from {format_time(owner.since, zone)}"
+            if owner.until is not None and owner.until <= time:
+                line += f" until {format_time(owner.until, zone)}"
+            lines.append(f"{line}\n")
+    return "".join(lines).encode()
 
 
 def zone_name(zone: tzinfo) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import tzinfo
 
+from engine.accounts import Owner, owners_of_names
 from engine.journal.deleted import deleted_listing
 from engine.journal.reader import Reader
 from engine.model import ROOT, DeletedEntry, Kind
@@ -36,7 +37,8 @@ ACCOUNT = b"account.json"
 
 
 class TopDirectory(Directory):
-    """A view: the accounts. Before the first transaction there is only README.txt."""
+    """A view: the accounts, and README.txt. That isn't listed, so that copies are exact; but it is
+    all that there is before the first transaction."""
 
     def lookup(self, moment: Moment, item: int, name: bytes) -> Node | None:
         if name == DELETED:
@@ -45,7 +47,7 @@ class TopDirectory(Directory):
             return directory(Place.MAILDIRS, ROOT)
         if name == OWN:
             return directory(Place.OWNERS, ROOT)
-        if name == README and not moment.sequence:
+        if name == README:
             return directory(Place.README, ROOT)
         return _named(moment, ROOT, name)
 
@@ -72,6 +74,26 @@ class PrehistoryDocument(Document):
 
     def changed(self, moment: Moment, item: int) -> int:
         return moment.time
+
+
+class OwnersDocument(PrehistoryDocument):
+    """README.txt of a view: which names had had several owners by its instant."""
+
+    def content(self, moment: Moment, item: int) -> bytes:
+        if not moment.sequence:
+            return super().content(moment, item)
+        if not moment.patient:
+            raise Slow
+        time = moment.reader.time_of(moment.sequence)
+        several: dict[str, list[Owner]] = {}
+        for name, owners in owners_of_names(moment.reader).items():
+            before = [owner for owner in owners if owner.since <= time]
+            if len({owner.item for owner in before}) > 1:
+                several[name] = before
+        return documents.owners(several, time, self._zone)
+
+    def changed(self, moment: Moment, item: int) -> int:
+        return last_change(moment, ROOT, moment.time)
 
 
 class FolderDirectory(Directory):

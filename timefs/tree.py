@@ -26,8 +26,10 @@ from timefs.folders import (
     DELETED,
     MAILDIR,
     OWN,
+    README,
     DeletedDirectory,
     FolderDirectory,
+    OwnersDocument,
     PrehistoryDocument,
     TopDirectory,
 )
@@ -119,14 +121,14 @@ class Tree:
             Place.CUR: MessagesDirectory(lists),
             Place.NEW: EmptyDirectory(lists),
             Place.TMP: EmptyDirectory(lists),
-            Place.README: PrehistoryDocument(lists, zone),
+            Place.README: OwnersDocument(lists, zone),
             Place.KEYWORDS: KeywordsDocument(lists),
             Place.MARK: MarkDocument(lists),
             **own.places(lists),
         }
         self._ranges: dict[Place, Shown] = {
             Place.TOP: RangeTopDirectory(lists),
-            Place.README: self._shown[Place.README],
+            Place.README: PrehistoryDocument(lists, zone),
             **{place: RangeDirectory(lists, place) for place in FATES},
         }
         created = backup.identity.created
@@ -223,7 +225,7 @@ class Tree:
         if self._at is None:
             return [name.encode() for name in self._views.names()]
         opened = self.open(ROOT_INODE, patient=True)
-        return [*opened.listing.names, DELETED, MAILDIR, OWN]
+        return [*opened.listing.names, README, DELETED, MAILDIR, OWN]
 
     def places_of(self, inode: int) -> list[tuple[int, bytes]]:
         """The folders (items) that a constant file was ever in, with its names there."""
