@@ -120,6 +120,19 @@ def test_all_folders_are_looked_at_where_that_is_asked_for(
     assert site.scan(**options).tally.changed == 0
 
 
+def test_a_dry_run_foresees_what_a_deep_scan_would_find(site: Site) -> None:
+    letters = site.letters(5)
+    site.scan()
+    for letter in letters[:2]:
+        overwrite(site.alice.messages()[letter])
+    before = site.contents()
+    foreseen = site.scan(deep=True, dry_run=True).tally
+    assert (foreseen.changed, foreseen.rewritten, foreseen.created) == (2, 2, 0)
+    assert site.contents() == before
+    assert site.scan(deep=True).tally.changed == 2
+    assert site.scan(deep=True, dry_run=True).tally.changed == 0
+
+
 def test_files_of_a_folder_that_changed_are_looked_at(site: Site) -> None:
     letters = site.letters(5)
     site.scan()

@@ -126,22 +126,6 @@ def scan_account(
         return item
 
 
-def count_plan(backup: Backup, subject: Subject, looked: Looked, tally: Tally) -> None:
-    """Counts what a scan would do."""
-    made = looked.plan
-    touched = {change.item for change in made.moves}
-    touched |= {rename.item for rename in made.renames}
-    touched |= {change.item for change in made.flag_changes}
-    touched |= {change.item for change in made.folder_changes}
-    tally.created += len(made.new_folders) + len(made.arrivals) + (subject.item is None)
-    tally.changed += len(touched) + bool(_account_changes(backup, subject, looked.problems))
-    tally.deleted += len(made.removals) + len(made.gone_folders)
-    tally.had += looked.had
-    tally.removed += len(made.removals)
-    tally.problems += looked.problems
-    tally.notes += looked.notes
-
-
 def bring_back(backup: Backup, subject: Subject) -> bool:
     """Records that a deleted account has returned; False where another process has done so."""
     assert subject.item is not None
@@ -214,9 +198,7 @@ def _account_draft(subject: Subject, problems: list[Problem]) -> Draft:
     )
 
 
-def _account_changes(
-    backup: Backup, subject: Subject, problems: list[Problem]
-) -> Mapping[str, Any]:
+def account_changes(backup: Backup, subject: Subject, problems: list[Problem]) -> Mapping[str, Any]:
     """What of the account itself differs from its last version, as arguments for
     `Commit.change`."""
     if subject.item is None:
@@ -314,18 +296,18 @@ class _Recording:
             raise _Late
         contents = self._other_contents()
         state = self._new_state() if self._whole else self._state
-        account_changes: Mapping[str, Any] = {}
+        changes: Mapping[str, Any] = {}
         if self._whole:
-            account_changes = _account_changes(self._backup, self._subject, self._problems)
-        if self._account and made.empty and not account_changes and self._is_known(state):
+            changes = account_changes(self._backup, self._subject, self._problems)
+        if self._account and made.empty and not changes and self._is_known(state):
             return self._account
         with self._commit() as (commit, tally):
             self._record_arrivals(commit, tally, drafts)
             self._record_changes(commit, tally, contents)
             self._record_removals(commit, tally)
             self._settle_names(commit, tally)
-            if account_changes:
-                tally.changed += commit.change(commit.account, **account_changes)
+            if changes:
+                tally.changed += commit.change(commit.account, **changes)
             for mark in made.marks:
                 commit.set_cursor(self._item(mark.folder), self._cursor(mark))
             commit.set_account_state(self._with_forms(state))

@@ -29,8 +29,9 @@ from engine.errors import (
 from engine.journal.records import ScanRecord
 from engine.naming import account_name
 from engine.scan import guard, problems, roster
-from engine.scan.account import bring_back, count_plan, remove, scan_account, settle_name
+from engine.scan.account import bring_back, remove, scan_account, settle_name
 from engine.scan.finding import NamedSource, find
+from engine.scan.foretelling import foretell
 from engine.scan.forms import recorded_forms, told_forms
 from engine.scan.known import count_messages, known_accounts, known_folders, messages
 from engine.scan.look import Subject, look
@@ -497,7 +498,7 @@ class _Scan:
                         emptied=self._emptied,
                         replaced=replaced,
                     )
-                    count_plan(self._backup, subject, looked, tally)
+                    foretell(self._backup, subject, looked, self._stop, tally)
                 else:
                     self._scanned.append(self._scan_account(subject, writer, tally, replaced))
         except SourceEmpty:
