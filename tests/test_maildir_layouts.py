@@ -183,6 +183,28 @@ def test_a_mailbox_that_comes_beside_another_does_not_take_its_place(
         assert (result.tally.created, result.tally.deleted) == (0, 0)
 
 
+@pytest.mark.parametrize("copied", [True, False])
+def test_of_two_directories_the_one_alone_that_has_the_recorded_guid_is_read(
+    desk: Desk, tmp_path: Path, copied: bool
+) -> None:
+    first = iredmail(tmp_path, "john", "2024.05.01.00.00.00")
+    first.deliver(b"Subject: first\n\n", unique="1")
+    uidlist = first.root / "dovecot-uidlist"
+    uidlist.write_text(f"3 V7 N2 G{7:032x}\n1 :1\n")
+    backup = Scanned(desk, f"{tmp_path}/{IREDMAIL}")
+    assert not backup.scan().tally.problems
+    second = iredmail(tmp_path, "john", "2023.05.01.00.00.00")
+    second.deliver(b"Subject: first\n\n", unique="1")
+    (second.root / "dovecot-uidlist").write_bytes(uidlist.read_bytes())
+    if not copied:  # it was moved, and something else is in its place
+        uidlist.write_text(f"3 V8 N2 G{8:032x}\n1 :1\n")
+    other = second if copied else first
+    for _ in range(2):
+        result = backup.scan()
+        assert [problem.where for problem in result.tally.problems] == [str(other.root)]
+        assert (result.tally.created, result.tally.deleted, result.gone) == (0, 0, [])
+
+
 def test_of_two_directories_that_nobody_knows_the_last_is_read(desk: Desk, tmp_path: Path) -> None:
     old = iredmail(tmp_path, "john", "2023.05.01.00.00.00")
     new = iredmail(tmp_path, "john", "2024.05.01.00.00.00")

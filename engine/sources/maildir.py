@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
 from engine.clock import Clock
@@ -47,7 +47,16 @@ class MaildirSource:
         self._chosen: dict[str, str] = {}
 
     def accounts(self) -> AccountList:
-        return _Looking(self._location, self._chosen, self._found).run()
+        return _Looking(self._location, self._chosen, self._found, self._guid).run()
+
+    def _guid(self, parts: _Parts) -> str:
+        """The GUID of the inbox at a place; empty where it has none, or none that can be read."""
+        try:
+            tree = open_tree(self._location.base, parts)
+        except OSError:
+            return ""
+        with closing(MaildirMailbox(self._location.path(parts), tree, self._clock)) as mailbox:
+            return mailbox.identity().guid
 
     def choose(self, account: str, directory: str) -> None:
         """See `engine.sources.source.Choosing`."""
@@ -128,9 +137,14 @@ class _Looking:
     """Looks once for the accounts that there are."""
 
     def __init__(
-        self, location: Location, chosen: dict[str, str], found: dict[str, _Parts]
+        self,
+        location: Location,
+        chosen: dict[str, str],
+        found: dict[str, _Parts],
+        guid: Callable[[_Parts], str],
     ) -> None:
         self._location = location
+        self._guid = guid
         self._chosen = chosen
         self._where = found
         self._mailboxes: dict[str, list[_Parts]] = defaultdict(list)
@@ -259,7 +273,7 @@ class _Looking:
             distinct = {self._directory(parts): parts for parts in reversed(found)}
             if len(distinct) > 1:
                 rivals[account] = tuple(
-                    Rival(shown(self._location.path(parts)), directory)
+                    Rival(shown(self._location.path(parts)), directory, self._guid(parts))
                     for directory, parts in reversed(distinct.items())
                 )
             if looked_for:

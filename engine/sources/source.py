@@ -42,6 +42,8 @@ class Rival(NamedTuple):
     """Its place, fit to be shown in one line."""
     directory: str
     """As `MailboxIdentity` has it."""
+    guid: str = ""
+    """As `MailboxIdentity` has it."""
 
 
 class AccountList(NamedTuple):
