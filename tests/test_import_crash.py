@@ -13,7 +13,7 @@ import pytest
 
 from engine.backup import Backup
 from engine.errors import BackupUnusable
-from engine.imports.history import begun
+from engine.journal.replay import mark
 from tests.exports import assert_same, export
 from tests.faults import CUT, KEPT, ZEROED, Server
 from tests.pasts import RandomPast
@@ -80,7 +80,9 @@ def kill_and_go_on(
 
 def assert_empty_or_unseen_or_whole(old: Path, new: Path) -> None:
     with Backup(new, importing=True) as backup, backup.reader() as reader:
-        last, unfinished = reader.last_sequence(), begun(backup) is not None
+        last, environment = reader.last_sequence(), backup.journal.environment
+        with environment.read() as txn:
+            unfinished = mark(environment, txn)
     if unfinished:
         with pytest.raises(BackupUnusable, match="an import into it is not finished"):
             Backup(new)
