@@ -24,7 +24,7 @@ from engine.clock import SystemClock
 from engine.errors import BackupUnusable, EngineError, Interrupted, UsageError
 from engine.imports.delivery import Erased, Told, deliver_state
 from engine.imports.history import Imported, begin_import, begun, import_history
-from engine.imports.opening import opened_past
+from engine.imports.opening import clear, opened_past
 from engine.journal import erasures
 from engine.model import item_id
 from engine.operations import Operation, Outcome
@@ -113,6 +113,7 @@ def _history(args: argparse.Namespace) -> int:
                 interrupted="the same command goes on from there",
             )
         )
+        clear(path)  # also where all was imported, and the next line refuses
         instant = begun(backup)
         with opened_past(source, wanted, work.stop, work=path, instant=instant) as past:
             if not past.head.history:

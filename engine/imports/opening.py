@@ -68,6 +68,11 @@ def _exported(path: Path, where: str) -> Iterator[Past]:
         past.close()
 
 
+def clear(work: Path) -> None:
+    """Removes what a killed import has unpacked in this directory."""
+    shutil.rmtree(work / UNPACKED, ignore_errors=True)
+
+
 @contextmanager
 def _workshop(work: Path | None) -> Iterator[Path]:
     """An empty directory. What a killed import has left in it is removed."""
@@ -76,7 +81,7 @@ def _workshop(work: Path | None) -> Iterator[Path]:
             yield Path(directory)
         return
     place = work / UNPACKED
-    shutil.rmtree(place, ignore_errors=True)
+    clear(work)
     place.mkdir(mode=0o700)
     try:
         yield place
