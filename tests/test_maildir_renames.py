@@ -180,7 +180,7 @@ def test_stems() -> None:
 
 def test_identities_with_a_place_are_no_names_of_files() -> None:
     lost = Lost(3, b"g,U=1/5", KnownItem(4, ()))
-    arrived = Arrival(3, SourceItem((), b"g,U=2/5", (), ""))
+    arrived = Arrival(3, SourceItem((), b"g,U=2/6", (), ""))
     assert pair([lost], [arrived]) == ([], [], [lost], [arrived])
 
 
