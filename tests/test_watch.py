@@ -409,6 +409,23 @@ def test_lost_events_leave_no_hole(post: Post, monkeypatch: pytest.MonkeyPatch) 
     assert_went_through(post.states(), states)
 
 
+def test_what_is_asked_for_during_a_scan_of_all_is_looked_at_after_it(post: Post) -> None:
+    post.maildir("alice").deliver(LETTER % 1)
+    sources = [NamedSource(post.spec, open_source(post.spec, post.backup.clock))]
+    scans: list[Options] = []
+
+    def scan_all(options: Options, stop: Stop) -> Result:
+        result = scan(post.backup, sources, options, stop)
+        scans.append(options)
+        if len(scans) == 2:
+            follower.look_again()  # as for events that were lost meanwhile
+        return result
+
+    with post.followed(scan_all) as follower:
+        follower.look_again()
+        until(lambda: len(scans) == 3, "another scan")
+
+
 def test_histories_are_compared_rightly() -> None:
     assert is_subsequence([1, 3], [1, 2, 3])
     assert not is_subsequence([3, 1], [1, 2, 3])

@@ -48,6 +48,8 @@ class Roster:
         """Accounts to be asked for, and since when."""
         self._everything: float | None = None
         """Since when all are to be asked for."""
+        self._again: set[str] = set()
+        """What was asked for since the scan began that runs: accounts, or "" for all."""
         self._written = False
         """Whether contents may have changed anywhere."""
         self._not_before = 0.0
@@ -65,6 +67,7 @@ class Roster:
         with self._changed:
             told = self._clock() if told is None else told
             self._names[name] = min(self._names.get(name, told), told)
+            self._again.add(name)
             self._changed.notify()
 
     def ask_all(self, *, written: bool = False) -> None:
@@ -73,6 +76,7 @@ class Roster:
             self._written = self._written or written
             if self._everything is None:
                 self._everything = self._clock()
+            self._again.add("")
             self._changed.notify()
 
     def stop(self) -> None:
@@ -105,6 +109,7 @@ class Roster:
                 now = self._clock()
                 names = [name for name, told in self._names.items() if told <= now]
                 everything = self._everything is not None
+                self._again.clear()
                 self._current = stop = Stop()
             try:
                 troubled = self._ask(names, stop, everything=everything)
@@ -195,11 +200,12 @@ class Roster:
         self._not_before = 0.0
         kept = troubled | (set(self._failures) - {"", *names})
         self._failures = {name: self._failures[name] for name in kept & self._failures.keys()}
-        if everything and self._everything is not None and self._everything <= began:
-            self._everything = None
+        if everything:
+            self._everything = began if "" in self._again else None
         for name in names:
-            if self._names.get(name, began) > began:
-                continue  # asked for once more
+            if name in self._again:
+                self._names[name] = began
+                continue
             self._names.pop(name, None)
             if name in troubled:  # later, and not what one waits for
                 self._names[name] = self._clock() + self._pause(name)
