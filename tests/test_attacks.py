@@ -146,6 +146,7 @@ def test_a_forged_guid_is_not_the_one_whose_it_was(
     hall = Hall(tmp_path)
     hall.found("alice")
     mallory = hall.found("mallory")
+    hall.found("bob")  # else it looks like a mail volume that isn't mounted
     hall.scan()
     alice = hall.living()["alice"]
     unique = next(iter(Maildir(hall.mail / "alice").messages()))

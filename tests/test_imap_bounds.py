@@ -191,11 +191,11 @@ def test_a_stop_ends_what_waits_for_a_server(opened: Opener, place: str) -> None
     stop, failures = Stop(), []
 
     def work() -> None:
-        with closing(source.mailbox(ALICE)) as mailbox, stop.reaching(interrupts([source])):
-            try:
+        try:
+            with closing(source.mailbox(ALICE)) as mailbox, stop.reaching(interrupts([source])):
                 mailbox.listing(INBOX)
-            except Interrupted as error:
-                failures.append(error)
+        except Interrupted as error:
+            failures.append(error)
 
     thread = threading.Thread(target=work)
     thread.start()

@@ -109,7 +109,7 @@ def test_a_scan_that_is_interrupted_leaves_nothing_half_done(
         mailbox = Maildir(vmail / account)
         for index, letter in enumerate(letters(len(account), 200)):
             mailbox.deliver(letter.raw, unique=f"{index}.x", delivered=letter.delivered)
-        for index in range(2):  # the last to be read: they take a second each to compress
+        for index in range(4):  # the last to be read: they take a second each to compress
             slow = random.Random(f"{account} {index}").choices(WORDS, k=400_000)
             mailbox.deliver(b"\n\n" + b" ".join(slow), unique=f"x{index}.x")
     for path in (backup, alone):
