@@ -195,7 +195,7 @@ def test_mail_servers_for_tests_are_only_unpacked(machine: Machine) -> None:
 
 
 def test_a_library_that_a_server_needs_removes_nothing_either(machine: Machine) -> None:
-    for name in ("mscan", "mutt", "notmuch", "openssl", "rsync", "strace", "zstd"):
+    for name in ("mbsync", "mscan", "mutt", "notmuch", "openssl", "rsync", "strace", "zstd"):
         machine.program(name, "")
     machine.program("systemd-analyze", "")
     (machine.work / "libraries").write_text("not-installed")
