@@ -41,7 +41,13 @@ FLOORS = (
     ),
     ("engine.journal", "engine.blobs", "engine.sources", "engine.targets"),
     ("engine.backup", "engine.mounts", "engine.maildirs"),
-    ("engine.accounts", "engine.damage", "engine.operations", "engine.notifications"),
+    (
+        "engine.accounts",
+        "engine.succession",
+        "engine.damage",
+        "engine.operations",
+        "engine.notifications",
+    ),
     (
         "engine.scan",
         "engine.check",

@@ -15,9 +15,9 @@ from engine.cli.progress import ScanBar, bars
 from engine.clock import SystemClock
 from engine.notifications import telling
 from engine.operations import Outcome, ScanProgress
-from engine.purge import waiting
 from engine.scan.smart import NamedSource, Options, Result, SourcesMissing, scan
 from engine.sources import open_sources
+from engine.succession import waiting
 from engine.timestamps import format_listed, listed_second
 
 DESCRIPTION = """\

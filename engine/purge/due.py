@@ -21,7 +21,7 @@ from engine.journal.keys import MAX_SEQUENCE, pair_key, split_pair
 from engine.journal.reader import Reader
 from engine.journal.records import unpack_item, unseal
 from engine.model import ROOT, Kind, item_id
-from engine.purge.succession import awaits
+from engine.succession import awaits
 
 DAY = 86_400_000_000
 _SLICE = 20_000

@@ -14,9 +14,9 @@ from engine.purge.due import Due, find_due, still_due
 from engine.purge.erasing import finish, unfinished
 from engine.purge.items import remove_account, remove_items, restore_keyframes
 from engine.purge.outcome import Outcome, give_back
-from engine.purge.succession import awaits
 from engine.purge.traces import words_of
 from engine.stop import Stop
+from engine.succession import awaits
 
 
 class Progress(Protocol):

@@ -17,7 +17,6 @@ from engine.scan import guard
 from engine.scan.known import known_folders, messages
 from engine.scan.recognition import Doubted, KnownAccount, Overlap
 from engine.scan.survey import ROUNDS
-from engine.sources.imap.identity import place
 from engine.sources.source import (
     INBOX,
     Fingerprinted,
@@ -144,6 +143,8 @@ def _seen(
 
 
 def _strange(identity: bytes, account: KnownAccount, last: set[bytes]) -> bool:
+    from engine.sources.imap.identity import place  # a scan of Maildirs needn't load the rest of it
+
     validity, uid = place(identity)
     old = validity == account.validity and 0 < uid < account.next_uid
     return old and identity not in last
