@@ -1,6 +1,6 @@
 """An open backup path: journal, blobs and settings together.
 
-    BACKUP/config.toml      settings (`engine.config`)
+    BACKUP/config.toml      settings (`engine.settings.config`)
     BACKUP/journal/         the LMDB environment (`engine.journal`)
     BACKUP/packs/           the blobs (`engine.blobs`)
 
@@ -15,13 +15,14 @@ from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from engine import config, place
 from engine.blobs import BlobStore, DirectoryVolume, Location, decode_location
-from engine.clock import Clock, SystemClock
-from engine.errors import BackupUnusable, BlobMissing, UsageError
+from engine.domain.errors import BackupUnusable, BlobMissing, UsageError
 from engine.journal.environment import FORMAT, Environment
 from engine.journal.journal import Journal, ReaderBlock
 from engine.journal.records import Identity, State, pack, seal
+from engine.settings import config
+from engine.system import filesystem
+from engine.system.clock import Clock, SystemClock
 
 if TYPE_CHECKING:
     from engine.blobs.writer import PackWriter
@@ -60,11 +61,11 @@ class Backup:
         _refuse_other(path)
         self.settings = config.load(path / "config.toml")
         if write:
-            place.refuse_remote(path, BackupUnusable)
-            place.refuse_unwritable(path)
+            filesystem.refuse_remote(path, BackupUnusable)
+            filesystem.refuse_unwritable(path)
         environment = Environment(path / "journal", write=write, verify=verify)
         self.identity = environment.identity()
-        if write and self.identity.server != place.server_id():
+        if write and self.identity.server != filesystem.server_id():
             environment.close()
             raise BackupUnusable(
                 f"{path}: belongs to another machine, and can only be read here: mount it "
@@ -170,12 +171,12 @@ def create(path: Path, sources: Sequence[str], clock: Clock | None = None) -> No
     except OSError as error:
         raise BackupUnusable(f"{path}: can't be made ({os.strerror(error.errno or 0)})") from None
     try:
-        place.refuse_unfit(path)
+        filesystem.refuse_unfit(path)
         (path / "packs").mkdir(mode=0o750)
         (path / "journal").mkdir(mode=0o750)
         environment = Environment(path / "journal", write=True, create=True)
         identity = Identity(
-            format=FORMAT, backup=os.urandom(16), server=place.server_id(), created=now
+            format=FORMAT, backup=os.urandom(16), server=filesystem.server_id(), created=now
         )
         with environment.write() as txn:
             for key, record in ((b"identity", identity), (b"state", State(2, 1, 0))):
@@ -195,7 +196,7 @@ def take_over(path: Path) -> None:
     _refuse_other(path)
     environment = Environment(path / "journal", write=True)
     identity = environment.identity()
-    record = Identity(identity.format, identity.backup, place.server_id(), identity.created)
+    record = Identity(identity.format, identity.backup, filesystem.server_id(), identity.created)
     with environment.write() as txn:
         key = b"identity"
         txn.put(key, seal(key, pack(record)), db=environment.tables.meta)

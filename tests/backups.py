@@ -6,12 +6,12 @@ from pathlib import Path
 
 from engine.backup import Backup, create
 from engine.blobs import encode_location
-from engine.clock import ManualClock
+from engine.domain.messages import parse_headers
+from engine.domain.model import ROOT, Kind
+from engine.domain.naming import message_stem
 from engine.journal.records import AccountState, FolderCursor, ScanRecord
 from engine.journal.writer import Content, Draft
-from engine.messages import parse_headers
-from engine.model import ROOT, Kind
-from engine.naming import message_stem
+from engine.system.clock import ManualClock
 
 START = 1_714_521_600_000_000
 """2024-05-01T00:00:00Z, where the clocks of small backups begin."""

@@ -10,7 +10,7 @@ from typing import Any
 from blake3 import blake3
 
 from engine.backup import Backup, create
-from engine.clock import ManualClock
+from engine.domain.model import ROOT, Headers, Kind
 from engine.journal.environment import Tables
 from engine.journal.reader import Reader
 from engine.journal.records import (
@@ -18,7 +18,7 @@ from engine.journal.records import (
     ScanRecord,
 )
 from engine.journal.writer import Commit, Content, Draft
-from engine.model import ROOT, Headers, Kind
+from engine.system.clock import ManualClock
 
 START = 1_714_557_600_000_000
 """2024-05-01T10:00:00Z."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from engine.backup import Backup, create
-from engine.clock import ManualClock
-from engine.export.choice import Choice
-from engine.export.export import Exported, Silent, Wanted, to_archive, to_directory
-from engine.imports.history import Imported, begin_import, begun, import_history
-from engine.imports.opening import opened_past
-from engine.stop import Stop
+from engine.exchange.export.choice import Choice
+from engine.exchange.export.export import Exported, Silent, Wanted, to_archive, to_directory
+from engine.exchange.imports.history import Imported, begin_import, begun, import_history
+from engine.exchange.imports.open import opened_past
+from engine.system.clock import ManualClock
+from engine.system.stop import Stop
 
 EVERYTHING = Choice()
 SAME = ("versions", "transactions", "times", "commits", "timeline", "names", "deleted", "gone")

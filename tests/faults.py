@@ -218,7 +218,7 @@ def _engine(words: Sequence[str]) -> int:
 
 def _make_small() -> None:
     from engine.blobs.writer import PackWriter
-    from engine.imports import history
+    from engine.exchange.imports import history
     from engine.purge import blobs, items, shrinking
     from engine.scan import account
 

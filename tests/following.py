@@ -9,16 +9,16 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from engine import config
 from engine.backup import Backup, create
+from engine.connectors.sources import open_source
 from engine.journal.keys import MAX_SEQUENCE
 from engine.journal.reader import Reader
+from engine.scan.follow.arrivals import Scan
+from engine.scan.follow.follower import Follower
 from engine.scan.report import Tally
 from engine.scan.smart import NamedSource
-from engine.sources import open_source
-from engine.stop import Stop
-from engine.watch.follower import Follower
-from engine.watch.roster import Scan
+from engine.settings import config
+from engine.system.stop import Stop
 from tests.commands import until
 from tests.maildrop import Maildir
 

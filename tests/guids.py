@@ -10,20 +10,20 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, NamedTuple
 
-from engine.errors import ItemVanished, SourceUnavailable
-from engine.sources.source import (
+from engine.connectors.source import (
     NEVER_WRITTEN,
     AccountList,
     Fetched,
     FolderChanges,
     FolderList,
     FolderListing,
-    FolderPath,
     MailboxIdentity,
     SourceFolder,
     SourceItem,
     Written,
 )
+from engine.domain.errors import ItemVanished, SourceUnavailable
+from engine.domain.paths import FolderPath
 
 
 class Message(NamedTuple):
@@ -140,7 +140,7 @@ class Box:
 
 
 class GuidMailbox:
-    """See `engine.sources.source.Mailbox`."""
+    """See `engine.connectors.source.Mailbox`."""
 
     def __init__(
         self, box: Box, *, telling: bool = True, announce: Callable[[str], None] = lambda what: None
@@ -226,7 +226,7 @@ def _item(path: FolderPath, folder: Folder, uid: int) -> SourceItem:
 
 
 class GuidSource:
-    """See `engine.sources.source.Source`."""
+    """See `engine.connectors.source.Source`."""
 
     def __init__(self, **boxes: Box) -> None:
         self.boxes = boxes

@@ -16,8 +16,8 @@ from typing import TypeAlias
 from blake3 import blake3
 
 from engine.backup import Backup
+from engine.connectors.imap.identity import place
 from engine.journal.reader import Reader
-from engine.sources.imap.identity import place
 from tests.commands import until
 from tests.dovecot import Dovecot
 from tests.mailserver import PASSWORD, MailServer

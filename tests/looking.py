@@ -1,13 +1,13 @@
-"""Looks around in a `timefs.tree.Tree` by paths, as programs do through the kernel."""
+"""Looks around in a `timefs.view.tree.Tree` by paths, as programs do through the kernel."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from timefs.inodes import is_directory
-from timefs.listing import Node
-from timefs.places import Slow
-from timefs.tree import ROOT_INODE, Blob, Found, OpenDirectory, Tree
+from timefs.view.inodes import is_directory
+from timefs.view.listing import Node
+from timefs.view.places import Slow
+from timefs.view.tree import ROOT_INODE, Blob, Found, OpenDirectory, Tree
 
 
 class Seen(NamedTuple):

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.programs import needs
-from timefs import handleless
+from timefs.fuse import handleless
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -20,13 +20,13 @@ _SERVER = """
 import logging, sys
 backup, point, at, prelude, extension = sys.argv[1:]
 if extension:
-    from timefs import handleless
+    from timefs.fuse import handleless
     assert handleless.enable()
 from pathlib import Path
-from engine.timestamps import local_zone
-from timefs import handlers
-from timefs.handlers import Owner
-from timefs.mount import Mount, serve
+from engine.domain.timestamps import local_zone
+from timefs.fuse import handlers
+from timefs.fuse.handlers import Owner
+from timefs.fuse.mount import Mount, serve
 import os
 logging.basicConfig(format="%(message)s", level=logging.WARNING)
 exec(prelude)

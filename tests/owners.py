@@ -14,19 +14,19 @@ from pathlib import Path
 
 from engine.backup import Backup, create
 from engine.blobs.writer import DeferredWriter
-from engine.clock import ManualClock
+from engine.connectors.sources import open_source
+from engine.domain.model import Kind
+from engine.domain.paths import INBOX
 from engine.journal.keys import MAX_SEQUENCE
 from engine.journal.records import AccountState
-from engine.model import Kind
 from engine.purge import acknowledge, find_due, purge
+from engine.scan.follow.agenda import Job, Look
+from engine.scan.follow.job import look_at
 from engine.scan.known import known_accounts
 from engine.scan.report import Tally
 from engine.scan.smart import NamedSource, Options, Result, scan
-from engine.sources import open_source
-from engine.sources.source import INBOX
-from engine.stop import Stop
-from engine.watch.agenda import Job, Look
-from engine.watch.looking import look_at
+from engine.system.clock import ManualClock
+from engine.system.stop import Stop
 from tests.guids import Box, GuidSource, Message
 from tests.maildrop import Maildir
 

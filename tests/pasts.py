@@ -7,10 +7,10 @@ import random
 from pathlib import Path
 
 from engine.blobs import encode_location
+from engine.domain.messages import parse_headers
+from engine.domain.model import Kind
 from engine.journal.reader import Reader
 from engine.journal.writer import Content
-from engine.messages import parse_headers
-from engine.model import Kind
 from tests.backups import SmallBackup, letter
 from tests.remembered import Memory, Moment
 

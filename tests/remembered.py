@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from itertools import pairwise
 from typing import NamedTuple
 
+from engine.domain.model import ROOT, Entry, Kind, Recorded, Version
 from engine.journal.reader import Reader
-from engine.model import ROOT, Entry, Kind, Recorded, Version
 
 
 class Moment(NamedTuple):

@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from engine.sources.maildir_names import flags_of, parse_keywords
+from engine.connectors.maildir.names import flags_of, parse_keywords
 from tests.faults import Fate, Server
 from tests.maildrop import Maildir
 

@@ -1,4 +1,4 @@
-"""Tests of `timefs.ahead`: who reads in order, and what comes next."""
+"""Tests of `timefs.cache.readahead`: who reads in order, and what comes next."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from timefs.ahead import SKIPPED, WIDTHS, Ahead
-from timefs.inodes import Place, Tag, constant_inode, local_inode
+from timefs.cache.readahead import SKIPPED, WIDTHS, Ahead
+from timefs.view.inodes import Place, Tag, constant_inode, local_inode
 
 MOST = WIDTHS[-1]
 

@@ -1,4 +1,5 @@
-"""Tests of `engine.allowed`: what a setting may be, as TOML gives it and as a command does."""
+"""Tests of `engine.settings.types`: what a setting may be, as TOML gives it and as a command
+does."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ import tomllib
 
 import pytest
 
-from engine.allowed import TIME_OF_DAY, Choice, Switch, Text, Texts, Type, Whole
+from engine.settings.types import TIME_OF_DAY, Choice, Switch, Text, Texts, Type, Whole
 
 WORDS = Choice(("warning", "error"))
 ACCOUNTS = Texts("a list of accounts")

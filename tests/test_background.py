@@ -1,4 +1,4 @@
-"""Tests of `timefs.background`: a process that goes on by itself, or tells why it can't."""
+"""Tests of `timefs.fuse.background`: a process that goes on by itself, or tells why it can't."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tests.mounting import PROJECT
 
 _SCRIPT = """
 import logging, os, sys
-from engine.errors import BackupUnusable
-from timefs import background
+from engine.domain.errors import BackupUnusable
+from timefs.fuse import background
 logging.basicConfig(filename=sys.argv[1], format="%(message)s")
 held = os.open(sys.argv[2], os.O_WRONLY)
 

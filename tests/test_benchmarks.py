@@ -17,13 +17,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.backup import Backup
-from engine.clock import SystemClock
+from engine.connectors.source import SourceItem
+from engine.connectors.sources import open_source
+from engine.domain.model import Kind
+from engine.domain.paths import INBOX
 from engine.journal.keys import MAX_SEQUENCE
-from engine.model import Kind
 from engine.scan.smart import NamedSource, Options, scan
-from engine.sources import open_source
-from engine.sources.source import INBOX, SourceItem
-from engine.stop import Stop
+from engine.system.clock import SystemClock
+from engine.system.stop import Stop
 from scripts.benchmarks import __main__ as bench
 from scripts.benchmarks import corpus, delivery, growth, history, report
 from scripts.benchmarks.chart import Bar, Group, chart

@@ -18,14 +18,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.domain.model import Action, Kind
+from engine.domain.paths import INBOX, FolderPath
 from engine.journal.keys import MAX_SEQUENCE
-from engine.model import Action, Kind
 from engine.scan.account import scan_account
-from engine.scan.look import Subject, look
-from engine.scan.memory import Memory
+from engine.scan.comparison import Subject, look
+from engine.scan.folder_cache import Memory
 from engine.scan.report import Tally
-from engine.sources.source import INBOX, FolderPath
-from engine.stop import Stop
+from engine.system.stop import Stop
 from tests.desk import SECOND, Desk
 from tests.guids import Box, GuidMailbox
 from tests.memory import MEMORY

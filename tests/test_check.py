@@ -11,11 +11,11 @@ import pytest
 from engine.backup import Backup
 from engine.blobs import BlobStore
 from engine.check import check
-from engine.errors import EngineError
+from engine.domain.errors import EngineError
+from engine.domain.model import ROOT, Kind
 from engine.journal import timeline
 from engine.journal.environment import Tables
 from engine.journal.keys import MAX_SEQUENCE
-from engine.model import ROOT, Kind
 from tests.backups import SmallBackup, letter
 
 DERIVED = ("commits", "timeline", "keyframes", "folders", "names", "deleted", "gone", "blobs")

@@ -15,21 +15,21 @@ from typing import TypeAlias
 import pytest
 from blake3 import blake3
 
-from engine.accounts import named
 from engine.backup import Backup
 from engine.blobs import BlobStore, Form
 from engine.blobs.writer import PackWriter
 from engine.check import Report, Scope, check, index, sorting
-from engine.errors import Damaged, Interrupted
+from engine.connectors.sources import open_sources
+from engine.domain.errors import Damaged, Interrupted
+from engine.domain.model import Kind, Version
 from engine.journal import timeline
 from engine.journal.environment import Environment, Tables, Txn
 from engine.journal.keys import MAX_SEQUENCE
 from engine.journal.records import Hold, pack, seal
 from engine.journal.verified import Dates, dates, verifications
-from engine.model import Kind, Version
+from engine.query.accounts import named
 from engine.scan.smart import NamedSource, Options, scan
-from engine.sources import open_sources
-from engine.stop import Stop
+from engine.system.stop import Stop
 from tests.backups import SmallBackup, letter
 from tests.faults import Server
 from tests.maildrop import Maildir

@@ -20,18 +20,18 @@ import engine.cli.scan
 import engine.cli.search
 import engine.cli.show
 import engine.cli.status
-import engine.damage
+import engine.query.damage
 import engine.scan.smart
-from engine import place
 from engine.backup import Backup
 from engine.cli import VERBS, main
+from engine.domain.model import item_id
 from engine.journal.journal import Journal
 from engine.journal.keys import pair_key
 from engine.journal.writer import Content
-from engine.model import item_id
-from engine.mounts import MountedItem
-from engine.status import status
-from engine.stop import Stop
+from engine.query.status import status
+from engine.system import filesystem
+from engine.system.mounts import MountedItem
+from engine.system.stop import Stop
 from tests.backups import MINUTE, START, SmallBackup, letter
 from tests.maildrop import Maildir
 from tests.programs import needs
@@ -252,7 +252,7 @@ def test_what_other_sources_gave_is_told_where_one_is_missing(
 def test_a_backup_of_another_machine_is_only_read_until_it_is_taken_over(
     scanned: Server, run: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(place, "server_id", lambda: "another")
+    monkeypatch.setattr(filesystem, "server_id", lambda: "another")
     where = ("-b", scanned.backup)
     assert run("status", *where, "--json").json["own"] is False
     assert "of another machine" in run("status", *where).out
@@ -570,7 +570,7 @@ def test_a_long_log_is_read_in_pieces(past: Past, monkeypatch: pytest.MonkeyPatc
     alice = past.account("alice@example.com")
     past.messages(alice, alice, [letter(number) for number in range(8)])
     for size in (1, 2, 3, 9):
-        monkeypatch.setattr("engine.history._BATCH", size)
+        monkeypatch.setattr("engine.query.history._BATCH", size)
         rows = past.run("log", "--json").json
         assert [row["transaction"] for row in rows] == list(range(1, 10))
 
@@ -788,7 +788,7 @@ def test_what_a_check_found_damaged_is_marked_until_it_is_mended(
     written = pack.read_bytes()
     pack.write_bytes(sound[:-20] + bytes([sound[-20] ^ 1]) + written[len(sound) - 19 :])
     with monkeypatch.context() as patch:
-        patch.setattr(engine.damage, "is_damaged", None)  # nothing is looked at
+        patch.setattr(engine.query.damage, "is_damaged", None)  # nothing is looked at
         assert marked() == ([False, False], [False] * 8)
     assert past.run("check").status == 1
     assert marked() == ([False, True], [False] * 3 + [True] * 4 + [False])

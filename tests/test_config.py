@@ -1,4 +1,5 @@
-"""Tests of `engine.config`: what is written is read, what is wrong is named, edits are small."""
+"""Tests of `engine.settings.config`: what is written is read, what is wrong is named, edits are
+small."""
 
 from __future__ import annotations
 
@@ -11,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine import config
-from engine.errors import BackupUnusable, UsageError
-from engine.settings import Settings
+from engine.domain.errors import BackupUnusable, UsageError
+from engine.settings import config
+from engine.settings.table import Settings
 
 SOURCE = "maildir:/var/vmail/{domain}/{user}/Maildir"
 

@@ -1,4 +1,4 @@
-"""Tests of `timefs.contents`: what is read at once, and what in a thread."""
+"""Tests of `timefs.cache.contents`: what is read at once, and what in a thread."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import trio
 import trio.testing
 from msgspec.structs import replace
 
-from engine.errors import BlobDamaged
+from engine.domain.errors import BlobDamaged
 from tests.backups import SmallBackup, letter
-from timefs.contents import CHUNK, CHUNKS, HELD_SECONDS, Contents
-from timefs.inodes import Tag, constant_inode
-from timefs.tree import Blob, Tree
-from timefs.workers import THREADS, Workers
+from timefs.cache.contents import CHUNK, CHUNKS, HELD_SECONDS, Contents
+from timefs.fuse.workers import THREADS, Workers
+from timefs.view.inodes import Tag, constant_inode
+from timefs.view.tree import Blob, Tree
 
 
 def blobs(small: SmallBackup, *contents: bytes) -> list[Blob]:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import pytest
 
 from engine.backup import Backup
-from engine.model import Kind
+from engine.domain.model import Kind
 from tests.commands import SCRIPTS, engine, environment
 from tests.faults import CUT, KEPT, ZEROED, Server
 from tests.lively import change, fill

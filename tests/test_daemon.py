@@ -22,22 +22,23 @@ from typing import Any
 
 import pytest
 
-from engine import config, heartbeat, logs, space
 from engine.backup import Backup, create
 from engine.cli.parser import own_command
-from engine.clock import ManualClock
 from engine.daemon import jobs
 from engine.daemon.daemon import Daemon
 from engine.daemon.figures import Figures
-from engine.daemon.notify import Systemd
+from engine.daemon.notification_queue import Teller
 from engine.daemon.parts import Pulse
 from engine.daemon.realtime import RealTime
-from engine.daemon.telling import Teller
-from engine.errors import BackupUnusable, EngineError, RecordDamaged
-from engine.heartbeat import Heartbeat, State
+from engine.domain.errors import BackupUnusable, EngineError, RecordDamaged
+from engine.query.search import Query, search
 from engine.scan.report import Tally
-from engine.search import Query, search
-from engine.space import Room
+from engine.settings import config
+from engine.system import heartbeat, logs, space
+from engine.system.clock import ManualClock
+from engine.system.heartbeat import Heartbeat, State
+from engine.system.space import Room
+from engine.system.systemd import Systemd
 from tests.commands import DEADLINE, SCRIPTS, engine, environment, until
 from tests.programs import needs
 
@@ -583,8 +584,8 @@ def test_a_worker_of_the_real_time_scan_that_hangs_starves_it_too(
 
     stage.mail.set(realtime__enabled="true")
     monkeypatch.setattr("engine.daemon.realtime._SILENCE", 0.1)
-    monkeypatch.setattr("engine.watch.follower.TICK", 0.01)
-    monkeypatch.setattr("engine.watch.follower.look_at", hanging)
+    monkeypatch.setattr("engine.scan.follow.follower.TICK", 0.01)
+    monkeypatch.setattr("engine.scan.follow.follower.look_at", hanging)
     with Manager(stage, tmp_path) as manager:
         stage.play(
             stage.state("on"),

@@ -15,12 +15,12 @@ from engine.daemon import metrics
 from engine.daemon.figures import Figures
 from engine.daemon.jobs import Alive
 from engine.daemon.losses import Losses
-from engine.daemon.notify import Systemd
 from engine.daemon.parts import Part, Pulse
-from engine.errors import EngineError, Interrupted
+from engine.domain.errors import EngineError, Interrupted
 from engine.scan.loss import Turnover
 from engine.scan.report import Problem, Tally
-from engine.stop import Stop
+from engine.system.stop import Stop
+from engine.system.systemd import Systemd
 from tests.commands import DEADLINE, until
 
 

@@ -20,19 +20,19 @@ import pytest
 
 from engine.backup import Backup
 from engine.check.records import _WIDTHS
-from engine.errors import EngineError
+from engine.domain.errors import EngineError
+from engine.domain.model import item_id, parse_item_id
 from engine.journal import timeline
 from engine.journal.environment import Tables
 from engine.journal.records import seal
-from engine.model import item_id, parse_item_id
 from tests.backups import SmallBackup, letter
 from tests.commands import engine, failing, timefs
 from tests.faults import Fate, Server
 from tests.mounting import mounted, unmount
 from tests.programs import needs
-from timefs.inodes import is_directory
-from timefs.places import Gone
-from timefs.tree import ROOT_INODE, Blob, Tree
+from timefs.view.inodes import is_directory
+from timefs.view.places import Gone
+from timefs.view.tree import ROOT_INODE, Blob, Tree
 
 PAGE = 4096
 READING = (

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from engine.domain.model import ROOT, item_id
 from engine.journal.deleted import deleted_listing
 from engine.journal.keys import MAX_SEQUENCE
-from engine.model import ROOT, item_id
 from tests.backups import SmallBackup, letter
 
 

@@ -10,12 +10,12 @@ from blake3 import blake3
 
 from engine.backup import Backup
 from engine.check import check
-from engine.errors import BlobMissing, EngineError, UsageError
+from engine.domain.errors import BlobMissing, EngineError, UsageError
+from engine.domain.model import item_id
 from engine.journal.erasures import erased_account, erased_content
 from engine.journal.reader import Reader
-from engine.model import item_id
 from engine.purge import erase, erasing, items, purge
-from engine.stop import Stop
+from engine.system.stop import Stop
 from tests.backups import SmallBackup, letter
 from tests.commands import engine
 from tests.pasts import DAY, grow, without

@@ -15,16 +15,16 @@ import pytest
 import zstandard
 
 from engine.backup import Backup
-from engine.errors import Interrupted, NotAnExport, UsageError
-from engine.export import export as exporting
-from engine.export import form
-from engine.export.choice import Choice
-from engine.export.export import Silent, Wanted, to_directory
-from engine.export.form import Head, Row, Tail
-from engine.imports.unpacking import unpack
+from engine.domain.errors import Interrupted, NotAnExport, UsageError
+from engine.domain.model import item_id
+from engine.exchange.export import export as exporting
+from engine.exchange.export import form
+from engine.exchange.export.choice import Choice
+from engine.exchange.export.export import Silent, Wanted, to_directory
+from engine.exchange.export.form import Head, Row, Tail
+from engine.exchange.imports.unpacking import unpack
 from engine.journal.removal import Removal
-from engine.model import item_id
-from engine.stop import Stop
+from engine.system.stop import Stop
 from tests.backups import MINUTE, SmallBackup, letter
 from tests.commands import SCRIPTS, engine, environment, run
 from tests.exports import empty, export, take_in

@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import pytest
 
+from engine.domain.model import Kind
 from engine.journal.writer import Draft
-from engine.model import Kind
 from tests.backups import MINUTE, SmallBackup, letter
 from tests.commands import until
 from tests.mounting import AT_ONCE, mounted

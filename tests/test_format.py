@@ -8,10 +8,10 @@ from pathlib import Path
 from blake3 import blake3
 
 from engine.check.report import Report
+from engine.domain.model import Action, Kind, Version
 from engine.journal.environment import FORMAT, Tables
 from engine.journal.keys import pair_key, split_pair
 from engine.journal.records import pack, seal, unpack_version
-from engine.model import Action, Kind, Version
 
 TEXT = (Path(__file__).parent.parent / "engine" / "FORMAT.md").read_text(encoding="utf-8")
 

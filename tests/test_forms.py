@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 import zstandard
 
-from engine.clock import ManualClock
-from engine.decompression import beginning
-from engine.messages import HEAD, parse_headers
-from engine.model import Headers
+from engine.connectors.sources import open_source
+from engine.domain.decompression import beginning
+from engine.domain.messages import HEAD, parse_headers
+from engine.domain.model import Headers
 from engine.scan.forms import recorded_forms, told_forms
 from engine.scan.smart import NamedSource, Options, Result, scan
-from engine.sources import open_source
-from engine.stop import Stop
+from engine.system.clock import ManualClock
+from engine.system.stop import Stop
 from tests.commands import engine
 from tests.desk import SECOND, Desk
 from tests.maildrop import Maildir

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from engine.errors import SourceUnavailable, UsageError
+from engine.domain.errors import SourceUnavailable, UsageError
+from engine.domain.model import Action
+from engine.domain.paths import INBOX
 from engine.journal.keys import MAX_SEQUENCE
-from engine.model import Action
 from engine.scan.loss import Turnover
 from engine.scan.smart import NamedSource, Options, Result, SourcesMissing, scan
-from engine.sources.source import INBOX
-from engine.stop import Stop
+from engine.system.stop import Stop
 from tests.desk import SECOND, Desk
 from tests.guids import Box, GuidSource
 

@@ -1,4 +1,4 @@
-"""Tests of `timefs.handleless`, the optional extension. `tests.test_mount` has it at work."""
+"""Tests of `timefs.fuse.handleless`, the optional extension. `tests.test_mount` has it at work."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.programs import needs
-from timefs import handleless
+from timefs.fuse import handleless
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -42,10 +42,10 @@ def test_a_file_that_is_something_else_is_not_taken_for_it(
 
 def test_it_can_be_loaded_more_than_once_and_is_not_in_effect_without_requests() -> None:
     needs(str(handleless.LIBRARY))
-    told = "from timefs import handleless as h; print(h.enable(), h.enable(), h.in_effect())"
+    told = "from timefs.fuse import handleless as h; print(h.enable(), h.enable(), h.in_effect())"
     assert python(told) == "True True False\n"
 
 
 def test_the_command_loads_it_before_pyfuse3() -> None:
-    told = "import sys, timefs.cli, timefs.handleless; print('pyfuse3' in sys.modules)"
+    told = "import sys, timefs.cli, timefs.fuse.handleless; print('pyfuse3' in sys.modules)"
     assert python(told) == "False\n"

@@ -1,4 +1,4 @@
-"""Tests of `timefs.handlers` without a mount: errno, timeouts, open files, what is pushed.
+"""Tests of `timefs.fuse.handlers` without a mount: errno, timeouts, open files, what is pushed.
 
 `tests.test_mount` has the same through a kernel.
 """
@@ -22,14 +22,14 @@ import trio
 import trio.testing
 from pyfuse3 import FUSEError
 
-from engine.errors import BlobDamaged
+from engine.domain.errors import BlobDamaged
 from tests.backups import SmallBackup, letter
 from tests.looking import Looker
-from timefs.giving import SMALL
-from timefs.handlers import BRIEF, LASTING, Handlers, Owner
-from timefs.inodes import Tag, constant_inode
-from timefs.places import Gone
-from timefs.tree import ROOT_INODE, Tree
+from timefs.cache.prefetch import SMALL
+from timefs.fuse.handlers import BRIEF, LASTING, Handlers, Owner
+from timefs.view.inodes import Tag, constant_inode
+from timefs.view.places import Gone
+from timefs.view.tree import ROOT_INODE, Tree
 
 ALICE = "alice@example.com"
 Result = TypeVar("Result")
@@ -456,7 +456,7 @@ def test_files_that_the_kernel_does_not_know_are_read_when_they_are_asked_for(
 def test_about_as_much_as_agreed_is_given_ahead(
     mounted: Mounted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("timefs.giving.AHEAD", 1000)
+    monkeypatch.setattr("timefs.cache.prefetch.AHEAD", 1000)
     inodes = [*in_a_row(mounted, [letter(number, size=400) for number in range(30)])]
     for inode in inodes[:2]:
         mounted.read(inode)
@@ -592,7 +592,7 @@ def test_no_failure_ends_the_mount(
 def test_what_takes_long_is_asked_for_in_a_thread(
     mounted: Mounted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("timefs.places.QUICK", 0)
+    monkeypatch.setattr("timefs.view.places.QUICK", 0)
     inode = with_message(mounted, letter(1))
     handlers = mounted.handlers
     view = mounted.ask(handlers.lookup, ROOT_INODE, b"latest", None).st_ino

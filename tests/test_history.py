@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
+from engine.domain.model import ROOT
+from engine.domain.naming import folder_name
 from engine.journal import timeline
-from engine.model import ROOT
-from engine.naming import folder_name
 from engine.scan import account
 from tests.history.faulty import SMALL_FLOOR, SMALL_GROUP, Victims
 from tests.history.seen import deleted, instant, view, walk

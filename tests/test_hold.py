@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from engine.errors import EngineError, UsageError
+from engine.domain.errors import EngineError, UsageError
 from engine.purge import erase, find_due, hold, holds, purge, release
-from engine.stop import Stop
+from engine.system.stop import Stop
 from tests.backups import SmallBackup, letter
 from tests.commands import engine
 from tests.pasts import DAY

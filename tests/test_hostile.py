@@ -19,16 +19,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.blobs.splitting import split
-from engine.errors import NotAnExport, UsageError
-from engine.export import form
-from engine.export.form import Row, State
+from engine.connectors.maildir import courier, names
+from engine.domain.errors import NotAnExport, UsageError
+from engine.domain.identity import stem
+from engine.domain.messages import HEAD, address, delivery_date, parse_headers
+from engine.domain.naming import LONGEST, folder_name, message_stem
+from engine.domain.timestamps import parse
+from engine.exchange.export import form
+from engine.exchange.export.form import Row, State
 from engine.journal.records import pack
-from engine.messages import HEAD, address, delivery_date, parse_headers
-from engine.naming import LONGEST, folder_name, message_stem
-from engine.sources import maildir_courier
-from engine.sources import maildir_names as names
-from engine.sources.source import stem
-from engine.timestamps import parse
 from tests.mail import letters
 from tests.oddities import ODDITIES
 
@@ -173,8 +172,8 @@ def test_files_of_mail_servers_cost_little(raw: bytes) -> None:
         names.parse_keywords,
         names.uidlist_guid,
         names.decode_name,
-        maildir_courier.parse_list,
-        maildir_courier.subscriptions,
+        courier.parse_list,
+        courier.subscriptions,
     ):
         assert peak(lambda parsing=parsing: parsing(raw)) < 8 << 20, parsing
 
@@ -196,7 +195,7 @@ def test_damaged_files_of_mail_servers_are_read(slow: int) -> None:
         assert len(names.parse_keywords(raw)) <= names.MAX_KEYWORDS
         for name in names.subscriptions(raw):
             assert name.encode() is not None
-        maildir_courier.parse_list(raw)
+        courier.parse_list(raw)
 
 
 # Times

@@ -15,8 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from engine.clock import ManualClock
-from engine.errors import (
+from engine.connectors.imap import mailbox as imap_mailbox
+from engine.connectors.imap.mailbox import ImapMailbox
+from engine.connectors.source import Source
+from engine.connectors.sources import open_source
+from engine.domain.errors import (
     EngineError,
     ItemUnreadable,
     ItemVanished,
@@ -24,12 +27,11 @@ from engine.errors import (
     SourceUnavailable,
     UsageError,
 )
+from engine.domain.identity import guid
+from engine.domain.paths import INBOX
 from engine.scan.fetching import SMALL, take, take_ahead
-from engine.sources import open_source
-from engine.sources.imap import mailbox as imap_mailbox
-from engine.sources.imap.mailbox import ImapMailbox
-from engine.sources.source import INBOX, Source, guid
-from engine.stop import Stop
+from engine.system.clock import ManualClock
+from engine.system.stop import Stop
 from tests.imap_script import HANG_UP, SILENCE, Message, Script, serving
 
 ALICE = "alice@example.com"

@@ -17,14 +17,16 @@ from pathlib import Path
 
 import pytest
 
-from engine.clock import ManualClock
-from engine.errors import Interrupted, ItemUnreadable, SourceUnavailable
-from engine.settings import Settings
-from engine.sources.imap import connection, login, secrets, session, stream
-from engine.sources.imap.connection import Connection, Endpoint, Lost
-from engine.sources.imap.source import ImapSource
-from engine.sources.source import INBOX, interrupts
-from engine.stop import Interrupt, Stop
+from engine.connectors.imap.client import connection, login, session, stream
+from engine.connectors.imap.client.connection import Connection, Endpoint, Lost
+from engine.connectors.imap.source import ImapSource
+from engine.connectors.source import interrupts
+from engine.domain.errors import Interrupted, ItemUnreadable, SourceUnavailable
+from engine.domain.paths import INBOX
+from engine.settings import secrets
+from engine.settings.table import Settings
+from engine.system.clock import ManualClock
+from engine.system.stop import Interrupt, Stop
 from tests.commands import DEADLINE, SCRIPTS, engine, environment, until
 from tests.imap_script import FOREVER, SILENCE, Message, Script, serving
 from tests.test_imap_badly import ALICE, Opener, letter, three, uids

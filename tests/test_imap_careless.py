@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from engine.connectors.sources import open_source
+from engine.domain.model import ROOT, Kind
 from engine.journal.keys import MAX_SEQUENCE
-from engine.model import ROOT, Kind
 from engine.scan.smart import NamedSource, Options, Result, scan
-from engine.sources import open_source
-from engine.stop import Stop
+from engine.system.stop import Stop
 from tests.backups import SmallBackup
 from tests.imap_script import Message, Script, Tree, serving
 

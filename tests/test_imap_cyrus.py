@@ -18,18 +18,20 @@ from typing import Any
 import pytest
 
 from engine.backup import Backup, create
-from engine.clock import ManualClock
-from engine.errors import SourceUnavailable
+from engine.connectors.events import Hint
+from engine.connectors.imap import ImapSource
+from engine.connectors.imap.client.connection import Connection
+from engine.connectors.imap.identity import place
+from engine.connectors.imap.mailbox import ImapMailbox
+from engine.connectors.source import SourceItem
+from engine.connectors.sources import open_source
+from engine.domain.errors import SourceUnavailable
+from engine.domain.identity import guid
+from engine.domain.paths import INBOX, FolderPath
 from engine.scan.report import Tally
 from engine.scan.smart import NamedSource, Options, scan
-from engine.sources import open_source
-from engine.sources.events import Hint
-from engine.sources.imap import ImapSource
-from engine.sources.imap.connection import Connection
-from engine.sources.imap.identity import place
-from engine.sources.imap.mailbox import ImapMailbox
-from engine.sources.source import INBOX, FolderPath, SourceItem, guid
-from engine.stop import Stop
+from engine.system.clock import ManualClock
+from engine.system.stop import Stop
 from tests.commands import until
 from tests.cyrus import Cyrus, cyrus
 from tests.imap_history import Client, Recorded, letter

@@ -15,14 +15,16 @@ from typing import Any
 
 import pytest
 
-from engine.clock import ManualClock
-from engine.errors import ItemVanished, SourceUnavailable
-from engine.settings import Settings
-from engine.sources import open_source
-from engine.sources.imap import ImapSource
-from engine.sources.imap.connection import Connection
-from engine.sources.imap.mailbox import ImapMailbox
-from engine.sources.source import INBOX, FolderPath, SourceItem, guid
+from engine.connectors.imap import ImapSource
+from engine.connectors.imap.client.connection import Connection
+from engine.connectors.imap.mailbox import ImapMailbox
+from engine.connectors.source import SourceItem
+from engine.connectors.sources import open_source
+from engine.domain.errors import ItemVanished, SourceUnavailable
+from engine.domain.identity import guid
+from engine.domain.paths import INBOX, FolderPath
+from engine.settings.table import Settings
+from engine.system.clock import ManualClock
 from tests.dovecot import Dovecot, dovecot
 
 ALICE, BOB = "alice@example.com", "bob@example.com"

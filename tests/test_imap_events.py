@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from engine.clock import ManualClock
-from engine.sources import open_source
-from engine.sources.events import Followable, Hint
-from engine.sources.imap import events as imap_events
-from engine.sources.source import INBOX
+from engine.connectors.events import Followable, Hint
+from engine.connectors.imap import events as imap_events
+from engine.connectors.sources import open_source
+from engine.domain.paths import INBOX
+from engine.system.clock import ManualClock
 from tests.commands import until
 from tests.dovecot import Dovecot, dovecot
 from tests.imap_script import HANG_UP, SILENCE, Script, serving

@@ -9,10 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.sources.imap import cursor, identity
-from engine.sources.imap.folders import arrange, subscriptions
-from engine.sources.imap.names import component_name, date_of, flags_of, folder_path, role
-from engine.sources.imap.overview import (
+from engine.connectors.imap import cursor, identity
+from engine.connectors.imap.client.overview import (
     Counts,
     CountsTaker,
     Listed,
@@ -20,7 +18,7 @@ from engine.sources.imap.overview import (
     Overview,
     OverviewTaker,
 )
-from engine.sources.imap.wire import (
+from engine.connectors.imap.client.wire import (
     MAX_NUMBER,
     MAX_UID,
     Data,
@@ -35,7 +33,9 @@ from engine.sources.imap.wire import (
     quoted,
     uid_sets,
 )
-from engine.sources.maildir_names import encode_mutf7
+from engine.connectors.imap.folders import arrange, subscriptions
+from engine.connectors.imap.names import component_name, date_of, flags_of, folder_path, role
+from engine.connectors.maildir.names import encode_mutf7
 
 NUMBERS = (
     st.integers(0, MAX_UID) | st.integers(MAX_UID - 2, MAX_UID + 2) | st.integers(0, MAX_NUMBER)

@@ -17,13 +17,13 @@ from pathlib import Path
 
 import pytest
 
-from engine import config
 from engine.backup import Backup, create
-from engine.sources.imap import ImapSource
-from engine.sources.imap import events as imap_events
-from engine.sources.imap.events import ImapEvents
-from engine.watch import agenda, roster
-from engine.watch import follower as follower_module
+from engine.connectors.imap import ImapSource
+from engine.connectors.imap import events as imap_events
+from engine.connectors.imap.events import ImapEvents
+from engine.scan.follow import agenda, arrivals
+from engine.scan.follow import follower as follower_module
+from engine.settings import config
 from tests.commands import DEADLINE, SCRIPTS, engine, environment
 from tests.dovecot import Dovecot, dovecot
 from tests.following import Heard, at_work, is_subsequence
@@ -41,7 +41,7 @@ def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     """What fails is tried again soon, and what nobody tells of is looked at often."""
     monkeypatch.setattr(follower_module, "TICK", 0.05)
     monkeypatch.setattr(imap_events, "RETRY", 0.05)
-    for module in (agenda, roster):
+    for module in (agenda, arrivals):
         monkeypatch.setattr(module, "FIRST_PAUSE", 0.05)
 
     def events(self: ImapSource, poll: float) -> ImapEvents:

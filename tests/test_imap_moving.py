@@ -9,15 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from engine.clock import ManualClock
-from engine.errors import ItemVanished
+from engine.connectors.imap.mailbox import ImapMailbox
+from engine.connectors.source import Mailbox, SourceItem
+from engine.connectors.sources import open_source
+from engine.domain.errors import ItemVanished
+from engine.domain.paths import INBOX
 from engine.scan import account as scan_account
 from engine.scan.fetching import Taken, take_ahead
 from engine.scan.smart import NamedSource, Options, scan
-from engine.sources import open_source
-from engine.sources.imap.mailbox import ImapMailbox
-from engine.sources.source import INBOX, Mailbox, SourceItem
-from engine.stop import Stop
+from engine.system.clock import ManualClock
+from engine.system.stop import Stop
 from tests.dovecot import dovecot
 from tests.following import Post
 from tests.imap_script import Message, Script, serving

@@ -11,13 +11,13 @@ import pytest
 
 from engine.backup import Backup, create
 from engine.blobs.writer import DeferredWriter
+from engine.connectors.sources import open_source
+from engine.scan.follow.agenda import Job, Look
+from engine.scan.follow.job import look_at
 from engine.scan.known import known_accounts
 from engine.scan.report import Tally
 from engine.scan.smart import NamedSource, Options, Result, scan
-from engine.sources import open_source
-from engine.stop import Stop
-from engine.watch.agenda import Job, Look
-from engine.watch.looking import look_at
+from engine.system.stop import Stop
 from tests.cyrus import cyrus
 from tests.dovecot import Dovecot, dovecot
 from tests.mailserver import MailServer

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from engine.clock import ManualClock
-from engine.errors import SourceUnavailable
-from engine.sources import open_source
-from engine.sources.imap import options as imap_options
-from engine.sources.source import INBOX
+from engine.connectors.imap import options as imap_options
+from engine.connectors.sources import open_source
+from engine.domain.errors import SourceUnavailable
+from engine.domain.paths import INBOX
+from engine.system.clock import ManualClock
 from tests.dovecot import Dovecot, dovecot
 from tests.imap_script import HANG_UP, Script, serving
 from tests.programs import needs

@@ -9,15 +9,15 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from engine.errors import EngineError
+from engine.connectors.imap.client.overview import Listed, Namespaces, Overview
+from engine.connectors.imap.folders import arrange
+from engine.connectors.sources import open_source
+from engine.domain.errors import EngineError
+from engine.domain.model import ROOT, Kind
 from engine.journal.keys import MAX_SEQUENCE
 from engine.journal.reader import Reader
-from engine.model import ROOT, Kind
 from engine.scan.smart import NamedSource, Options, scan
-from engine.sources import open_source
-from engine.sources.imap.folders import arrange
-from engine.sources.imap.overview import Listed, Namespaces, Overview
-from engine.stop import Stop
+from engine.system.stop import Stop
 from tests.backups import SmallBackup
 from tests.imap_manners import FAULTS, MANNERS, STARTS, Folder, Server
 from tests.imap_script import serving

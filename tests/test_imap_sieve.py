@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import ItemUnreadable
-from engine.settings import Settings
-from engine.sources.imap.options import Options, options
-from engine.sources.imap.sieve import Scripts, read_scripts
+from engine.connectors.imap.client.sieve import Scripts, read_scripts
+from engine.connectors.imap.options import Options, options
+from engine.domain.errors import ItemUnreadable
+from engine.settings.table import Settings
 
 ALICE = "alice@example.com"
 SCRIPT = 'require "fileinto";\r\n# OK\r\nfileinto "Liste\u0303";\r\n'

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pytest
 
 from engine.backup import Backup
-from engine.errors import BackupUnusable
+from engine.domain.errors import BackupUnusable
 from engine.journal.replay import mark
 from tests.exports import assert_same, export
 from tests.faults import CUT, KEPT, ZEROED, Server

@@ -13,18 +13,18 @@ from hypothesis import strategies as st
 
 from engine.backup import Backup
 from engine.check import check
-from engine.damage import KnownDamage
-from engine.errors import BackupUnusable, ImportRefused, Interrupted, NotAnExport, UsageError
-from engine.export import form
-from engine.export.choice import Choice
-from engine.export.form import Row
-from engine.history import log
-from engine.imports import history
+from engine.domain.errors import BackupUnusable, ImportRefused, Interrupted, NotAnExport, UsageError
+from engine.domain.model import Kind, item_id, parse_item_id
+from engine.exchange.export import form
+from engine.exchange.export.choice import Choice
+from engine.exchange.export.form import Row
+from engine.exchange.imports import history
 from engine.journal import erasures
 from engine.journal.records import Erasure
-from engine.model import Kind, item_id, parse_item_id
 from engine.purge import hold, purge
-from engine.stop import Stop
+from engine.query.damage import KnownDamage
+from engine.query.history import log
+from engine.system.stop import Stop
 from tests.backups import SmallBackup, letter
 from tests.exports import assert_same, empty, export, rows, take_in
 from tests.pasts import DAY, RandomPast, grow

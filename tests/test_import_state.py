@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.sources.maildir_names import flags_of
+from engine.connectors.maildir.names import flags_of
 from tests.commands import SCRIPTS, environment
 from tests.dovecot import Dovecot, dovecot
 from tests.faults import Server

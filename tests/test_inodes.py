@@ -1,4 +1,4 @@
-"""Tests of `timefs.inodes`: numbers that stand for what they show, each for one thing."""
+"""Tests of `timefs.view.inodes`: numbers that stand for what they show, each for one thing."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.model import MAX_ITEM, ROOT
-from timefs import inodes
-from timefs.inodes import SLOTS, Constant, Local, Place, Tag
+from engine.domain.model import MAX_ITEM, ROOT
+from timefs.view import inodes
+from timefs.view.inodes import SLOTS, Constant, Local, Place, Tag
 
 slots = st.integers(0, SLOTS - 1)
 items = st.integers(0, MAX_ITEM)

@@ -16,9 +16,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine import naming
 from engine.backup import Backup
-from engine.errors import BackupUnusable, ClockError, Conflict, RecordDamaged
+from engine.domain import naming
+from engine.domain.errors import BackupUnusable, ClockError, Conflict, RecordDamaged
+from engine.domain.model import ROOT, Action, item_id
 from engine.journal import timeline
 from engine.journal.environment import FORMAT
 from engine.journal.horizon import MAX_AHEAD
@@ -32,7 +33,6 @@ from engine.journal.records import (
     pack,
     seal,
 )
-from engine.model import ROOT, Action, item_id
 from tests.desk import (
     SECOND,
     START,

@@ -12,20 +12,20 @@ from lmdb.verify import verify
 
 from engine.backup import Backup
 from engine.check import check
-from engine.clock import ManualClock
 from engine.daemon.jobs import JOBS
-from engine.errors import BackupUnusable, Interrupted
+from engine.domain.errors import BackupUnusable, Interrupted
+from engine.domain.messages import parse_headers
+from engine.domain.model import ROOT, Kind
 from engine.journal import copies
 from engine.journal.copying import judge_journal
 from engine.journal.environment import Tables
 from engine.journal.pages import PageDamaged
 from engine.journal.records import AccountState
 from engine.journal.writer import Draft
-from engine.messages import parse_headers
-from engine.model import ROOT, Kind
 from engine.purge import erase
-from engine.settings import Settings
-from engine.stop import Stop
+from engine.settings.table import Settings
+from engine.system.clock import ManualClock
+from engine.system.stop import Stop
 from tests.backups import START, SmallBackup, letter
 from tests.commands import engine
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from blake3 import blake3
 
-from engine.errors import BackupUnusable, Damaged, EngineError, RecordDamaged
+from engine.domain.errors import BackupUnusable, Damaged, EngineError, RecordDamaged
 from engine.journal import erasures, timeline, verified
 from engine.journal.environment import Tables
 from engine.journal.keys import MAX_SEQUENCE, item_key, time_key

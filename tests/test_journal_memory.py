@@ -11,11 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine import naming
-from engine.errors import Conflict
+from engine.domain import naming
+from engine.domain.errors import Conflict
+from engine.domain.model import ROOT, Kind, Version
 from engine.journal import timeline
 from engine.journal.writer import Commit, Content, Draft
-from engine.model import ROOT, Kind, Version
 from tests.desk import (
     SECOND,
     Desk,

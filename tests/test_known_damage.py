@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from engine import damage
-from engine.damage import KnownDamage, note
+from engine.query import damage
+from engine.query.damage import KnownDamage, note
 from tests.backups import SmallBackup, letter
 
 ONE, TWO = b"\1" * 32, b"\2" * 32

@@ -1,11 +1,11 @@
-"""Tests of `timefs.listing`: what a directory lists, and which listings are kept."""
+"""Tests of `timefs.view.listing`: what a directory lists, and which listings are kept."""
 
 from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from timefs.listing import Cache, Listing, Node
+from timefs.view.listing import Cache, Listing, Node
 
 nodes = st.builds(
     Node,

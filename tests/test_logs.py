@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from engine.logs import Log, configure, is_journal
+from engine.system.logs import Log, configure, is_journal
 
 
 @pytest.fixture(autouse=True)

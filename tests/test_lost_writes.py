@@ -13,7 +13,7 @@ import pytest
 
 from engine.backup import Backup
 from engine.check import check
-from engine.errors import EngineError
+from engine.domain.errors import EngineError
 from engine.journal import timeline
 from engine.journal.keys import pair_key
 from engine.journal.records import keyframe_events, seal

@@ -12,17 +12,19 @@ from pathlib import Path
 import pytest
 
 from engine.backup import Backup, create
-from engine.clock import ManualClock
-from engine.errors import Interrupted, ItemUnreadable
+from engine.connectors.maildir import mailbox, names
+from engine.connectors.maildir.content import HOLES, MessageFile, refusal
+from engine.connectors.maildir.mailbox import MaildirMailbox
+from engine.connectors.source import SourceItem
+from engine.connectors.sources import open_source
+from engine.domain.errors import Interrupted, ItemUnreadable
+from engine.domain.paths import INBOX
 from engine.scan.fetching import streamed
 from engine.scan.smart import NamedSource, Options, Result, scan
-from engine.settings import Settings
-from engine.sources import maildir_mailbox, maildir_names, open_source
-from engine.sources.beneath import open_tree
-from engine.sources.maildir_content import HOLES, MessageFile, refusal
-from engine.sources.maildir_mailbox import MaildirMailbox
-from engine.sources.source import INBOX, SourceItem
-from engine.stop import Stop
+from engine.settings.table import Settings
+from engine.system.beneath import open_tree
+from engine.system.clock import ManualClock
+from engine.system.stop import Stop
 from tests.maildrop import Maildir
 
 LATE = 2**52
@@ -327,7 +329,7 @@ def test_a_long_directory_is_not_read_to_its_end_once_a_scan_is_stopped(
     for number in range(20):
         maildir.deliver(LETTER, unique=str(number), flags="S")
     stop, seen = Stop(), []
-    unique_part = maildir_names.unique_part
+    unique_part = names.unique_part
 
     def stopping(name: str) -> str:
         seen.append(name)
@@ -335,8 +337,8 @@ def test_a_long_directory_is_not_read_to_its_end_once_a_scan_is_stopped(
             stop.set()
         return unique_part(name)
 
-    monkeypatch.setattr(maildir_mailbox, "_STRIDE", 4)
-    monkeypatch.setattr(maildir_names, "unique_part", stopping)
+    monkeypatch.setattr(mailbox, "_STRIDE", 4)
+    monkeypatch.setattr(names, "unique_part", stopping)
     with pytest.raises(Interrupted):
         smart_scan(tmp_path / "backup", tmp_path / "mail", stop)
     assert len(seen) == 8

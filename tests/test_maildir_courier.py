@@ -11,17 +11,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.clock import ManualClock
-from engine.sources.beneath import open_tree
-from engine.sources.events import Hint
-from engine.sources.maildir_courier import (
+from engine.connectors.events import Hint
+from engine.connectors.maildir.courier import (
     newest,
     parse_list,
     subscriptions,
     with_keywords,
 )
-from engine.sources.maildir_mailbox import MaildirMailbox
-from engine.sources.source import INBOX, FolderListing
+from engine.connectors.maildir.mailbox import MaildirMailbox
+from engine.connectors.source import FolderListing
+from engine.domain.paths import INBOX
+from engine.system.beneath import open_tree
+from engine.system.clock import ManualClock
 from tests.maildrop import Maildir
 from tests.test_watch_events import told
 

@@ -10,17 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from engine.clock import ManualClock
-from engine.errors import SourceEmpty, SourceUnavailable, UsageError
+from engine.connectors.events import Hint
+from engine.connectors.maildir import levels, location
+from engine.connectors.maildir.location import Location
+from engine.connectors.maildir.source import MaildirSource
+from engine.connectors.sources import open_source
+from engine.connectors.targets import open_target
+from engine.domain.errors import SourceEmpty, SourceUnavailable, UsageError
+from engine.domain.paths import INBOX
 from engine.scan.known import count_messages, known_folders
 from engine.scan.smart import NamedSource, Options, Result, scan
-from engine.sources import beneath, maildir_levels, maildir_location, open_source
-from engine.sources.events import Hint
-from engine.sources.maildir import MaildirSource
-from engine.sources.maildir_location import Location
-from engine.sources.source import INBOX
-from engine.stop import Stop
-from engine.targets import open_target
+from engine.system import beneath
+from engine.system.clock import ManualClock
+from engine.system.stop import Stop
 from tests.commands import until
 from tests.desk import SECOND, Desk
 from tests.maildrop import Maildir
@@ -372,8 +374,8 @@ def test_a_plain_mailbox_is_looked_up_and_listed_without_looking_elsewhere(
         listed.append(path)
         return scandir(path)
 
-    monkeypatch.setattr(maildir_location, "entries", counted)
-    monkeypatch.setattr(maildir_levels, "entries", counted)
+    monkeypatch.setattr(location, "entries", counted)
+    monkeypatch.setattr(levels, "entries", counted)
     found = source(f"{tmp_path}/v/{{domain}}/{{user}}/Maildir")
     found.mailbox("user7@example.com").close()
     found.mailbox("al@example.com").close()
@@ -417,7 +419,7 @@ def test_levels_that_lead_round_are_left(tmp_path: Path) -> None:
 def test_more_levels_than_anybody_has_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(maildir_levels, "_DIRECTORIES", 3)
+    monkeypatch.setattr(levels, "_DIRECTORIES", 3)
     for user in ("adam", "eve", "john", "zoe"):
         Maildir(tmp_path / user[0] / user)
     found = source(f"{tmp_path}/{{user}}").accounts()

@@ -1,4 +1,4 @@
-"""Tests of `engine.sources.maildir_names`."""
+"""Tests of `engine.connectors.maildir.names`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.sources import maildir_names as names
+from engine.connectors.maildir import names
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 LETTER_SETS = st.sets(st.sampled_from(string.ascii_uppercase)).map(lambda s: "".join(sorted(s)))

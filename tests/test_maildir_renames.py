@@ -8,15 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from engine.clock import ManualClock
+from engine.connectors.source import SourceItem
+from engine.connectors.sources import open_source
+from engine.domain.identity import stem
+from engine.domain.model import Action
 from engine.journal.keys import MAX_SEQUENCE
-from engine.model import Action
 from engine.scan.pairing import Arrival, Lost, pair
 from engine.scan.smart import NamedSource, Options, Result, scan
 from engine.scan.states import KnownItem
-from engine.sources import open_source
-from engine.sources.source import SourceItem, stem
-from engine.stop import Stop
+from engine.system.clock import ManualClock
+from engine.system.stop import Stop
 from tests.desk import SECOND, Desk
 from tests.maildrop import Maildir
 

@@ -15,13 +15,21 @@ from pathlib import Path
 
 import pytest
 
-from engine.clock import ManualClock
-from engine.errors import ItemUnreadable, ItemVanished, SourceEmpty, SourceUnavailable, UsageError
-from engine.sources import maildir_folders, open_source
-from engine.sources.beneath import Tree, open_tree, open_untouched
-from engine.sources.maildir import MaildirSource
-from engine.sources.maildir_mailbox import SETTLING, MaildirMailbox
-from engine.sources.source import INBOX, SourceItem
+from engine.connectors.maildir import folders
+from engine.connectors.maildir.mailbox import SETTLING, MaildirMailbox
+from engine.connectors.maildir.source import MaildirSource
+from engine.connectors.source import SourceItem
+from engine.connectors.sources import open_source
+from engine.domain.errors import (
+    ItemUnreadable,
+    ItemVanished,
+    SourceEmpty,
+    SourceUnavailable,
+    UsageError,
+)
+from engine.domain.paths import INBOX
+from engine.system.beneath import Tree, open_tree, open_untouched
+from engine.system.clock import ManualClock
 from tests.maildrop import Maildir
 
 LATE = 2**52
@@ -402,7 +410,7 @@ def test_a_folder_that_is_renamed_meanwhile_is_found_under_its_new_name(
         maildir.rename_folder("Work", "Past")
         return open_untouched(name, flags, directory)
 
-    monkeypatch.setattr(maildir_folders, "open_untouched", late)
+    monkeypatch.setattr(folders, "open_untouched", late)
     found = mailbox.folders()
     assert [folder.path for folder in found.folders] == [INBOX, ("Past",)]
     assert (found.complete, found.errors) == (True, ())
@@ -420,7 +428,7 @@ def test_folders_that_are_renamed_all_the_time_leave_the_list_incomplete(
         maildir.rename_folder(f"{number}", f"{number + 1}")
         return open_untouched(name, flags, directory)
 
-    monkeypatch.setattr(maildir_folders, "open_untouched", late)
+    monkeypatch.setattr(folders, "open_untouched", late)
     found = mailbox.folders()
     assert [folder.path for folder in found.folders] == [INBOX]
     assert (found.complete, found.errors) == (False, ())
@@ -445,7 +453,7 @@ def test_a_folder_that_comes_while_the_mailbox_is_gone_through_is_found(
 
         return as_it_was()
 
-    monkeypatch.setattr(maildir_folders.os, "scandir", late)
+    monkeypatch.setattr(folders.os, "scandir", late)
     found = mailbox.folders()
     assert [folder.path for folder in found.folders] == [INBOX, ("Past",), ("Work",)]
     assert found.complete

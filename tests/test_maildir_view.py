@@ -1,4 +1,4 @@
-"""Tests of `engine.maildirs`: names as Dovecot would write them."""
+"""Tests of `engine.connectors.maildir.trees`: names as Dovecot would write them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.maildirs import NAME_MAX, directory_name, keywords_of, message_name
-from engine.model import item_id
-from engine.sources.maildir_names import decode_name, flags_of, suffix_letters, unique_part
+from engine.connectors.maildir.names import decode_name, flags_of, suffix_letters, unique_part
+from engine.connectors.maildir.trees import NAME_MAX, directory_name, keywords_of, message_name
+from engine.domain.model import item_id
 
 ITEM = 123_456
 

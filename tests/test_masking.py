@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.errors import EngineError, ItemUnreadable, ItemVanished, SourceUnavailable
-from engine.masking import Mask
-from engine.sources.imap import secrets
-from engine.sources.imap.stream import Stream
-from engine.sources.source import INBOX
-from engine.stop import Interrupt
+from engine.connectors.imap.client.stream import Stream
+from engine.domain.errors import EngineError, ItemUnreadable, ItemVanished, SourceUnavailable
+from engine.domain.paths import INBOX
+from engine.settings import secrets
+from engine.system.masking import Mask
+from engine.system.stop import Interrupt
 from tests.imap_script import HANG_UP, Message, Script
 from tests.test_imap_badly import ALICE, Opener, letter
 

@@ -1,12 +1,12 @@
-"""Tests of `engine.scan.memory`: what is remembered of a folder is what the journal says."""
+"""Tests of `engine.scan.folder_cache`: what is remembered of a folder is what the journal says."""
 
 from __future__ import annotations
 
 import pytest
 
 from engine.journal.reader import Reader
+from engine.scan.folder_cache import Memory
 from engine.scan.known import messages
-from engine.scan.memory import Memory
 from engine.scan.states import KnownItem
 from tests.desk import Desk
 
@@ -34,7 +34,7 @@ def test_it_follows_whatever_happens_in_a_folder(
     def refuse(reader: Reader, folder: int) -> dict[bytes, KnownItem]:
         raise AssertionError("the folder was read anew")
 
-    monkeypatch.setattr("engine.scan.memory.messages", refuse)
+    monkeypatch.setattr("engine.scan.folder_cache.messages", refuse)
     deep = desk.folder(account, "Deep", inbox)
     with desk.commit(account) as commit:
         commit.change(first, flags=("\\Seen",), identity=b"g1/2.1")
@@ -64,7 +64,7 @@ def test_what_was_used_last_is_kept(desk: Desk, monkeypatch: pytest.MonkeyPatch)
         read.append(folder)
         return messages(reader, folder)
 
-    monkeypatch.setattr("engine.scan.memory.messages", note)
+    monkeypatch.setattr("engine.scan.folder_cache.messages", note)
     a, b, c = folders
     for folder in (a, b, a, c, a, b):
         recall(desk, memory, folder)

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.messages import address, parse_headers
-from engine.model import Headers
+from engine.domain.messages import address, parse_headers
+from engine.domain.model import Headers
 
 MESSAGE = b"""\
 Return-Path: <bounce@example.net>

@@ -15,12 +15,12 @@ from typing import NamedTuple
 
 import pytest
 
-from engine import mounts
+from engine.system import mounts
 from tests.backups import MINUTE, START, SmallBackup, letter
 from tests.mounting import AT_ONCE, Mounted, mounted, run
 from tests.programs import needs
-from timefs import handleless
-from timefs.giving import SMALL
+from timefs.cache.prefetch import SMALL
+from timefs.fuse import handleless
 
 ALICE = "alice@example.com"
 PAST = "2024-05-01T00:30"
@@ -283,7 +283,7 @@ def test_a_large_file_is_read_in_any_pieces(store: Store, shared: Mounted) -> No
 def test_without_being_first_the_extension_does_nothing(store: Store, tmp_path: Path) -> None:
     """As where pyfuse3 was loaded before it."""
     late = f"""
-from timefs import handleless
+from timefs.fuse import handleless
 assert handleless.enable() == {handleless.LIBRARY.exists()}
 """
     with mounted(store.small.path, tmp_path / "point", prelude=late) as mount:

@@ -14,12 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from engine import mounts
+from engine.system import mounts
 from tests.backups import SmallBackup
 from tests.commands import environment
 from tests.mounting import PROJECT, mounted, unmount
 from tests.programs import needs
-from timefs import cli, mountpoint
+from timefs import cli
+from timefs.fuse import mountpoint
 
 ALICE = "alice@example.com"
 

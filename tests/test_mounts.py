@@ -1,4 +1,5 @@
-"""Tests of `engine.mounts`: what the kernel lists, and whose inode numbers mean which item."""
+"""Tests of `engine.system.mounts`: what the kernel lists, and whose inode numbers mean which
+item."""
 
 from __future__ import annotations
 
@@ -7,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from engine import mounts
-from engine.errors import UsageError
-from engine.model import MAX_ITEM, ROOT
-from engine.mounts import Mount, item_at, item_of_inode, mount_of
-from timefs.inodes import SLOTS, Place, Tag, constant_inode, local_inode
+from engine.domain.errors import UsageError
+from engine.domain.model import MAX_ITEM, ROOT
+from engine.system import mounts
+from engine.system.mounts import Mount, item_at, item_of_inode, mount_of
+from timefs.view.inodes import SLOTS, Place, Tag, constant_inode, local_inode
 
 LINES = r"""
 22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw

@@ -10,8 +10,8 @@ from blake3 import blake3
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from engine.model import MAX_ITEM, item_id
-from engine.naming import (
+from engine.domain.model import MAX_ITEM, item_id
+from engine.domain.naming import (
     LONGEST,
     account_name,
     folder_name,

@@ -15,14 +15,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.clock import ManualClock, SystemClock
-from engine.errors import EngineError, SourceUnavailable, StorageFull
-from engine.notifications import Event, Level, Notifier, telling, ways
+from engine.domain.errors import EngineError, SourceUnavailable, StorageFull
+from engine.notifications import Event, Level, Notifier, catalogue, channels
 from engine.notifications.event import Condition, Reason, decode, encode, reason, told
 from engine.notifications.message import mail, notice
 from engine.operations import Outcome, Record
 from engine.scan.loss import Turnover
-from engine.settings import Settings
+from engine.settings.table import Settings
+from engine.system.clock import ManualClock, SystemClock
 from tests.backups import START, SmallBackup
 from tests.commands import until
 from tests.faults import Server
@@ -318,7 +318,7 @@ def test_a_command_gets_names_only_where_they_do_no_harm(desk: Desk) -> None:
 def test_a_command_that_does_not_end_is_ended(
     desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ways, "TIMEOUT", 1.0)
+    monkeypatch.setattr(channels, "TIMEOUT", 1.0)
     started = tmp_path / "started"
     desk.notifier(notify_command=f"sleep 600 & echo $! >{started}; wait").tell(EVENT)
     assert desk.complaints == [
@@ -408,11 +408,11 @@ def notifier(desk: Desk) -> Iterator[Notifier]:
 
 
 def test_a_failure_and_its_end(desk: Desk, notifier: Notifier) -> None:
-    telling.failed(notifier, "scan", SourceUnavailable("/var/vmail: not mounted"))
-    telling.failed(notifier, "scan", SourceUnavailable("/var/vmail: not mounted"))
-    telling.failed(notifier, "scan", StorageFull("/var/lib/timefs: no space"))
-    telling.succeeded(notifier, "check")
-    telling.succeeded(notifier, "scan")
+    catalogue.failed(notifier, "scan", SourceUnavailable("/var/vmail: not mounted"))
+    catalogue.failed(notifier, "scan", SourceUnavailable("/var/vmail: not mounted"))
+    catalogue.failed(notifier, "scan", StorageFull("/var/lib/timefs: no space"))
+    catalogue.succeeded(notifier, "check")
+    catalogue.succeeded(notifier, "scan")
     sent = desk.sent()
     assert [text.split("|")[0] for text in sent] == ["error", "critical", "critical"]
     assert subjects(sent) == [
@@ -424,9 +424,9 @@ def test_a_failure_and_its_end(desk: Desk, notifier: Notifier) -> None:
 
 
 def test_problems_of_a_scan(desk: Desk, notifier: Notifier) -> None:
-    telling.scanned(notifier, [])
-    telling.scanned(notifier, [EngineError(f"no.\n{n}") for n in range(60)])
-    telling.scanned(notifier, [])
+    catalogue.scanned(notifier, [])
+    catalogue.scanned(notifier, [EngineError(f"no.\n{n}") for n in range(60)])
+    catalogue.scanned(notifier, [])
     sent = desk.sent()
     assert subjects(sent) == ["60 problems in a scan", "over: 60 problems in a scan"]
     lines = sent[0].splitlines()
@@ -437,9 +437,9 @@ def test_problems_of_a_scan(desk: Desk, notifier: Notifier) -> None:
 
 def test_an_operation_that_died(desk: Desk, notifier: Notifier) -> None:
     dead = Record(id="0v648qj", kind="scan", start=START, outcome=Outcome.DIED, pid=1, host="mx")
-    telling.died(notifier, [dead])
-    telling.died(notifier, [])
-    telling.succeeded(notifier, "scan")
+    catalogue.died(notifier, [dead])
+    catalogue.died(notifier, [])
+    catalogue.succeeded(notifier, "scan")
     sent = desk.sent()
     assert subjects(sent) == ["a scan died", "over: a scan died"]
     assert "engine operations show 0v648qj" in sent[0]
@@ -448,15 +448,15 @@ def test_an_operation_that_died(desk: Desk, notifier: Notifier) -> None:
 def test_damage_that_only_a_deep_check_finds_is_not_over_with_another(
     desk: Desk, notifier: Notifier
 ) -> None:
-    telling.checked(notifier, ["blob-damaged: pack 1"], deep=True)
-    telling.checked(notifier, [], deep=False)
-    telling.checked(notifier, ["folder: 3", "index: 4"], 10, deep=False)
+    catalogue.checked(notifier, ["blob-damaged: pack 1"], deep=True)
+    catalogue.checked(notifier, [], deep=False)
+    catalogue.checked(notifier, ["folder: 3", "index: 4"], 10, deep=False)
     assert subjects(desk.sent()) == [
         "1 problem found in the backup",
         "12 problems found in the backup",
     ]
     assert sorted(notifier.conditions()) == ["damage", "damage/deep"]
-    telling.checked(notifier, [], deep=True)
+    catalogue.checked(notifier, [], deep=True)
     assert notifier.conditions() == {}
 
 
@@ -469,8 +469,8 @@ def test_accounts_that_lost_much_are_told_each_time(desk: Desk, notifier: Notifi
         Turnover("erin@example.com", 900, 100, 300),
         Turnover("frank@example.com", 900, 0, 900),
     ]
-    telling.lost(notifier, desk.settings, turnover)
-    telling.lost(notifier, desk.settings, turnover[:1])
+    catalogue.lost(notifier, desk.settings, turnover)
+    catalogue.lost(notifier, desk.settings, turnover[:1])
     sent = desk.sent()
     assert [text.split("|")[0] for text in sent] == [
         "warning",
@@ -541,7 +541,7 @@ def test_what_is_over_leaves_the_list_though_no_way_is_set_any_more(desk: Desk) 
 def test_the_death_of_what_is_not_repeated_does_not_last(desk: Desk, notifier: Notifier) -> None:
     for kind in ("restore", "scan"):
         record = Record(id="0000001", kind=kind, start=1, pid=1, host="h")
-        telling.died(notifier, [record])
+        catalogue.died(notifier, [record])
     lasting = {key: found.lasting for key, found in notifier.conditions().items()}
     assert lasting == {"died/restore": False, "died/scan": True}
 

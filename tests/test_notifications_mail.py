@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.clock import ManualClock
-from engine.notifications import Event, Level, Notifier, ways
-from engine.settings import Settings
+from engine.notifications import Event, Level, Notifier, channels
+from engine.settings.table import Settings
+from engine.system.clock import ManualClock
 from tests.backups import START
 from tests.programs import needs
 
@@ -260,7 +260,7 @@ def test_where_nobody_listens(post: Post) -> None:
 
 
 def test_a_server_that_says_nothing_is_left(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ways, "TIMEOUT", 0.2)
+    monkeypatch.setattr(channels, "TIMEOUT", 0.2)
     server = post.server(SmtpServer(silent=True))
     post.tell(server.port)
     (complaint,) = post.complaints
@@ -306,7 +306,7 @@ def test_a_server_that_is_given_up_is_left(
     post: Post, monkeypatch: pytest.MonkeyPatch, said: bytes
 ) -> None:
     """Also by the thread that speaks with it."""
-    monkeypatch.setattr(ways, "TIMEOUT", 0.2)
+    monkeypatch.setattr(channels, "TIMEOUT", 0.2)
     with closing(Chatterer(said, 20)) as server:
         post.tell(server.port)
     (complaint,) = post.complaints
@@ -356,7 +356,7 @@ def test_certificates_that_are_not_there(post: Post, certificate: Certificate) -
     ],
 )
 def test_addresses_of_servers(text: str, expected: tuple[str, int]) -> None:
-    assert ways.address(text, 587) == expected
+    assert channels.address(text, 587) == expected
 
 
 def test_sendmail_gets_the_mail_and_the_addresses(post: Post, tmp_path: Path) -> None:

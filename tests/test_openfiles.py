@@ -1,8 +1,8 @@
-"""Tests of `timefs.openfiles`: which files the kernel was given."""
+"""Tests of `timefs.fuse.openfiles`: which files the kernel was given."""
 
 from __future__ import annotations
 
-from timefs.openfiles import Pushed
+from timefs.fuse.openfiles import Pushed
 
 
 def test_pushed_files_are_remembered_until_they_are_forgotten() -> None:

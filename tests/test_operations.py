@@ -16,14 +16,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine import operations, place
-from engine.errors import EngineError, Interrupted, UsageError
+from engine import operations
+from engine.domain.errors import EngineError, Interrupted, UsageError
 from engine.notifications import Condition
 from engine.operations import CheckProgress, Count, Outcome, Record, ScanProgress
 from engine.operations.directory import Directory
 from engine.operations.meter import Meter
 from engine.operations.record import day, decode, encode, is_id, operation_id
-from engine.stop import Stop
+from engine.system import filesystem
+from engine.system.stop import Stop
 from tests.backups import START, SmallBackup
 from tests.commands import until
 from tests.working import Worker
@@ -295,7 +296,7 @@ def test_a_dry_run_leaves_nothing(small: SmallBackup) -> None:
 def test_a_backup_of_another_machine_is_left_as_it_is(
     small: SmallBackup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(place, "server_id", lambda: "another")
+    monkeypatch.setattr(filesystem, "server_id", lambda: "another")
     with operations.running(small.backup, "check") as operation:
         pass
     assert not operation.unrecorded

@@ -1,4 +1,4 @@
-"""Tests of `timefs.options`: what may follow `-o`."""
+"""Tests of `timefs.fuse.options`: what may follow `-o`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.errors import UsageError
-from timefs.options import Options, escape, parse_options
+from engine.domain.errors import UsageError
+from timefs.fuse.options import Options, escape, parse_options
 
 
 def test_options_come_from_all_texts_and_the_last_one_counts() -> None:

@@ -7,12 +7,12 @@ from datetime import UTC
 
 import pytest
 
+from engine.domain.timestamps import format_time
 from engine.journal.arrivals import arrival
-from engine.timestamps import format_time
 from tests.backups import SmallBackup, letter
 from tests.looking import Looker
-from timefs.inodes import is_directory
-from timefs.tree import Tree
+from timefs.view.inodes import is_directory
+from timefs.view.tree import Tree
 
 ALICE, BOB, CAROL = "alice@example.com", "bob@example.com", "carol@example.org"
 
@@ -175,7 +175,7 @@ def test_uids_beyond_32_bits_are_ranks_under_a_validity_that_changes(
     alice = small.account(ALICE)
     inbox = small.folder(alice, "INBOX")
     small.messages(alice, inbox, [letter(1), letter(2)])
-    monkeypatch.setattr("timefs.own._LAST_UID", 3)
+    monkeypatch.setattr("timefs.view.own._LAST_UID", 3)
     validity, _, found = uids(look, f"latest/.own/{ALICE}")
     assert sorted(found.values()) == [1, 2]
     small.message(alice, inbox, letter(3))

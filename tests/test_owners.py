@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.errors import SourceEmpty, SourceRebuilt, SourceUnavailable
-from engine.model import item_id
-from engine.sources.maildir_mailbox import MaildirMailbox
-from engine.sources.source import MailboxIdentity
+from engine.connectors.maildir.mailbox import MaildirMailbox
+from engine.connectors.source import MailboxIdentity
+from engine.domain.errors import SourceEmpty, SourceRebuilt, SourceUnavailable
+from engine.domain.model import item_id
 from tests.faults import Server
 from tests.owners import Hall, Office
 

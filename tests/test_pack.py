@@ -17,7 +17,7 @@ import engine
 from engine.blobs import pack as packs
 from engine.blobs.codec import Codec, compress, decompress
 from engine.blobs.pack import Entry, Found, Header, Kind, Load, Location, PartPlace
-from engine.errors import BlobDamaged, RecordDamaged
+from engine.domain.errors import BlobDamaged, RecordDamaged
 
 PACK = 0x0123456789ABCDEF
 KEY = packs.record_key(PACK)

@@ -27,7 +27,7 @@ from engine.blobs.codec import Codec
 from engine.blobs.pack import Form, Header, Kind
 from engine.blobs.verification import verify
 from engine.blobs.writer import Flushed, PackWriter
-from engine.errors import BackupUnusable, ItemUnreadable, StorageFull
+from engine.domain.errors import BackupUnusable, ItemUnreadable, StorageFull
 
 BACKUP = bytes(range(16))
 PART = 4096

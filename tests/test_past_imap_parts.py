@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.errors import SettingMissing, UsageError
+from engine.domain.errors import SettingMissing, UsageError
 from engine.past_imap import mailboxes
 from engine.past_imap.acting import Owner
 from engine.past_imap.dovecot import VERSIONS, Serving, Site, folders, server

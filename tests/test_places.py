@@ -15,11 +15,11 @@ import msgspec
 import pytest
 
 from engine import backup as backups
-from engine import place
 from engine.backup import Backup
-from engine.errors import BackupUnusable, UsageError
+from engine.domain.errors import BackupUnusable, UsageError
 from engine.journal.environment import FORMAT
 from engine.journal.records import pack, seal
+from engine.system import filesystem
 from tests.backups import letter
 from tests.commands import PROJECT, SCRIPTS, engine, environment, failing, run, timefs
 from tests.faults import Server
@@ -68,7 +68,7 @@ def test_a_remote_file_system_is_refused(
     tmp_path: Path, quick: Server, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     start(quick, tmp_path, tmp_path / "there")
-    monkeypatch.setattr(place, "file_system", lambda path: (kind, Path("/net")))
+    monkeypatch.setattr(filesystem, "file_system", lambda path: (kind, Path("/net")))
     path = tmp_path / "new" / "backup"
     with pytest.raises(UsageError, match=rf"is on {kind} \(mounted at /net\).* local disk"):
         backups.create(path, ["maildir:/x/{user}"])
@@ -83,9 +83,9 @@ def test_a_real_fuse_file_system_is_recognised(tmp_path: Path, quick: Server) ->
     start(quick, tmp_path, tmp_path / "backup")
     quick("scan", "-b", tmp_path / "backup")
     with mounted(tmp_path / "backup", tmp_path / "mnt") as mount:
-        assert place.file_system(mount.point / "latest") == ("fuse.timefs", mount.point)
+        assert filesystem.file_system(mount.point / "latest") == ("fuse.timefs", mount.point)
         with pytest.raises(UsageError, match=r"is on fuse\.timefs"):
-            place.refuse_unfit(mount.point)
+            filesystem.refuse_unfit(mount.point)
 
 
 def test_a_file_system_that_ignores_case_is_refused(
@@ -334,9 +334,9 @@ def test_a_container_is_the_machine_that_its_environment_says(
 ) -> None:
     backup = tmp_path / "backup"
     monkeypatch.setenv("TIMEFS_SERVER_ID", "  mail of example.com\n")
-    given = place.server_id()
+    given = filesystem.server_id()
     monkeypatch.delenv("TIMEFS_SERVER_ID")
-    own = place.server_id()
+    own = filesystem.server_id()
     assert own != given
 
     def run_as(server: str, *words: object, status: int = 0) -> str:
@@ -352,7 +352,7 @@ def test_a_container_is_the_machine_that_its_environment_says(
     assert quick("status", "-b", backup, "--json").json["server"] == given
     for nothing in ("", " "):
         monkeypatch.setenv("TIMEFS_SERVER_ID", nothing)
-        assert place.server_id() == own
+        assert filesystem.server_id() == own
 
 
 def test_a_journal_opens_in_little_address_space_or_says_what_it_needs(

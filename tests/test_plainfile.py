@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from engine import plainfile
+from engine.system import plainfile
 from tests.backups import SmallBackup, letter
 from tests.commands import failing
 from tests.faults import Server

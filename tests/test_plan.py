@@ -15,6 +15,7 @@ from typing import NamedTuple
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.connectors.source import SourceItem, Written
 from engine.scan.matching import suspects
 from engine.scan.pairing import Arrival, Lost, pair
 from engine.scan.plan import (
@@ -28,7 +29,6 @@ from engine.scan.plan import (
     plan,
 )
 from engine.scan.states import KnownFolder, KnownItem, Path, SeenFolder
-from engine.sources.source import SourceItem, Written
 
 ACCOUNT = 2
 SEEN = ("\\Seen",)

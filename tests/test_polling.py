@@ -1,4 +1,4 @@
-"""Tests of `timefs.polling`: waiting without sleeping, and a lock without turns."""
+"""Tests of `timefs.fuse.polling`: waiting without sleeping, and a lock without turns."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 import trio
 import trio.testing
 
-from timefs import polling
-from timefs.polling import Poller, UnfairLock
+from timefs.fuse import polling
+from timefs.fuse.polling import Poller, UnfairLock
 
 
 @pytest.fixture

@@ -7,16 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from engine.accounts import accounts
 from engine.backup import Backup
 from engine.blobs.writer import PackWriter
 from engine.check import check
-from engine.errors import BlobMissing, Interrupted
+from engine.domain.errors import BlobMissing, Interrupted
+from engine.domain.model import Kind
 from engine.journal import timeline
 from engine.journal.erasures import erased_account, erasures
 from engine.journal.headers import unpack_block
 from engine.journal.reader import Reader
-from engine.model import Kind
 from engine.purge import (
     Silent,
     blobs,
@@ -29,7 +28,8 @@ from engine.purge import (
     purge,
     shrinking,
 )
-from engine.stop import Stop
+from engine.query.accounts import accounts
+from engine.system.stop import Stop
 from tests.backups import SmallBackup, letter
 from tests.commands import engine
 from tests.pasts import DAY, RandomPast, due, grow, without

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from engine.purge import purge
-from engine.stop import Stop
+from engine.system.stop import Stop
 from tests.backups import SmallBackup, letter
 from tests.commands import until
 from tests.mounting import mounted

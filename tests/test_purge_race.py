@@ -17,15 +17,15 @@ from engine.blobs import BlobStore, encode_location
 from engine.blobs.volume import OpenPack
 from engine.blobs.writer import Flushed, PackWriter
 from engine.check import check
-from engine.errors import BlobMissing, Conflict, EngineError, StorageFull
+from engine.domain.errors import BlobMissing, Conflict, EngineError, StorageFull
+from engine.domain.messages import parse_headers
+from engine.domain.model import Kind, item_id
 from engine.journal.keys import split_pair
 from engine.journal.writer import Content, Draft
-from engine.messages import parse_headers
-from engine.model import Kind, item_id
 from engine.purge import Due, find_due, purge
-from engine.purge.alone import alone
 from engine.purge.blobs import _Sifting
-from engine.stop import Stop
+from engine.purge.purge_lock import alone
+from engine.system.stop import Stop
 from tests.backups import SmallBackup, letter
 from tests.pasts import DAY
 

@@ -17,7 +17,7 @@ import pytest
 from engine.check import check
 from engine.journal.environment import Environment, Txn
 from engine.purge import purge
-from engine.stop import Stop
+from engine.system.stop import Stop
 from tests.backups import SmallBackup, letter
 from tests.commands import until
 from tests.mounting import mounted

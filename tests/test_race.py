@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from engine.errors import Conflict
+from engine.domain.errors import Conflict
+from engine.domain.model import Action
 from engine.journal import timeline
-from engine.model import Action
 from engine.scan import account
 from tests.history.faulty import SMALL_FLOOR, SMALL_GROUP, Victims, run
 from tests.history.known import actions, known

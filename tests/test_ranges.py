@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import UsageError
+from engine.domain.errors import UsageError
+from engine.domain.model import ROOT, Kind, item_id
 from engine.journal.writer import Draft
-from engine.model import ROOT, Kind, item_id
 from tests.backups import MINUTE, START, SmallBackup, letter
 from tests.commands import until
 from tests.looking import Looker
 from tests.mounting import mounted, run
 from tests.test_following import steps
-from timefs.inodes import Place, Tag, constant_inode, is_directory, local_inode
-from timefs.places import LONG, Gone, Slow
-from timefs.tree import ROOT_INODE, Tree
+from timefs.view.inodes import Place, Tag, constant_inode, is_directory, local_inode
+from timefs.view.places import LONG, Gone, Slow
+from timefs.view.tree import ROOT_INODE, Tree
 
 ALICE = "alice@example.com"
 DAY = "2024-05-01"

@@ -10,19 +10,19 @@ from typing import Any, NamedTuple
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.journal.arrangement import Arrangement, accounts_listing
+from engine.domain.model import ROOT, Version
+from engine.journal.changes import Fate, Happened, deletions, happened, shown
 from engine.journal.deleted import DeletedListing
-from engine.journal.happened import Fate, Happened, deletions, happened, shown
+from engine.journal.range_tree import Arrangement, accounts_listing
 from engine.journal.reader import Reader
-from engine.model import ROOT, Version
-from engine.mounts import item_of_inode
+from engine.system.mounts import item_of_inode
 from tests.desk import Desk
 from tests.history.seen import instant
 from tests.looking import Looker
 from tests.memory import MEMORY
 from tests.remembered import Memory
 from tests.test_journal_memory import Scribe, commits, write
-from timefs.tree import Tree
+from timefs.view.tree import Tree
 
 
 class Ranges:

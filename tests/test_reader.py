@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from engine.domain.model import ROOT, Version
 from engine.journal.keys import MAX_SEQUENCE
 from engine.journal.records import Outline
-from engine.model import ROOT, Version
 from tests.backups import SmallBackup, letter
 
 

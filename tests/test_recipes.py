@@ -35,7 +35,7 @@ from engine.blobs.splitting import Lines, Text, split, split_stream
 from engine.blobs.verification import verify, wrong_content
 from engine.blobs.writer import PackWriter
 from engine.check import check
-from engine.errors import BlobDamaged, BlobMissing, ItemUnreadable
+from engine.domain.errors import BlobDamaged, BlobMissing, ItemUnreadable
 from tests.backups import SmallBackup
 
 BACKUP = bytes(range(16))

@@ -8,14 +8,14 @@ from collections.abc import Callable, Collection, Sequence
 
 import pytest
 
-from engine.accounts import Account
-from engine.errors import DeliveryFailed, EngineError, SourceUnavailable, TargetFull
+from engine.connectors.target import Letter
+from engine.domain.errors import DeliveryFailed, EngineError, SourceUnavailable, TargetFull
+from engine.domain.paths import FolderPath
+from engine.query.accounts import Account
 from engine.restore.delivery import SEALED, Delivered, deliver, foresee
 from engine.restore.plan import Plan, plan
 from engine.restore.selection import Message, Selection, deleted
-from engine.sources.source import FolderPath
-from engine.stop import Stop
-from engine.targets.target import Letter
+from engine.system.stop import Stop
 from tests.backups import SmallBackup, letter
 
 INBOX = ("INBOX",)

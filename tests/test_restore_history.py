@@ -14,17 +14,17 @@ from blake3 import blake3
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from engine.accounts import Account, accounts
-from engine.clock import SystemClock
+from engine.connectors.maildir.names import flags_of, subscriptions
+from engine.connectors.sources import open_source
+from engine.connectors.targets import open_target
 from engine.journal.keys import MAX_SEQUENCE
+from engine.query.accounts import Account, accounts
 from engine.restore.delivery import Delivered, deliver
 from engine.restore.destination import Destination, open_destination
-from engine.restore.presence import compare
+from engine.restore.existing import compare
 from engine.restore.selection import Selection, deleted, subtree
-from engine.sources import open_source
-from engine.sources.maildir_names import flags_of, subscriptions
-from engine.stop import Stop
-from engine.targets import open_target
+from engine.system.clock import SystemClock
+from engine.system.stop import Stop
 from tests.history.faulty import Victims
 from tests.history.server import _MARKS, AccountShown, Message, content
 from tests.history.stories import TEXTS, Step, Telling, steps, telling

@@ -16,15 +16,15 @@ from blake3 import blake3
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.clock import SystemClock
-from engine.errors import DeliveryFailed, SourceUnavailable, TargetFull
-from engine.sources.imap.names import date_of, folder_path
-from engine.sources.source import FolderPath
-from engine.stored_form import stored_form
-from engine.targets import open_target
-from engine.targets.crlf import with_crlf
-from engine.targets.imap_names import date_time, flag_list, folder_name, lost
-from engine.targets.target import Letter
+from engine.connectors.imap.crlf import with_crlf
+from engine.connectors.imap.names import date_of, folder_path
+from engine.connectors.imap.target_names import date_time, flag_list, folder_name, lost
+from engine.connectors.target import Letter
+from engine.connectors.targets import open_target
+from engine.domain.errors import DeliveryFailed, SourceUnavailable, TargetFull
+from engine.domain.paths import FolderPath
+from engine.domain.stored_form import stored_form
+from engine.system.clock import SystemClock
 from tests.dovecot import Dovecot, dovecot
 from tests.faults import Server
 from tests.restores import House

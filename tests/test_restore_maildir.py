@@ -18,8 +18,20 @@ from blake3 import blake3
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.clock import ManualClock
-from engine.errors import (
+from engine.connectors.maildir import dotlock, keywords, subscriptions
+from engine.connectors.maildir.delivery_names import (
+    LineCounter,
+    directories,
+    is_nested,
+    size_fields,
+    unique_name,
+)
+from engine.connectors.maildir.folders import path_below
+from engine.connectors.maildir.names import MAX_KEYWORDS, flags_of, parse_keywords
+from engine.connectors.maildir.target import MaildirTarget
+from engine.connectors.target import Letter, TargetMailbox, Wanted
+from engine.connectors.targets import open_target
+from engine.domain.errors import (
     BlobDamaged,
     DeliveryFailed,
     EngineError,
@@ -27,19 +39,8 @@ from engine.errors import (
     TargetFull,
     UsageError,
 )
-from engine.sources.maildir_folders import path_below
-from engine.sources.maildir_names import MAX_KEYWORDS, flags_of, parse_keywords
-from engine.sources.source import FolderPath
-from engine.targets import dotlock, maildir_keywords, maildir_subscriptions, open_target
-from engine.targets.maildir import MaildirTarget
-from engine.targets.maildir_files import (
-    LineCounter,
-    directories,
-    is_nested,
-    size_fields,
-    unique_name,
-)
-from engine.targets.target import Letter, TargetMailbox, Wanted
+from engine.domain.paths import FolderPath
+from engine.system.clock import ManualClock
 from tests.maildrop import Maildir
 
 NOW = 1_714_557_600_123_456
@@ -327,12 +328,12 @@ def test_a_link_out_of_the_mailbox_is_not_followed(tmp_path: Path, place: str) -
 # Keywords
 
 
-keywords = st.sampled_from([f"k{n}" for n in range(40)])
+words = st.sampled_from([f"k{n}" for n in range(40)])
 
 
-@given(st.lists(keywords | st.just(""), max_size=MAX_KEYWORDS), st.sets(keywords, max_size=40))
+@given(st.lists(words | st.just(""), max_size=MAX_KEYWORDS), st.sets(words, max_size=40))
 def test_no_letter_is_taken_from_a_keyword(table: list[str], wanted: set[str]) -> None:
-    letters = maildir_keywords.assigned(table, wanted)
+    letters = keywords.assigned(table, wanted)
     assert all(was == now for was, now in zip(table, letters.keywords, strict=False) if was)
     assert len(letters.keywords) <= MAX_KEYWORDS
     assert wanted == (wanted & set(letters.keywords)) | letters.lost
@@ -398,7 +399,7 @@ def test_a_lock_is_waited_for_and_a_dead_ones_is_not(
 
 
 def test_subscriptions_are_added_once(tmp_path: Path) -> None:
-    added = maildir_subscriptions.added
+    added = subscriptions.added
     assert added(None, [INBOX, ("Work", "Äpfel")]) == (
         b"V\t2\n\nINBOX\nWork\t&AMQ-pfel\n",
         2,

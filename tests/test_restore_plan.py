@@ -8,19 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.accounts import Account
-from engine.clock import ManualClock
-from engine.errors import UsageError
+from engine.connectors.targets import open_target
+from engine.domain.errors import UsageError
+from engine.domain.paths import FolderPath
 from engine.journal.erasures import account_hash, content_hash, record
 from engine.journal.records import Erasure
+from engine.query.accounts import Account
 from engine.restore.destination import Destination
+from engine.restore.existing import compare
 from engine.restore.plan import kept_flags, placed, plan
-from engine.restore.presence import compare
 from engine.restore.selection import Message, Selection, deleted, subtree
 from engine.restore.throttle import Throttle
-from engine.sources.source import FolderPath
-from engine.stop import Stop
-from engine.targets import open_target
+from engine.system.clock import ManualClock
+from engine.system.stop import Stop
 from tests.backups import SmallBackup, letter
 
 ACCOUNT = Account(2, "alice", "alice", 0, None)

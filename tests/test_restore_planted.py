@@ -16,11 +16,11 @@ from typing import NamedTuple
 
 import pytest
 
-from engine.clock import ManualClock
-from engine.errors import DeliveryFailed
-from engine.targets import dotlock, maildir_quota
-from engine.targets.maildir import MaildirTarget
-from engine.targets.owned import owner_beside
+from engine.connectors.maildir import dotlock, quota
+from engine.connectors.maildir.target import MaildirTarget
+from engine.connectors.ownership import owner_beside
+from engine.domain.errors import DeliveryFailed
+from engine.system.clock import ManualClock
 from tests.faults import Server
 from tests.maildrop import Maildir
 from tests.restores import ALICE, House
@@ -220,7 +220,7 @@ def test_what_is_restored_is_counted(
     if before is not None:
         file.write_bytes(before)
     root = os.open(tmp_path, os.O_PATH)
-    maildir_quota.add(root, 30, 2)
+    quota.add(root, 30, 2)
     os.close(root)
     assert (file.read_bytes() if file.exists() else None) == after
 

@@ -12,18 +12,18 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
-from engine.clock import SystemClock
-from engine.errors import DeliveryFailed, SettingMissing, TargetFull, UsageError
-from engine.settings import Settings
-from engine.sources.imap.options import options
-from engine.sources.imap.secrets import Secret
-from engine.sources.imap.wire import Status
-from engine.sources.source import FolderPath
-from engine.targets import open_target
-from engine.targets.imap import ImapTarget
-from engine.targets.imap_flags import Flags, over_flags, says_full
-from engine.targets.imap_names import same_but_case, says_exists
-from engine.targets.target import Letter, TargetMailbox, Wanted
+from engine.connectors.imap.client.wire import Status
+from engine.connectors.imap.options import options
+from engine.connectors.imap.target import ImapTarget
+from engine.connectors.imap.target_flags import Flags, over_flags, says_full
+from engine.connectors.imap.target_names import same_but_case, says_exists
+from engine.connectors.target import Letter, TargetMailbox, Wanted
+from engine.connectors.targets import open_target
+from engine.domain.errors import DeliveryFailed, SettingMissing, TargetFull, UsageError
+from engine.domain.paths import FolderPath
+from engine.settings.secrets import Secret
+from engine.settings.table import Settings
+from engine.system.clock import SystemClock
 from tests import cyrus
 from tests.dovecot import dovecot
 from tests.faults import Server

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from engine.accounts import Account
 from engine.cli import main
-from engine.restore import presence
+from engine.connectors.maildir.delivery_named import KEPT
+from engine.connectors.source import SourceItem
+from engine.domain.paths import INBOX, FolderPath
+from engine.query.accounts import Account
+from engine.restore import existing
 from engine.restore.contents import plan_contents
 from engine.restore.selection import Message, Selection
-from engine.sources.source import INBOX, FolderPath, SourceItem
-from engine.targets.maildir_named import KEPT
 from tests.maildrop import Maildir
 from tests.test_rewritten import overwrite
 
@@ -159,7 +160,7 @@ def test_a_dry_run_writes_nothing(site: Site) -> None:
 def test_where_names_cannot_come_back_copies_are_added_and_that_is_told(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(presence, "OwnNames", int)  # as over IMAP
+    monkeypatch.setattr(existing, "OwnNames", int)  # as over IMAP
     damage(site)
     out, err = site.run("restore", "alice", "--contents")
     assert f"{COUNT} restored, 0 skipped" in out

@@ -14,15 +14,16 @@ import pytest
 from msgspec.structs import replace
 
 from engine.backup import Backup, create
+from engine.connectors.maildir import mailbox
+from engine.connectors.sources import open_source
+from engine.domain.model import Action, Version
 from engine.journal.keys import MAX_SEQUENCE
 from engine.journal.reader import Reader
-from engine.model import Action, Version
 from engine.scan.loss import Turnover
 from engine.scan.smart import NamedSource, Options, Result, scan
 from engine.scan.states import KnownFolder
 from engine.scan.survey import Files
-from engine.sources import maildir_mailbox, open_source
-from engine.stop import Stop
+from engine.system.stop import Stop
 from tests.commands import until
 from tests.following import Post
 from tests.maildrop import Maildir
@@ -75,7 +76,7 @@ def _living(reader: Reader) -> Iterator[Version]:
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    monkeypatch.setattr(maildir_mailbox, "SETTLING", 0)  # this file system counts finely
+    monkeypatch.setattr(mailbox, "SETTLING", 0)  # this file system counts finely
     made = Site(tmp_path)
     yield made
     made.backup.close()

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.connectors.source import MailboxIdentity
 from engine.scan.recognition import recognised
 from engine.scan.roster import Assignment, KnownAccount, Overlap, Roster, compare
-from engine.sources.source import MailboxIdentity
 
 Mailboxes = dict[str, str]
 """Name -> what the mailbox holds: the letters are messages; a digit is the inbox's GUID, and a sign

@@ -14,13 +14,13 @@ from engine.backup import Backup
 from engine.check import Report, check
 from engine.check.remains import table_of
 from engine.check.salvage import salvage
-from engine.clock import ManualClock
-from engine.errors import JournalDamaged
+from engine.domain.errors import JournalDamaged
+from engine.domain.model import item_id
 from engine.journal import copies, timeline
 from engine.journal.environment import Tables
-from engine.model import item_id
 from engine.purge import erase, traces
-from engine.stop import Stop
+from engine.system.clock import ManualClock
+from engine.system.stop import Stop
 from tests.backups import SmallBackup, letter
 from tests.faults import Server
 from tests.test_journal_copies import rows

@@ -1,4 +1,4 @@
-"""Tests of `engine.search`: what is found, and that every path it gives leads there."""
+"""Tests of `engine.query.search`: what is found, and that every path it gives leads there."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine import search as module
 from engine.backup import Backup
-from engine.errors import RecordDamaged, UsageError
+from engine.domain.errors import RecordDamaged, UsageError
+from engine.domain.model import ROOT, Headers, item_id
+from engine.domain.timestamps import listed_second
 from engine.journal import headers
 from engine.journal.deleted import deleted_listing
 from engine.journal.keys import pair_key
 from engine.journal.reader import Reader
 from engine.journal.writer import Content
-from engine.model import ROOT, Headers, item_id
-from engine.search import Hit, Query, search
-from engine.timestamps import listed_second
+from engine.query import search as module
+from engine.query.search import Hit, Query, search
 from tests.backups import SmallBackup, letter
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from engine import space
-from engine.space import Level, Room
+from engine.system import space
+from engine.system.space import Level, Room
 from tests.commands import engine
 
 GIB = 1 << 30

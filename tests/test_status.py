@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from engine.heartbeat import Seen, State
 from engine.operations import Record
 from engine.purge import purge
-from engine.status import USUAL, Status, status, upkeep
-from engine.stop import Stop
+from engine.query.status import USUAL, Status, status, upkeep
+from engine.system.heartbeat import Seen, State
+from engine.system.stop import Stop
 from tests.backups import SmallBackup, letter
 
 DAY = 86_400_000_000

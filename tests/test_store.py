@@ -23,7 +23,7 @@ from engine.blobs.pack import Entry, Header, Kind, PartPlace
 from engine.blobs.verification import Verdict, stored_blobs, verify
 from engine.blobs.volume import Volume
 from engine.blobs.writer import PackWriter
-from engine.errors import BackupUnusable, BlobDamaged
+from engine.domain.errors import BackupUnusable, BlobDamaged
 
 BACKUP = bytes(range(16))
 PART = 4096

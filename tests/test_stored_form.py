@@ -10,7 +10,7 @@ import zlib
 import pytest
 import zstandard
 
-from engine.stored_form import LONGEST, stored_form
+from engine.domain.stored_form import LONGEST, stored_form
 from tests.oddities import ODDITIES
 
 LETTER = b"From: bob@example.org\nSubject: Numbers\n\nhello\n"

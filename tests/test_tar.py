@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.imports.tar import BLOCK, Member, TarError, TarReader
+from engine.exchange.imports.tar import BLOCK, Member, TarError, TarReader
 
 MEMORY = 4 << 20
 """What reading any archive may take, in bytes, but for what is asked for."""

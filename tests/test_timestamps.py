@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.errors import UsageError
-from engine.timestamps import (
+from engine.domain.errors import UsageError
+from engine.domain.timestamps import (
     Instant,
     format_listed,
     format_time,

@@ -1,4 +1,5 @@
-"""Tests of `engine.tomltext`: the places that it finds hold what a real parser reads there."""
+"""Tests of `engine.settings.positions`: the places that it finds hold what a real parser reads
+there."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine import tomltext
+from engine.settings import positions
 
 VALUES = st.sampled_from(
     [
@@ -46,7 +47,7 @@ def documents(draw: st.DrawFn) -> str:
     return text
 
 
-def lookup(document: Any, path: tomltext.Path) -> Any:
+def lookup(document: Any, path: positions.Path) -> Any:
     for name in path:
         document = document[name]
     return document
@@ -55,7 +56,7 @@ def lookup(document: Any, path: tomltext.Path) -> Any:
 @given(documents())
 def test_every_statement_holds_what_a_parser_reads_there(text: str) -> None:
     document = tomllib.loads(text)
-    found = list(tomltext.statements(text))
+    found = list(positions.statements(text))
     for statement in found:
         if statement.header:
             assert isinstance(lookup(document, statement.path), dict)
@@ -79,7 +80,7 @@ def count(table: dict[str, Any]) -> int:
 
 def test_lines_count_from_one_and_comments_inside_a_value_are_seen() -> None:
     text = "# a\n\na = 1 # not inside\nb = [\n  1, # inside\n]\n[c]\r\n  d = '''\n\n'''\ne = 2"
-    assert [(".".join(s.path), s.line, s.comments) for s in tomltext.statements(text)] == [
+    assert [(".".join(s.path), s.line, s.comments) for s in positions.statements(text)] == [
         ("a", 3, False),
         ("b", 4, True),
         ("c", 7, False),
@@ -90,16 +91,16 @@ def test_lines_count_from_one_and_comments_inside_a_value_are_seen() -> None:
 
 @given(st.text("a.=[]{}\"'#\\\n\r\t 1", max_size=40))
 def test_text_that_is_not_toml_ends_without_an_error(text: str) -> None:
-    for statement in tomltext.statements(text):
+    for statement in positions.statements(text):
         assert 0 <= statement.start <= statement.end <= len(text)
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_a_quoted_string_reads_back(value: str) -> None:
-    assert tomllib.loads(f"v = {tomltext.quoted(value)}") == {"v": value}
-    assert tomllib.loads(f"{tomltext.dotted((value, 'bare'))} = 1") == {value: {"bare": 1}}
+    assert tomllib.loads(f"v = {positions.quoted(value)}") == {"v": value}
+    assert tomllib.loads(f"{positions.dotted((value, 'bare'))} = 1") == {value: {"bare": 1}}
 
 
 @pytest.mark.parametrize("key", ["", "a.b", "a b", "ä"])
 def test_a_name_that_is_not_bare_is_quoted_in_a_dotted_key(key: str) -> None:
-    assert tomltext.dotted(("x", key)) == f'x."{key}"'
+    assert positions.dotted(("x", key)) == f'x."{key}"'

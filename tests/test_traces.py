@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from engine import damage
 from engine.backup import Backup
 from engine.blobs import encode_location
 from engine.check import check
@@ -23,7 +22,8 @@ from engine.notifications.event import Event, Level
 from engine.operations import running
 from engine.purge import erase, purge
 from engine.purge.traces import PLACES, Words
-from engine.stop import Stop
+from engine.query import damage
+from engine.system.stop import Stop
 from tests.backups import SmallBackup, letter
 from tests.commands import engine
 

@@ -1,4 +1,4 @@
-"""Tests of `timefs.tree`: what is where in a mount, asked without one."""
+"""Tests of `timefs.view.tree`: what is where in a mount, asked without one."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import pytest
 from blake3 import blake3
 
 from engine.blobs import encode_location
-from engine.errors import BlobDamaged, BlobMissing, EngineError, UsageError
+from engine.domain.errors import BlobDamaged, BlobMissing, EngineError, UsageError
+from engine.domain.model import item_id
 from engine.journal.records import ScanRecord, seal
-from engine.model import item_id
 from tests.backups import MINUTE, START, SmallBackup, letter
 from tests.looking import Looker
-from timefs.inodes import Tag, constant_inode, is_constant, is_directory, split_constant
-from timefs.listing import Node
-from timefs.places import QUICK, Gone, Slow
-from timefs.tree import ROOT_INODE, Blob, Tree
+from timefs.view.inodes import Tag, constant_inode, is_constant, is_directory, split_constant
+from timefs.view.listing import Node
+from timefs.view.places import QUICK, Gone, Slow
+from timefs.view.tree import ROOT_INODE, Blob, Tree
 
 ALICE = "alice@example.com"
 
@@ -462,7 +462,7 @@ def test_maildir_has_the_flags_of_its_instant(small: SmallBackup) -> None:
 def test_what_takes_long_is_only_done_with_patience(
     small: SmallBackup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("timefs.places.QUICK", 3)
+    monkeypatch.setattr("timefs.view.places.QUICK", 3)
     account = small.account(ALICE)
     inbox = small.folder(account, "INBOX")
     items = small.messages(account, inbox, [letter(n) for n in range(5)])

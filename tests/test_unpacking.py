@@ -18,10 +18,10 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.decompression import lz4_block
-from engine.errors import BlobDamaged, DeliveryFailed
-from engine.targets import unpacking
-from engine.targets.unpacking import unpacked
+from engine.connectors import unpacking
+from engine.connectors.unpacking import unpacked
+from engine.domain.decompression import lz4_block
+from engine.domain.errors import BlobDamaged, DeliveryFailed
 
 RAW = b"From: bob@example.org\nSubject: Numbers\n\n" + b"one, two and three\n" * 3000
 LZ4 = b"Dovecot-LZ4\x0d\x2a\x9b\xc5" + struct.pack(">I", 65536)

@@ -1,4 +1,4 @@
-"""Tests of `timefs.views`: what names mean, what lasts, and who has which slot."""
+"""Tests of `timefs.view.views`: what names mean, what lasts, and who has which slot."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from tests.backups import MINUTE, START, SmallBackup
-from timefs.inodes import SLOTS
-from timefs.views import LATEST, Moment, View, Views
+from timefs.view.inodes import SLOTS
+from timefs.view.views import LATEST, Moment, View, Views
 
 BERLIN = ZoneInfo("Europe/Berlin")
 

@@ -14,16 +14,16 @@ import pytest
 from inotify_simple import Event, INotify, flags
 
 from engine.backup import Backup
-from engine.errors import StorageFull
+from engine.connectors.maildir.events import MaildirEvents
+from engine.connectors.maildir.source import MaildirSource
+from engine.connectors.sources import open_source
+from engine.domain.errors import StorageFull
+from engine.domain.model import Action
 from engine.journal.keys import MAX_SEQUENCE
-from engine.model import Action
+from engine.scan.follow import agenda, arrivals
+from engine.scan.follow import follower as follower_module
 from engine.scan.smart import NamedSource, Options, Result, known_accounts, scan
-from engine.sources import open_source
-from engine.sources.maildir import MaildirSource
-from engine.sources.maildir_events import MaildirEvents
-from engine.stop import Stop
-from engine.watch import agenda, roster
-from engine.watch import follower as follower_module
+from engine.system.stop import Stop
 from tests.commands import engine, until
 from tests.following import History, Post, State, assert_went_through, is_subsequence
 from tests.maildrop import Maildir
@@ -35,7 +35,7 @@ LETTER = b"From: bob@example.com\nSubject: %d\n\nhi\n"
 def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     """What fails is tried again soon."""
     monkeypatch.setattr(follower_module, "TICK", 0.05)
-    for module in (agenda, roster):
+    for module in (agenda, arrivals):
         monkeypatch.setattr(module, "FIRST_PAUSE", 0.05)
 
 

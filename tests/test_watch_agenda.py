@@ -7,8 +7,8 @@ import threading
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.watch.agenda import FIRST_PAUSE, LONGEST_PAUSE, Agenda, Job, Look
-from engine.watch.queue import Queue
+from engine.scan.follow.agenda import FIRST_PAUSE, LONGEST_PAUSE, Agenda, Job, Look
+from engine.scan.follow.queue import Queue
 
 ALICE, BOB = Job(0, "alice"), Job(0, "bob")
 INBOX, SENT = ("INBOX",), ("Sent",)

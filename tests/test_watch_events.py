@@ -13,15 +13,15 @@ from pathlib import Path
 import pytest
 from inotify_simple import Event, INotify, flags
 
-from engine import place
-from engine.errors import SourceUnavailable
-from engine.sources import maildir_events
-from engine.sources.events import Hint, Polling
-from engine.sources.maildir import MaildirSource
-from engine.sources.maildir_events import MaildirEvents
-from engine.sources.maildir_location import Location
-from engine.sources.maildir_unfinished import WRITING, WRITING_MOST, Unfinished
-from engine.sources.maildir_watches import Account, Folder, Watches
+from engine.connectors.events import Hint, Polling
+from engine.connectors.maildir import events
+from engine.connectors.maildir.events import MaildirEvents
+from engine.connectors.maildir.location import Location
+from engine.connectors.maildir.source import MaildirSource
+from engine.connectors.maildir.unfinished import WRITING, WRITING_MOST, Unfinished
+from engine.connectors.maildir.watches import Account, Folder, Watches
+from engine.domain.errors import SourceUnavailable
+from engine.system import filesystem
 from tests.commands import until
 from tests.maildrop import Maildir
 
@@ -325,7 +325,7 @@ def test_beyond_the_limit_of_watches_accounts_are_polled(
     for name in ("bob", "carol"):
         Maildir(vmail / name)
     limits = {"max_user_watches": 7}
-    monkeypatch.setattr(maildir_events, "_limit", lambda name: limits[name])
+    monkeypatch.setattr(events, "_limit", lambda name: limits[name])
     kernels: list[Kernel] = []
 
     def opened() -> Kernel:
@@ -387,7 +387,7 @@ def test_a_folder_that_may_not_be_watched_is_told_and_its_account_polled(vmail: 
 def test_mail_on_a_network_file_system_is_polled(
     vmail: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(place, "is_remote", lambda path: "nfs4")
+    monkeypatch.setattr(filesystem, "is_remote", lambda path: "nfs4")
     with told(vmail, poll=0.05) as heard:
         assert "is on nfs4" in heard.notes[0]
         heard.expect(Hint())

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from engine.backup import Backup
 from engine.check import check
 from engine.check.times import NewTimes
-from engine.clock import ManualClock
+from engine.connectors.sources import open_sources
 from engine.daemon import jobs
 from engine.daemon.figures import Figures
+from engine.daemon.notification_queue import Teller
 from engine.daemon.parts import Pulse
-from engine.daemon.telling import Teller
-from engine.errors import ClockError
+from engine.domain.errors import ClockError
 from engine.journal.horizon import MAX_JUMP
 from engine.journal.records import (
     AccountState,
@@ -34,8 +34,8 @@ from engine.journal.records import (
 )
 from engine.purge import hold
 from engine.scan.smart import NamedSource, Options, scan
-from engine.sources import open_sources
-from engine.stop import Stop
+from engine.system.clock import ManualClock
+from engine.system.stop import Stop
 from tests.backups import SmallBackup, letter
 from tests.commands import engine, environment, run, until
 from tests.desk import SECOND, START, Desk, folder_draft, scan_record
@@ -369,7 +369,7 @@ def test_a_clock_that_nothing_keeps_right_is_not_followed_far(
 def test_what_the_kernel_says_of_its_clock_is_understood(shim: Path) -> None:
     code = """
 import os
-from engine.clock import SystemClock
+from engine.system.clock import SystemClock
 for said in ("ok", "unsynchronised", "error", "fails"):
     os.environ["TEST_ADJTIMEX"] = said
     print(said, SystemClock().doubtful(), SystemClock(trusted=True).doubtful())

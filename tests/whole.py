@@ -11,9 +11,9 @@ from typing import NamedTuple
 from engine.backup import Backup
 from engine.blobs.verification import verify
 from engine.check import check
+from engine.domain.model import ROOT, Version
 from engine.journal.keys import MAX_SEQUENCE
 from engine.journal.reader import Reader
-from engine.model import ROOT, Version
 
 
 class Everything(NamedTuple):

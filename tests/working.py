@@ -15,8 +15,8 @@ import sys
 from pathlib import Path
 from engine import operations
 from engine.backup import Backup
-from engine.errors import Interrupted
-from engine.stop import Stop
+from engine.domain.errors import Interrupted
+from engine.system.stop import Stop
 
 stop = Stop()
 with Backup(Path(sys.argv[1]), write=True) as backup:

@@ -14,12 +14,12 @@ from typing import NoReturn
 
 from engine import __version__
 from engine.backup import DEFAULT_PATH
-from engine.errors import EngineError, UsageError
+from engine.domain.errors import EngineError, UsageError
+from engine.domain.timestamps import is_time_name, local_zone
 from engine.journal import fatal
-from engine.leaving import leave
-from engine.timestamps import is_time_name, local_zone
-from timefs import background, handleless, mountpoint
-from timefs.options import parse_options
+from engine.system.exit import leave
+from timefs.fuse import background, handleless, mountpoint
+from timefs.fuse.options import parse_options
 
 _VERBS = ("mount", "umount")
 _SYSLOG = "/dev/log"
@@ -159,8 +159,8 @@ def _mount(parsed: argparse.Namespace) -> int:
     if not options.no_extension:
         handleless.enable()
     # Here, for unmounting needs none of what takes a while to load, and the extension comes first.
-    from timefs.handlers import Owner
-    from timefs.mount import Mount, serve
+    from timefs.fuse.handlers import Owner
+    from timefs.fuse.mount import Mount, serve
 
     point: Path = parsed.mountpoint
     mountpoint.refuse_unfit(point, parsed.backup, nonempty=options.nonempty)

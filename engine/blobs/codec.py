@@ -11,7 +11,7 @@ from enum import IntEnum
 
 import zstandard
 
-from engine.errors import BlobDamaged
+from engine.domain.errors import BlobDamaged
 
 MAX_LEVEL = 19
 """zstd's own levels go on to 22, which take hundreds of megabytes of memory and gain little."""

@@ -13,7 +13,7 @@ from engine.blobs import pack as packs
 from engine.blobs.codec import compress
 from engine.blobs.pack import Entry, Found, Head, Kind, Load, Location
 from engine.blobs.volume import OpenPack
-from engine.errors import BlobDamaged
+from engine.domain.errors import BlobDamaged
 
 
 class Moved(NamedTuple):

@@ -12,7 +12,7 @@ from engine.blobs import pack as packs
 from engine.blobs.lines import encode_lines
 from engine.blobs.recipe import Piece, encode_recipe, recipe_size
 from engine.blobs.splitting import Lines, Text
-from engine.errors import ItemUnreadable
+from engine.domain.errors import ItemUnreadable
 
 MAX_TEXT = 1 << 20
 MAX_PIECES = 1 << 14

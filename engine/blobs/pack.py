@@ -16,7 +16,7 @@ import msgspec
 from blake3 import blake3
 
 from engine.blobs.codec import Codec, decompress
-from engine.errors import BlobDamaged, RecordDamaged
+from engine.domain.errors import BlobDamaged, RecordDamaged
 
 VERSION = 1
 SUITE_NONE = 0

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from engine.blobs import pack as packs
 from engine.blobs.lines import MAX_LENGTH, Layout, encode_lines, size_of_lines
 from engine.blobs.pack import Found
-from engine.errors import BlobDamaged
+from engine.domain.errors import BlobDamaged
 
 _COUNT = Struct(">I")
 _PIECE = Struct(">I32sIBB")

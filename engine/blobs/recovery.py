@@ -11,7 +11,7 @@ from typing import NamedTuple
 from engine.blobs import pack as packs
 from engine.blobs.pack import Header, Kind, Load, Location
 from engine.blobs.recipe import stored_recipes
-from engine.errors import BlobDamaged
+from engine.domain.errors import BlobDamaged
 
 
 class Recovery(NamedTuple):

@@ -17,7 +17,7 @@ from engine.blobs import pack as packs
 from engine.blobs.pack import Blob, Form, Kind, Location, Record
 from engine.blobs.recipe import Piece, Recipe, decode_recipe, follow_recipe
 from engine.blobs.volume import Volume, pack_name
-from engine.errors import BlobDamaged, BlobMissing, Damaged
+from engine.domain.errors import BlobDamaged, BlobMissing, Damaged
 
 CACHE_SIZE = 8 << 20
 

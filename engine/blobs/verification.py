@@ -17,7 +17,7 @@ from engine.blobs.pack import Found, Header, Kind, Load, Location
 from engine.blobs.recipe import Recipe, stored_recipes
 from engine.blobs.store import BlobStore
 from engine.blobs.volume import Volume, pack_name
-from engine.errors import BlobDamaged
+from engine.domain.errors import BlobDamaged
 
 
 class Verdict(NamedTuple):

@@ -16,9 +16,9 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from engine import plainfile
-from engine.durable import sync_directory
-from engine.errors import BackupUnusable, BlobDamaged
+from engine.domain.errors import BackupUnusable, BlobDamaged
+from engine.system import plainfile
+from engine.system.files import sync_directory
 
 _NO_PACK = (
     errno.EISDIR,

@@ -26,7 +26,7 @@ from engine.blobs.pack import Entry, Head, Header, Kind, Location, PartPlace
 from engine.blobs.recovery import plan_recovery
 from engine.blobs.splitting import Lines, Text, split, split_stream
 from engine.blobs.volume import DirectoryVolume, OpenPack
-from engine.errors import Conflict, ItemUnreadable, StorageFull
+from engine.domain.errors import Conflict, ItemUnreadable, StorageFull
 
 FRAME_SIZE = 128 << 10
 PACK_SIZE = 64 << 20

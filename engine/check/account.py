@@ -10,11 +10,11 @@ from engine.blobs import BlobStore
 from engine.blobs.verification import wrong_content
 from engine.check.records import CHUNK, Damage, Versions, check_timelines
 from engine.check.report import Report
-from engine.errors import BlobDamaged, RecordDamaged
+from engine.domain.errors import BlobDamaged, RecordDamaged
+from engine.domain.model import Version
 from engine.journal.keys import item_key, pair_key, split_pair
 from engine.journal.reader import Reader
 from engine.journal.records import AccountState, FolderCursor, Transaction, unpack
-from engine.model import Version
 
 
 def check_account(

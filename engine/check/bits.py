@@ -21,10 +21,10 @@ from engine.backup import Backup
 from engine.blobs import pack as packs
 from engine.blobs.pack import Load
 from engine.blobs.verification import verify
-from engine.check.aside import Aside
-from engine.durable import sync_directory
-from engine.errors import BlobDamaged
-from engine.purge.alone import alone
+from engine.check.quarantine import Aside
+from engine.domain.errors import BlobDamaged
+from engine.purge.purge_lock import alone
+from engine.system.files import sync_directory
 
 EFFORT = 1 << 39
 """Bytes that are hashed in one repair, at most: some ten minutes."""

@@ -8,22 +8,22 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from engine import damage
 from engine.backup import Backup
 from engine.check.account import check_account
-from engine.check.aside import Aside
 from engine.check.choice import in_order, share_of, waiting
 from engine.check.comparison import compare_source
 from engine.check.packs import check_packs
+from engine.check.quarantine import Aside
 from engine.check.records import check_records, rows_to_read
 from engine.check.repair import repair as mend
 from engine.check.report import Report
 from engine.check.salvage import Salvaged
 from engine.check.times import set_times_right
-from engine.errors import StorageFull
+from engine.domain.errors import StorageFull
 from engine.journal import verified
 from engine.journal.horizon import length
 from engine.journal.records import Verified
+from engine.query import damage
 from engine.scan.smart import NamedSource
 
 _ROUNDS = 3

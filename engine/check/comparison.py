@@ -16,17 +16,18 @@ from blake3 import blake3
 
 from engine.backup import Backup
 from engine.check.report import Report
-from engine.errors import Damaged, ItemUnreadable, ItemVanished, SourceUnavailable
+from engine.connectors.source import Mailbox
+from engine.domain.errors import Damaged, ItemUnreadable, ItemVanished, SourceUnavailable
+from engine.domain.model import item_id
 from engine.journal.keys import MAX_SEQUENCE
-from engine.model import item_id
+from engine.scan.comparison import Subject, look
 from engine.scan.fetching import streamed
 from engine.scan.finding import NamedSource
 from engine.scan.known import known_accounts
-from engine.scan.look import Subject, look
 from engine.scan.plan import AccountPlan, Recheck
 from engine.scan.recognition import KnownAccount, recognised
-from engine.sources.source import Mailbox, shown
-from engine.stop import Stop
+from engine.system.stop import Stop
+from engine.system.text import shown
 
 _BLOCK = 1 << 20
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from engine.errors import RecordDamaged
+from engine.domain.errors import RecordDamaged
 from engine.journal.environment import Environment, Txn
 from engine.journal.keys import time_key
 from engine.journal.reader import Reader

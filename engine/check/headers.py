@@ -6,16 +6,16 @@ from collections.abc import Iterator
 from itertools import groupby, islice
 
 from engine.backup import Backup
-from engine.check.aside import Aside
-from engine.errors import Damaged, RecordDamaged
+from engine.check.quarantine import Aside
+from engine.domain.errors import Damaged, RecordDamaged
+from engine.domain.messages import HEAD, parse_headers
+from engine.domain.model import Headers, Kind
 from engine.journal import timeline
 from engine.journal.environment import Txn
 from engine.journal.headers import blocks, unpack_block
 from engine.journal.keys import edition_key, split_pair
 from engine.journal.reader import Reader
 from engine.journal.records import seal, unpack_version, unseal
-from engine.messages import HEAD, parse_headers
-from engine.model import Headers, Kind
 
 BATCH = 2_000
 """Messages that are read before what was found is written."""

@@ -12,15 +12,15 @@ from itertools import groupby
 from typing import NamedTuple
 
 from engine.backup import Backup
-from engine.batches import batches
 from engine.blobs import encode_location
 from engine.blobs.verification import verify
-from engine.check.aside import Aside
+from engine.check.quarantine import Aside
 from engine.check.sorting import SortedRows
-from engine.errors import BlobDamaged
+from engine.domain.errors import BlobDamaged
 from engine.journal.keys import time_key
 from engine.journal.records import seal
-from engine.purge.alone import alone
+from engine.purge.purge_lock import alone
+from engine.system.batched import batches
 
 BATCH = 10_000
 """Rows that one write transaction changes, at most."""

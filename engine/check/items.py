@@ -13,9 +13,10 @@ from itertools import groupby
 import msgspec
 
 from engine.backup import Backup
-from engine.check.aside import Aside
+from engine.check.quarantine import Aside
 from engine.check.records import examine
-from engine.errors import RecordDamaged
+from engine.domain.errors import RecordDamaged
+from engine.domain.model import ROOT, Action, Kind, Version, item_id
 from engine.journal.environment import Environment, Table, Txn
 from engine.journal.keys import cursor_key, item_key, pair_key, sequence_key, split_pair
 from engine.journal.reader import Reader
@@ -30,7 +31,6 @@ from engine.journal.records import (
     unpack_version,
 )
 from engine.journal.removal import count_removal
-from engine.model import ROOT, Action, Kind, Version, item_id
 
 BATCH = 500
 """Items that one write transaction mends."""

@@ -13,12 +13,13 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from engine.backup import Backup
-from engine.check.aside import Aside
 from engine.check.flipped import put_right
 from engine.check.gaps import count_lost, fill_times
 from engine.check.items import mend_items, unknown_account
+from engine.check.quarantine import Aside
 from engine.check.records import examine, key_width
-from engine.errors import RecordDamaged
+from engine.domain.errors import RecordDamaged
+from engine.domain.model import MAX_ITEM, ROOT
 from engine.journal.environment import Environment, Tables, Txn
 from engine.journal.keys import sequence_key, split_pair, time_key
 from engine.journal.reader import Reader
@@ -32,7 +33,6 @@ from engine.journal.records import (
     seal,
     unpack,
 )
-from engine.model import MAX_ITEM, ROOT
 
 BATCH = 1_000
 """Rows that one write transaction mends, at most."""

@@ -13,7 +13,7 @@ from engine.backup import Backup
 from engine.blobs import BlobStore, Recipe, decode_location, encode_location, pack_name
 from engine.blobs.verification import Verdict, verify, wrong_content
 from engine.check.report import Report
-from engine.errors import BlobDamaged, RecordDamaged
+from engine.domain.errors import BlobDamaged, RecordDamaged
 from engine.journal.reader import Reader
 from engine.journal.records import seal
 

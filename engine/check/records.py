@@ -11,7 +11,8 @@ from itertools import chain
 from typing import NamedTuple, TypeAlias
 
 from engine.check.report import Report
-from engine.errors import BackupUnusable, RecordDamaged
+from engine.domain.errors import BackupUnusable, RecordDamaged
+from engine.domain.model import Kind, Version
 from engine.journal import derive, timeline
 from engine.journal.environment import Tables
 from engine.journal.headers import unpack_block
@@ -44,7 +45,6 @@ from engine.journal.records import (
     unpack_version,
     unseal,
 )
-from engine.model import Kind, Version
 
 Damage: TypeAlias = Callable[[RecordDamaged], None]
 """Is told of a record that can't be read."""

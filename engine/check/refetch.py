@@ -17,8 +17,9 @@ from engine.backup import Backup
 from engine.blobs import BlobStore, encode_location
 from engine.blobs.verification import wrong_content
 from engine.blobs.writer import Flushed, PackWriter
-from engine.check.aside import Aside
-from engine.errors import (
+from engine.check.quarantine import Aside
+from engine.connectors.source import Mailbox, SourceItem
+from engine.domain.errors import (
     Conflict,
     Damaged,
     ItemUnreadable,
@@ -34,7 +35,6 @@ from engine.scan.finding import NamedSource
 from engine.scan.known import known_accounts, known_folders
 from engine.scan.recognition import recognised
 from engine.scan.states import Path
-from engine.sources.source import Mailbox, SourceItem
 
 GROUP_BYTES = 32 << 20
 """Content that is stored by one commit, about."""

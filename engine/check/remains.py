@@ -16,7 +16,7 @@ from typing import NamedTuple
 import msgspec
 
 from engine.check.records import examine, key_width
-from engine.errors import RecordDamaged
+from engine.domain.errors import RecordDamaged
 from engine.journal.environment import Tables
 from engine.journal.pages import (
     BRANCH,

@@ -11,22 +11,22 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from engine.backup import Backup
-from engine.check.aside import Aside
 from engine.check.bits import put_bits_right
+from engine.check.damaged_packs import put_aside
 from engine.check.headers import rebuild_headers
 from engine.check.index import rebuild_index
 from engine.check.mending import mend_records
+from engine.check.quarantine import Aside
 from engine.check.refetch import forget_unnamed, refetch
 from engine.check.report import Report
-from engine.check.spoilt import put_aside
 from engine.check.unnamed import doubt_unnamed
-from engine.errors import RecordDamaged
+from engine.domain.errors import RecordDamaged
+from engine.domain.model import Version
 from engine.journal import derive, timeline
 from engine.journal.environment import Environment, Txn
 from engine.journal.keys import sequence_key, split_pair
 from engine.journal.reader import Reader
 from engine.journal.records import Transaction, seal, unpack, unpack_version
-from engine.model import Version
 from engine.scan.smart import NamedSource
 
 DERIVED = frozenset({"derived", "timeline", "keyframe", "folder", "times"})

@@ -16,17 +16,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from engine import place, plainfile
-from engine.batches import batches
 from engine.blobs import DirectoryVolume
 from engine.blobs.pack import HEADER_SIZE, decode_header
-from engine.check.aside import Aside
 from engine.check.flipped import put_right
+from engine.check.quarantine import Aside
 from engine.check.records import examine
 from engine.check.remains import Remains, Row
-from engine.clock import Clock
-from engine.durable import sync_directory
-from engine.errors import BackupUnusable, Damaged, EngineError, RecordDamaged
+from engine.domain.errors import BackupUnusable, Damaged, EngineError, RecordDamaged
+from engine.domain.model import Action, item_id
 from engine.journal import copies
 from engine.journal.environment import FORMAT, Environment, Table, Tables, Txn
 from engine.journal.keys import pair_key
@@ -41,7 +38,10 @@ from engine.journal.records import (
     seal,
     unpack,
 )
-from engine.model import Action, item_id
+from engine.system import filesystem, plainfile
+from engine.system.batched import batches
+from engine.system.clock import Clock
+from engine.system.files import sync_directory
 
 DIRECTORY = "journal-salvage"
 BATCH = 5_000
@@ -80,8 +80,8 @@ def salvage(path: Path, clock: Clock) -> Salvaged:
     Raises EngineError where somebody has it open, BackupUnusable where it is another machine's or
     nothing can be saved, StorageFull, OSError; then all is as it was.
     """
-    place.refuse_remote(path, BackupUnusable)
-    place.refuse_unwritable(path)
+    filesystem.refuse_remote(path, BackupUnusable)
+    filesystem.refuse_unwritable(path)
     work = path / DIRECTORY
     with _alone(path):
         shutil.rmtree(work, ignore_errors=True)
@@ -243,11 +243,13 @@ class _Salvage:
         except RecordDamaged:
             identity = None
         if identity is None:
-            identity = Identity(FORMAT, self._pack_owner(), place.server_id(), self._clock.now())
+            identity = Identity(
+                FORMAT, self._pack_owner(), filesystem.server_id(), self._clock.now()
+            )
             with self._environment.write() as txn:
                 key = b"identity"
                 txn.put(key, seal(key, pack(identity)), db=self._tables.meta)
-        if identity.server != place.server_id():
+        if identity.server != filesystem.server_id():
             raise BackupUnusable(f"{self._path}: belongs to another machine: repair it there")
         if identity.format > FORMAT:
             raise BackupUnusable(f"{self._path}: written by a newer version: install that version")

@@ -16,8 +16,8 @@ import msgspec
 
 import engine
 from engine.backup import Backup
-from engine.check.aside import Aside
-from engine.errors import ClockError
+from engine.check.quarantine import Aside
+from engine.domain.errors import ClockError
 from engine.journal import timeline
 from engine.journal.environment import Table, Txn
 from engine.journal.horizon import MAX_AHEAD

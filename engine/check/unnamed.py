@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from engine.backup import Backup
-from engine.batches import batches
 from engine.check.sorting import SortedRows
-from engine.errors import RecordDamaged
+from engine.domain.errors import RecordDamaged
 from engine.journal.records import seal, unpack_version
+from engine.system.batched import batches
 
 BATCH = 10_000
 """Rows that one write transaction adds, at most."""

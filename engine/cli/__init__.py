@@ -20,9 +20,9 @@ from typing import NoReturn
 from engine import __version__
 from engine.cli import output
 from engine.cli.parser import STATUS, CommandParser, common_options, own_command
-from engine.errors import EngineError, UsageError, explained
+from engine.domain.errors import EngineError, UsageError, explained
 from engine.journal import fatal
-from engine.leaving import leave
+from engine.system.exit import leave
 
 VERBS = {
     "init": "make a backup path, once",
@@ -129,7 +129,7 @@ def _run(argv: Sequence[str], args: argparse.Namespace) -> int:
     parse = parser.parse_args if "--" in args.rest else parser.parse_intermixed_args
     parse(args.rest, args)
     if args.debug:
-        from engine import logs
+        from engine.system import logs
 
         logs.configure(sys.stderr, "error", "plain")
     status: int = module.run(args)

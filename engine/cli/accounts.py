@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 
-from engine.accounts import Account, AccountFigures, Owner, accounts, figures, owners_of_names
 from engine.cli import output
 from engine.cli.arguments import backup_path, brief, opened, when, zone
 from engine.cli.parser import CommandParser
-from engine.errors import UsageError
-from engine.model import item_id
-from engine.notifications import Notifier, telling
+from engine.domain.errors import UsageError
+from engine.domain.model import item_id
+from engine.notifications import Notifier, catalogue
 from engine.purge import acknowledge, waiting
+from engine.query.accounts import Account, AccountFigures, Owner, accounts, figures, owners_of_names
 
 DESCRIPTION = """\
 Lists the accounts that the backup knows, by name, with the number of their messages and folders and
@@ -53,7 +53,7 @@ def _acknowledge(args: argparse.Namespace) -> int:
         done = acknowledge(backup, args.account)
         days = backup.settings.retention_accounts_days
         notifier = Notifier(backup.path, backup.settings, backup.clock, output.complain)
-        telling.succession(notifier, waiting(backup))
+        catalogue.succession(notifier, waiting(backup))
     if args.json:
         output.document([{"name": one.name, "id": item_id(one.item)} for one in done])
         return 0

@@ -11,9 +11,9 @@ from datetime import tzinfo
 from pathlib import Path
 
 from engine.backup import DEFAULT_PATH, Backup
-from engine.clock import Clock, SystemClock
-from engine.errors import UsageError
-from engine.timestamps import format_time, local_zone, parse
+from engine.domain.errors import UsageError
+from engine.domain.timestamps import format_time, local_zone, parse
+from engine.system.clock import Clock, SystemClock
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from engine.accounts import named
 from engine.backup import Backup
 from engine.check import Report, Scope, check
 from engine.check.salvage import Salvaged, salvage
@@ -18,14 +17,15 @@ from engine.cli.arguments import backup_path, brief, when, zone
 from engine.cli.operating import failures_told, operating
 from engine.cli.parser import CommandParser
 from engine.cli.progress import CheckBar, bars
-from engine.clock import SystemClock
-from engine.errors import BackupUnusable, JournalDamaged, UsageError
+from engine.connectors.source import interrupts
+from engine.connectors.sources import open_sources
+from engine.domain.errors import BackupUnusable, JournalDamaged, UsageError
 from engine.journal.verified import Dates, dates
-from engine.notifications import telling
+from engine.notifications import catalogue
 from engine.operations import CheckProgress, Outcome
+from engine.query.accounts import named
 from engine.scan.smart import NamedSource
-from engine.sources import open_sources
-from engine.sources.source import interrupts
+from engine.system.clock import SystemClock
 
 DESCRIPTION = """\
 Reads every record of the journal and every pack of content, and verifies their checksums and that
@@ -130,7 +130,7 @@ def run(args: argparse.Namespace) -> int:
             work.operation.ends(Outcome.PROBLEMS, count)
         damage = [f"{kind}: {what}" for kind, what in report.problems if kind != "source"]
         if damage or (not chosen and share == 1):
-            telling.checked(work.notifier, damage, report.omitted, deep=args.deep)
+            catalogue.checked(work.notifier, damage, report.omitted, deep=args.deep)
         with backup.reader() as reader:
             verified = dates(reader)
     if args.json:

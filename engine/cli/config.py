@@ -6,15 +6,15 @@ import argparse
 import textwrap
 from pathlib import Path
 
-from engine import config
-from engine.allowed import Sources, Value
 from engine.cli import output
 from engine.cli.arguments import backup_path
 from engine.cli.parser import CommandParser
-from engine.clock import SystemClock
-from engine.errors import SettingMissing, UsageError
-from engine.settings import Settings
-from engine.sources import open_sources
+from engine.connectors.sources import open_sources
+from engine.domain.errors import SettingMissing, UsageError
+from engine.settings import config
+from engine.settings.table import Settings
+from engine.settings.types import Sources, Value
+from engine.system.clock import SystemClock
 
 
 def _settings() -> str:
@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _look_at_sources(path: Path, text: str, settings: Settings) -> None:
     """Raises UsageError for sources of an unknown kind, and such as hold the backup path itself.
-    What isn't even a list of sources is for `config.set_value` to refuse."""
+    What isn't even a list of sources is for `settings.config.set_value` to refuse."""
     allowed = Sources()
     specs = allowed.check(allowed.parse(text))
     for spec in specs or ():

@@ -5,17 +5,17 @@ from __future__ import annotations
 import argparse
 import sys
 
-from engine.accounts import accounts
 from engine.backup import Backup
 from engine.cli import output
 from engine.cli.arguments import backup_path, opened, when, zone
 from engine.cli.operating import operating
 from engine.cli.parser import CommandParser
-from engine.clock import SystemClock
-from engine.errors import Interrupted, UsageError
-from engine.model import item_id, parse_item_id
+from engine.domain.errors import Interrupted, UsageError
+from engine.domain.model import item_id, parse_item_id
 from engine.purge import Erased, erase
 from engine.purge.erasing import judge
+from engine.query.accounts import accounts
+from engine.system.clock import SystemClock
 
 DESCRIPTION = """\
 Forgets a message, or an account with all it ever held, at once and for good, as a person's right to

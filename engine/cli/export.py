@@ -15,12 +15,12 @@ from engine.cli.arguments import backup_path, brief, opened, time, when, zone
 from engine.cli.operating import Work, operating
 from engine.cli.parser import CommandParser
 from engine.cli.progress import bars
-from engine.clock import SystemClock
-from engine.errors import UsageError
-from engine.export.archive import SUFFIX
-from engine.export.choice import Choice
-from engine.export.export import Exported, Wanted, to_archive, to_directory, to_stream
+from engine.domain.errors import UsageError
+from engine.exchange.export.archive import SUFFIX
+from engine.exchange.export.choice import Choice
+from engine.exchange.export.export import Exported, Wanted, to_archive, to_directory, to_stream
 from engine.operations import Outcome
+from engine.system.clock import SystemClock
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -176,7 +176,7 @@ class _Output(io.RawIOBase):
 
 
 class _Counting:
-    """See `engine.export.export.Progress`."""
+    """See `engine.exchange.export.export.Progress`."""
 
     def __init__(self, work: Work, drawn: Progress | None) -> None:
         self._operation = work.operation

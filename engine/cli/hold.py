@@ -7,8 +7,8 @@ import argparse
 from engine.cli import output
 from engine.cli.arguments import backup_path, brief, opened, when, zone
 from engine.cli.parser import CommandParser
-from engine.errors import UsageError
-from engine.model import item_id
+from engine.domain.errors import UsageError
+from engine.domain.model import item_id
 from engine.purge import Held, hold, holds, release
 
 DESCRIPTION = """\

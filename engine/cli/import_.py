@@ -20,18 +20,18 @@ from engine.cli.operating import operating, stoppable
 from engine.cli.parser import CommandParser
 from engine.cli.progress import bars
 from engine.cli.restoring import failures, remarks
-from engine.clock import SystemClock
-from engine.errors import BackupUnusable, EngineError, Interrupted, UsageError
-from engine.imports.delivery import Erased, Told, deliver_state
-from engine.imports.history import Imported, begin_import, begun, import_history
-from engine.imports.opening import clear, opened_past
+from engine.connectors.targets import open_target
+from engine.domain.errors import BackupUnusable, EngineError, Interrupted, UsageError
+from engine.domain.model import item_id
+from engine.exchange.imports.delivery import Erased, Told, deliver_state
+from engine.exchange.imports.history import Imported, begin_import, begun, import_history
+from engine.exchange.imports.open import clear, opened_past
 from engine.journal import erasures
-from engine.model import item_id
 from engine.operations import Operation, Outcome
 from engine.restore.selection import Message
-from engine.settings import Settings
-from engine.stop import Stop
-from engine.targets import open_target
+from engine.settings.table import Settings
+from engine.system.clock import SystemClock
+from engine.system.stop import Stop
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -147,7 +147,7 @@ def _same(path: Path, source: Path) -> bool:
 
 
 class _Counting:
-    """See `engine.imports.history.Progress`."""
+    """See `engine.exchange.imports.history.Progress`."""
 
     def __init__(self, operation: Operation, drawn: Progress | None, total: int) -> None:
         self._operation = operation

@@ -13,10 +13,10 @@ from engine.backup import DEFAULT_PATH
 from engine.cli import output
 from engine.cli.arguments import backup_path, opened
 from engine.cli.parser import CommandParser
-from engine.clock import Clock, SystemClock
-from engine.errors import SettingMissing, SourceUnavailable, UsageError
+from engine.connectors.sources import open_sources
+from engine.domain.errors import SettingMissing, SourceUnavailable, UsageError
 from engine.scan.forms import sampled_forms, told_forms
-from engine.sources import open_sources
+from engine.system.clock import Clock, SystemClock
 
 DESCRIPTION = """\
 Makes a backup path: the directory that holds the backup of one mail server. It must not exist yet

@@ -9,9 +9,9 @@ from datetime import tzinfo
 from engine.cli import output
 from engine.cli.arguments import backup_path, opened, time, when, zone
 from engine.cli.parser import CommandParser
-from engine.damage import KnownDamage
-from engine.history import Happening, log
-from engine.model import item_id
+from engine.domain.model import item_id
+from engine.query.damage import KnownDamage
+from engine.query.history import Happening, log
 
 DESCRIPTION = """\
 Lists the transactions, the oldest first: every change of an item that scans have recorded, with the

@@ -9,7 +9,7 @@ from pathlib import Path
 from engine.cli import output
 from engine.cli.arguments import backup_path, brief, opened, when, zone
 from engine.cli.parser import CommandParser
-from engine.errors import BackupUnusable, UsageError
+from engine.domain.errors import BackupUnusable, UsageError
 from engine.notifications import Notifier
 
 DESCRIPTION = """\

@@ -15,13 +15,14 @@ from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
 
-from engine import config, operations
+from engine import operations
 from engine.backup import Backup
 from engine.cli import output
-from engine.clock import SystemClock
-from engine.errors import AlreadyRunning, EngineError, Interrupted, UsageError
-from engine.notifications import Notifier, telling
-from engine.stop import Stop
+from engine.domain.errors import AlreadyRunning, EngineError, Interrupted, UsageError
+from engine.notifications import Notifier, catalogue
+from engine.settings import config
+from engine.system.clock import SystemClock
+from engine.system.stop import Stop
 
 
 class Work(NamedTuple):
@@ -55,10 +56,10 @@ def operating(
             ) as operation:
                 if unrecorded := operation.unrecorded:
                     output.complain(f"this {kind} {unrecorded}; it goes on")
-                telling.died(notifier, operation.died)
+                catalogue.died(notifier, operation.died)
                 yield Work(stop, operation, notifier)
                 if recorded and not (kind == "scan" and accounts):
-                    telling.succeeded(notifier, kind)
+                    catalogue.succeeded(notifier, kind)
         finally:
             if operation.unrecorded != unrecorded:
                 output.complain(f"operation {operation.id} {operation.unrecorded}")
@@ -81,7 +82,7 @@ def failures_told(path: Path, kind: str, *, quiet: bool = False) -> Iterator[Non
                 output.complain(f"no notification can be sent: {unreadable}")
             else:
                 notifier = Notifier(path, settings, SystemClock(), output.complain)
-                telling.failed(notifier, kind, error)
+                catalogue.failed(notifier, kind, error)
         raise
 
 

@@ -14,9 +14,9 @@ from engine import operations
 from engine.cli import output
 from engine.cli.arguments import backup_path, brief, duration, opened, when, zone
 from engine.cli.parser import CommandParser
-from engine.clock import SystemClock
-from engine.errors import EngineError, UsageError
+from engine.domain.errors import EngineError, UsageError
 from engine.operations import Count, Outcome, Record
+from engine.system.clock import SystemClock
 
 DESCRIPTION = """\
 Every scan, check, restore and purge is an operation, with an ID that sorts by its start. Without

@@ -14,7 +14,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
-from engine.errors import EngineError
+from engine.domain.errors import EngineError
 
 
 def line(text: str = "") -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from engine.cli import output
-from engine.errors import UsageError
+from engine.domain.errors import UsageError
 
 STATUS = """\
 Exit status:

@@ -10,13 +10,13 @@ import sys
 from importlib.resources import files
 from pathlib import Path
 
-from engine import logs
 from engine.cli import output
 from engine.cli.arguments import backup_path, opened
 from engine.cli.operating import stoppable
 from engine.cli.parser import CommandParser, own_command
-from engine.errors import EngineError, UsageError
+from engine.domain.errors import EngineError, UsageError
 from engine.past_imap import dovecot, service
+from engine.system import logs
 
 DESCRIPTION = """\
 Lets people look at their own past in their mail program, and bring messages back by dragging them.

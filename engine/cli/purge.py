@@ -10,7 +10,7 @@ from engine.cli import output
 from engine.cli.arguments import backup_path, brief, opened, when, zone
 from engine.cli.operating import failures_told, operating
 from engine.cli.parser import CommandParser
-from engine.model import item_id
+from engine.domain.model import item_id
 from engine.operations import Outcome, PurgeProgress
 from engine.purge import Due, find_due, nothing_to_do, purge
 from engine.purge import Outcome as Purged

@@ -7,23 +7,23 @@ import os
 from functools import partial
 from pathlib import Path
 
-from engine.accounts import Account
 from engine.backup import Backup
 from engine.cli import output, restoring
 from engine.cli.arguments import backup_path, brief, opened, time, zone
 from engine.cli.operating import Work, operating
 from engine.cli.parser import CommandParser
-from engine.clock import SystemClock
-from engine.errors import SourceUnavailable, UsageError
+from engine.connectors.targets import open_target
+from engine.domain.errors import SourceUnavailable, UsageError
+from engine.domain.model import item_id
+from engine.domain.paths import FolderPath
 from engine.journal.reader import Reader
-from engine.model import item_id
-from engine.mounts import item_at
+from engine.query.accounts import Account
 from engine.restore.destination import open_destination
-from engine.restore.meaning import find, owners
+from engine.restore.resolve import find, owners
 from engine.restore.safety import scan_first
 from engine.restore.selection import Selection, Unreadable, changed_content, subtree
-from engine.sources.source import FolderPath
-from engine.targets import open_target
+from engine.system.clock import SystemClock
+from engine.system.mounts import item_at
 
 DESCRIPTION = """\
 Brings back messages with flags and dates, folders, and accounts as they were at an instant. It only

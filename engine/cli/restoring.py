@@ -16,18 +16,19 @@ from engine.cli.arguments import opened
 from engine.cli.operating import Work
 from engine.cli.parser import CommandParser
 from engine.cli.progress import bars
-from engine.errors import BackupUnusable, EngineError, Interrupted, UsageError
-from engine.model import item_id
+from engine.connectors.source import interrupts
+from engine.connectors.target import OwnNames
+from engine.domain.errors import BackupUnusable, EngineError, Interrupted, UsageError
+from engine.domain.model import item_id
+from engine.domain.paths import FolderPath
+from engine.domain.stored_form import ENCRYPTED
 from engine.operations import Outcome
 from engine.restore.delivery import Delivered, Failure, deliver, foresee
 from engine.restore.destination import Destination
+from engine.restore.existing import compare, compare_contents
 from engine.restore.plan import Plan, placed
-from engine.restore.presence import compare, compare_contents
 from engine.restore.selection import Message, Selection
-from engine.sources.source import FolderPath, interrupts
-from engine.stop import Stop
-from engine.stored_form import ENCRYPTED
-from engine.targets.target import OwnNames
+from engine.system.stop import Stop
 
 if TYPE_CHECKING:
     from rich.progress import Progress

@@ -7,11 +7,11 @@ import os
 import sys
 from pathlib import Path
 
-from engine import heartbeat, logs
-from engine.allowed import LOG_LEVELS
 from engine.cli import output
 from engine.cli.arguments import backup_path, opened
 from engine.cli.parser import CommandParser, own_command
+from engine.system import heartbeat, logs
+from engine.system.logs import LOG_LEVELS
 
 DESCRIPTION = """\
 The daemon: follows the sources and records each change as it happens (realtime.enabled), makes a
@@ -52,10 +52,10 @@ def run(args: argparse.Namespace) -> int:
     path = backup_path(args)
     if args.systemd_unit:
         return _print_unit(path)
+    from engine.connectors.sources import open_sources
     from engine.daemon.daemon import Daemon
-    from engine.daemon.notify import Systemd
     from engine.daemon.signals import Signals
-    from engine.sources import open_sources
+    from engine.system.systemd import Systemd
 
     with opened(path, write=True) as backup:
         open_sources(backup.settings.sources, path, backup.clock, backup.settings)

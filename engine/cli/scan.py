@@ -5,20 +5,20 @@ from __future__ import annotations
 import argparse
 import time
 
-from engine import space
 from engine.backup import Backup
 from engine.cli import output
 from engine.cli.arguments import backup_path, opened, when, zone
 from engine.cli.operating import Work, failures_told, operating
 from engine.cli.parser import CommandParser
 from engine.cli.progress import ScanBar, bars
-from engine.clock import SystemClock
-from engine.notifications import telling
+from engine.connectors.sources import open_sources
+from engine.domain.timestamps import format_listed, listed_second
+from engine.notifications import catalogue
 from engine.operations import Outcome, ScanProgress
+from engine.query.succession import waiting
 from engine.scan.smart import NamedSource, Options, Result, SourcesMissing, scan
-from engine.sources import open_sources
-from engine.succession import waiting
-from engine.timestamps import format_listed, listed_second
+from engine.system import space
+from engine.system.clock import SystemClock
 
 DESCRIPTION = """\
 Compares the accounts that changed since the last scan with what is recorded of them, and records
@@ -153,14 +153,14 @@ def _scan(backup: Backup, options: Options, work: Work, *, quiet: bool) -> Resul
         return result
     _tell(backup, work, result)
     if not options.accounts:
-        telling.scanned(work.notifier, problems)
+        catalogue.scanned(work.notifier, problems)
     return result
 
 
 def _tell(backup: Backup, work: Work, result: Result) -> None:
-    telling.lost(work.notifier, backup.settings, result.turnover)
+    catalogue.lost(work.notifier, backup.settings, result.turnover)
     if result.handed_on:
-        telling.succession(work.notifier, waiting(backup))
+        catalogue.succession(work.notifier, waiting(backup))
 
 
 def _view(result: Result, options: Options) -> str | None:

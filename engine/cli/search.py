@@ -10,13 +10,13 @@ from datetime import tzinfo
 from engine.cli import output
 from engine.cli.arguments import backup_path, brief, opened, time, when, zone
 from engine.cli.parser import CommandParser
-from engine.damage import KnownDamage
-from engine.errors import RecordDamaged
-from engine.history import word
-from engine.model import Kind, item_id
-from engine.mounts import mount_of
-from engine.search import Hit, Place, Query, search
-from engine.timestamps import format_time
+from engine.domain.errors import RecordDamaged
+from engine.domain.model import Kind, item_id
+from engine.domain.timestamps import format_time
+from engine.query.damage import KnownDamage
+from engine.query.history import word
+from engine.query.search import Hit, Place, Query, search
+from engine.system.mounts import mount_of
 
 DESCRIPTION = """\
 Finds messages and other items by what is recorded of them: those that are there, and those that

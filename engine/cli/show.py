@@ -12,11 +12,11 @@ from engine.backup import Backup
 from engine.cli import output
 from engine.cli.arguments import backup_path, opened, time, when, zone
 from engine.cli.parser import CommandParser
-from engine.damage import is_damaged
-from engine.errors import EngineError, UsageError
-from engine.history import Spell, spells, word
-from engine.model import Kind, item_id, parse_item_id
-from engine.mounts import item_at
+from engine.domain.errors import EngineError, UsageError
+from engine.domain.model import Kind, item_id, parse_item_id
+from engine.query.damage import is_damaged
+from engine.query.history import Spell, spells, word
+from engine.system.mounts import item_at
 
 DESCRIPTION = """\
 Shows the whole life of one item, a message, a folder or an account, as a JSON array of its

@@ -11,10 +11,10 @@ from pathlib import Path
 from engine.cli import output
 from engine.cli.arguments import backup_path, duration, opened, when, zone
 from engine.cli.parser import CommandParser
+from engine.domain.timestamps import format_listed, listed_second
+from engine.query.status import Status, status, upkeep
 from engine.scan.forms import told_forms
 from engine.scan.problems import Problems
-from engine.status import Status, status, upkeep
-from engine.timestamps import format_listed, listed_second
 
 DESCRIPTION = """\
 Says what is backed up, how large it is, when it was last scanned, who keeps it up to date, and

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 from functools import partial
 
-from engine.accounts import Account, meant
 from engine.backup import Backup
 from engine.cli import output, restoring
 from engine.cli.arguments import backup_path, brief, time, zone
 from engine.cli.operating import Work, operating
 from engine.cli.parser import CommandParser
-from engine.errors import UsageError
+from engine.domain.errors import UsageError
+from engine.query.accounts import Account, meant
 from engine.restore.destination import open_destination
 from engine.restore.safety import scan_first
 from engine.restore.selection import deleted

@@ -18,16 +18,16 @@ from engine.cli.arguments import backup_path, opened, zone
 from engine.cli.log import document_of, show
 from engine.cli.operating import failures_told, operating
 from engine.cli.parser import CommandParser
-from engine.damage import KnownDamage
-from engine.errors import EngineError, Interrupted
-from engine.heartbeat import Heartbeat, State
-from engine.history import log
+from engine.connectors.sources import open_sources
+from engine.domain.errors import EngineError, Interrupted
 from engine.operations import Outcome
+from engine.query.damage import KnownDamage
+from engine.query.history import log
+from engine.scan.follow.follower import Follower
 from engine.scan.report import Tally
 from engine.scan.smart import NamedSource
-from engine.sources import open_sources
-from engine.stop import Stop
-from engine.watch.follower import Follower
+from engine.system.heartbeat import Heartbeat, State
+from engine.system.stop import Stop
 
 DESCRIPTION = """\
 Follows the sources, and records every change as it happens: a message that is delivered is in the

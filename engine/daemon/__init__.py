@@ -2,9 +2,8 @@
 
     schedule.py   when jobs are due (pure)
     metrics.py    figures for Prometheus
-    notify.py     how systemd is told, and its watchdog fed
     parts.py      threads that are started again when they fail
     daemon.py     all of it together: one process a backup path
 
-`engine.heartbeat` is what it leaves for other processes to see.
+`engine.system.heartbeat` is what it leaves for other processes to see.
 """

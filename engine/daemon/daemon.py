@@ -16,29 +16,31 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from engine import __version__, config, logs, space
+from engine import __version__
 from engine.backup import Backup
+from engine.connectors.sources import open_sources
 from engine.daemon.figures import Figures
 from engine.daemon.jobs import JOBS, Context
-from engine.daemon.notify import Systemd
+from engine.daemon.notification_queue import Teller
 from engine.daemon.parts import Part, Pulse
 from engine.daemon.publishing import Publishing
 from engine.daemon.realtime import RealTime
 from engine.daemon.schedule import Timetable
 from engine.daemon.signals import END, RELOAD, Signals
-from engine.daemon.telling import Teller
-from engine.errors import EngineError
-from engine.heartbeat import Heartbeat, State
-from engine.logs import Log
-from engine.notifications import Event, telling
+from engine.domain.errors import EngineError
+from engine.domain.timestamps import local_zone
+from engine.notifications import Event, catalogue
 from engine.notifications import Level as Weight
 from engine.operations import under_way
 from engine.scan import problems
-from engine.settings import Settings
-from engine.sources import open_sources
-from engine.space import Level
-from engine.stop import Stop
-from engine.timestamps import local_zone
+from engine.settings import config
+from engine.settings.table import Settings
+from engine.system import logs, space
+from engine.system.heartbeat import Heartbeat, State
+from engine.system.logs import Log
+from engine.system.space import Level
+from engine.system.stop import Stop
+from engine.system.systemd import Systemd
 
 if TYPE_CHECKING:  # see engine.daemon.metrics
     from engine.daemon.metrics import Sample
@@ -121,7 +123,7 @@ class Daemon:
             _log.error("failed", part=name, error=error, **again)
         else:
             _log.defect("defect", error, part=name, **again)
-        self._teller.ask(lambda notifier: telling.failed(notifier, _KINDS.get(name, name), error))
+        self._teller.ask(lambda notifier: catalogue.failed(notifier, _KINDS.get(name, name), error))
 
     def stopped(self, name: str) -> None:
         """See `engine.daemon.parts.Listener`."""
@@ -217,7 +219,7 @@ class Daemon:
                 self._fault(step.__name__, error)
             else:
                 if self._faults.pop(step.__name__, None):
-                    self._teller.ask(lambda notifier: telling.succeeded(notifier, "daemon"))
+                    self._teller.ask(lambda notifier: catalogue.succeeded(notifier, "daemon"))
 
     def _fault(self, step: str, error: Exception) -> None:
         """A look around failed; it is made again in a second."""
@@ -229,7 +231,7 @@ class Daemon:
             _log.error("failed", part=step, error=error)
         else:
             _log.defect("defect", error, part=step)
-        self._teller.ask(lambda notifier: telling.failed(notifier, "daemon", error))
+        self._teller.ask(lambda notifier: catalogue.failed(notifier, "daemon", error))
 
     def _due(self, what: str, every: float) -> bool:
         now = time.monotonic()
@@ -288,7 +290,7 @@ class Daemon:
                 JOBS[name].run(context, pulse, stop)
             finally:
                 pulse.end()
-            self._teller.ask(lambda notifier: telling.succeeded(notifier, name))
+            self._teller.ask(lambda notifier: catalogue.succeeded(notifier, name))
 
         return run
 

@@ -12,24 +12,24 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from engine.allowed import WEEKDAYS
 from engine.backup import Backup
+from engine.connectors.sources import open_sources
 from engine.daemon.figures import Figures
 from engine.daemon.losses import Losses
+from engine.daemon.notification_queue import Teller
 from engine.daemon.parts import Pulse
 from engine.daemon.schedule import When
-from engine.daemon.telling import Teller
-from engine.errors import Interrupted
+from engine.domain.errors import Interrupted
 from engine.journal import copies
-from engine.logs import Log
-from engine.notifications import telling
+from engine.notifications import catalogue
 from engine.operations import Outcome, PurgeProgress, ScanProgress, running
 from engine.purge import nothing_to_do, purge, waiting
 from engine.scan.loss import Turnover
 from engine.scan.smart import NamedSource, Options, Result, SourcesMissing, scan
-from engine.settings import Settings
-from engine.sources import open_sources
-from engine.stop import Interrupt, Stop
+from engine.settings.table import Settings
+from engine.settings.types import WEEKDAYS
+from engine.system.logs import Log
+from engine.system.stop import Interrupt, Stop
 
 _log = Log("jobs")
 
@@ -51,7 +51,7 @@ class Context:
         if alarm is None:
             return
         _log.warning("sudden-loss", account=alarm.account, had=alarm.had, removed=alarm.removed)
-        self.teller.ask(lambda notifier: telling.lost(notifier, settings, [alarm]))
+        self.teller.ask(lambda notifier: catalogue.lost(notifier, settings, [alarm]))
 
 
 class Job(NamedTuple):
@@ -123,11 +123,11 @@ class Scanning:
                 backup, "scan", accounts=options.accounts, detail=self._detail, stop=stop
             ) as operation:
                 died = operation.died
-                teller.ask(lambda notifier: telling.died(notifier, died))
+                teller.ask(lambda notifier: catalogue.died(notifier, died))
                 alive = Alive(stop, self._pulse)
                 result = scan(backup, self._sources, options, alive, ScanProgress(operation))
                 if result.tally.problems:
-                    operation.ends(Outcome.PROBLEMS, telling.counted(len(result.tally.problems)))
+                    operation.ends(Outcome.PROBLEMS, catalogue.counted(len(result.tally.problems)))
         except Interrupted:
             figures.ended("stopped")
             raise
@@ -144,8 +144,8 @@ class Scanning:
         else:
             figures.scanned(result.tally, seconds, result.end / 1_000_000)
             problems = tuple(result.tally.problems)
-            teller.ask(lambda notifier: telling.succeeded(notifier, "scan"))
-            teller.ask(lambda notifier: telling.scanned(notifier, problems))
+            teller.ask(lambda notifier: catalogue.succeeded(notifier, "scan"))
+            teller.ask(lambda notifier: catalogue.scanned(notifier, problems))
         return result
 
     def _report(self, result: Result, seconds: float) -> None:
@@ -154,7 +154,7 @@ class Scanning:
             self._context.lost(turnover)
         if result.handed_on:
             names = waiting(self._context.backup)
-            self._context.teller.ask(lambda notifier: telling.succession(notifier, names))
+            self._context.teller.ask(lambda notifier: catalogue.succession(notifier, names))
         for problem in tally.problems:
             _log.warning(
                 "scan-problem", account=problem.account, where=problem.where, what=problem.what
@@ -186,10 +186,10 @@ def _purge(context: Context, pulse: Pulse, stop: Stop) -> None:
     began = time.monotonic()
     with running(backup, "purge", detail="scheduled", stop=stop) as operation:
         died = operation.died
-        context.teller.ask(lambda notifier: telling.died(notifier, died))
+        context.teller.ask(lambda notifier: catalogue.died(notifier, died))
         outcome = purge(backup, Alive(stop, pulse), PurgeProgress(operation))
         if outcome.problems:
-            operation.ends(Outcome.PROBLEMS, telling.counted(len(outcome.problems)))
+            operation.ends(Outcome.PROBLEMS, catalogue.counted(len(outcome.problems)))
     for problem in outcome.problems:
         _log.warning("purge-problem", what=problem)
     _log.info(

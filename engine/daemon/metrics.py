@@ -24,7 +24,7 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from engine import __version__
-from engine.errors import EngineError
+from engine.domain.errors import EngineError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

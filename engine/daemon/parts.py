@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from engine.errors import Interrupted
-from engine.stop import Stop
+from engine.domain.errors import Interrupted
+from engine.system.stop import Stop
 
 FIRST_WAIT = 1.0
 LONGEST_WAIT = 300.0

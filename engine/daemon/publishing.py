@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.logs import Log
-from engine.settings import Settings
+from engine.settings.table import Settings
+from engine.system.logs import Log
 
 if TYPE_CHECKING:  # it takes a while to import, for what most don't want
     from prometheus_client import CollectorRegistry

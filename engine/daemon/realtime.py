@@ -5,19 +5,19 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 
+from engine.connectors.sources import open_sources
 from engine.daemon.jobs import Context, Scanning
 from engine.daemon.parts import Listener, Part, Pulse
-from engine.logs import Log
-from engine.notifications import Event, Level, Notifier, telling
+from engine.notifications import Event, Level, Notifier, catalogue
 from engine.operations import running
+from engine.scan.follow.follower import Follower
+from engine.scan.follow.listener import Following
 from engine.scan.loss import Turnover
 from engine.scan.report import Tally
 from engine.scan.smart import NamedSource, Options, Result
-from engine.settings import Settings
-from engine.sources import open_sources
-from engine.stop import Stop
-from engine.watch.follower import Follower
-from engine.watch.listener import Following
+from engine.settings.table import Settings
+from engine.system.logs import Log
+from engine.system.stop import Stop
 
 _SILENCE = 900.0
 """Seconds after which it counts as hung, if it has something to do and nothing is heard of it."""
@@ -59,7 +59,7 @@ class RealTime:
 
     @property
     def state(self) -> str:
-        """As `engine.heartbeat.State` has it."""
+        """As `engine.system.heartbeat.State` has it."""
         if not self._context.backup.settings.realtime:
             return "off"
         if self._halted:
@@ -111,7 +111,7 @@ class RealTime:
         backup = self._context.backup
         with running(backup, "watch", detail="of the daemon", stop=stop) as operation:
             telling_died = operation.died
-            self._context.teller.ask(lambda notifier: telling.died(notifier, telling_died))
+            self._context.teller.ask(lambda notifier: catalogue.died(notifier, telling_died))
             specs = backup.settings.sources
             found = open_sources(specs, backup.path, backup.clock, backup.settings)
             named = [NamedSource(*pair) for pair in zip(specs, found, strict=True)]
@@ -149,7 +149,7 @@ class RealTime:
         self._sequence = sequence
 
     def recorded(self, account: str, tally: Tally) -> None:
-        """See `engine.watch.listener.Listener`."""
+        """See `engine.scan.follow.listener.Listener`."""
         self.pulse.beat()
         if not account:  # a smart scan, which has told it
             return
@@ -169,7 +169,7 @@ class RealTime:
             )
 
     def trouble(self, account: str, what: str) -> None:
-        """See `engine.watch.listener.Listener`."""
+        """See `engine.scan.follow.listener.Listener`."""
         self.pulse.beat()
         with self._lock:
             known = self._troubles.get(account)
@@ -187,7 +187,7 @@ class RealTime:
         self._tell(account, what, over=bool(known))
 
     def note(self, what: str) -> None:
-        """See `engine.watch.listener.Listener`."""
+        """See `engine.scan.follow.listener.Listener`."""
         _log.warning("realtime-note", what=what)
         subject = "the real-time scan can't follow everything"
         event = Event(Level.WARNING, "watch-limits", subject, what, lasting=False)
@@ -212,7 +212,7 @@ class RealTime:
         """Everything was looked at: what is not wrong now, and was in an earlier life, is over."""
         with self._lock:
             wrong = {f"watch/{account}" for account in self._troubles}
-        telling.succeeded(notifier, "watch")
+        catalogue.succeeded(notifier, "watch")
         for key in notifier.conditions():
             if key.startswith("watch/") and key not in wrong:
                 notifier.well(key)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, time, timedelta, tzinfo
 from typing import NamedTuple
 
-from engine.allowed import WEEKDAYS
+from engine.settings.types import WEEKDAYS
 
 GRACE = 300_000_000
 """Microseconds after which what was due counts as missed."""

@@ -10,8 +10,8 @@ from importlib.resources import files
 from pathlib import Path
 
 from engine.backup import DEFAULT_PATH
-from engine.errors import UsageError
-from engine.settings import Settings
+from engine.domain.errors import UsageError
+from engine.settings.table import Settings
 
 
 def unit(backup: Path, settings: Settings, engine: Path) -> str:

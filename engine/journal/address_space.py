@@ -6,7 +6,7 @@ from __future__ import annotations
 import resource
 from pathlib import Path
 
-from engine.errors import BackupUnusable
+from engine.domain.errors import BackupUnusable
 
 _WHOLE = 1 << 40  # only addresses; growing it later would close the readers of a process
 _ROOM = 64 << 20

@@ -17,12 +17,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from engine import plainfile
-from engine.durable import sync_directory
-from engine.errors import BackupUnusable, StorageFull
+from engine.domain.errors import BackupUnusable, StorageFull
 from engine.journal.copying import copy_journal, judge_journal
 from engine.journal.environment import Environment
 from engine.journal.pages import PageDamaged
+from engine.system import plainfile
+from engine.system.files import sync_directory
 
 DIRECTORY = "journal-copies"
 DAY = 86_400_000_000

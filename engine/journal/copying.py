@@ -13,7 +13,6 @@ from itertools import pairwise
 from struct import Struct
 from typing import BinaryIO
 
-from engine import plainfile
 from engine.journal.environment import Environment
 from engine.journal.pages import (
     BRANCH,
@@ -31,6 +30,7 @@ from engine.journal.pages import (
     pages_for,
 )
 from engine.journal.records import is_intact
+from engine.system import plainfile
 
 _NUMBER = Struct("=Q")
 _CHILD = Struct("=HHH")

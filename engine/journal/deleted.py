@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
+from engine.domain.model import ROOT, DeletedEntry, Entry, Recorded, Version
+from engine.domain.naming import name_hash, unique
 from engine.journal.reader import Reader
-from engine.model import ROOT, DeletedEntry, Entry, Recorded, Version
-from engine.naming import name_hash, unique
 
 Containers = Callable[[Reader, int, int], Sequence[Entry]]
 """`Reader.containers`, or something that remembers what it said: of a folder, at a sequence."""

@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 from blake3 import blake3
 
+from engine.domain.identity import guid
+from engine.domain.model import ROOT, Version
+from engine.domain.naming import name_hash
 from engine.journal.keys import hashed_key, pair_key
 from engine.journal.records import CHANGE, ENTER, LEAVE, pack_event, pack_item
-from engine.model import ROOT, Version
-from engine.naming import name_hash
-from engine.sources.source import guid
 
 TABLES = ("timeline", "names", "deleted", "gone")
 """The tables of which `rows` gives all the rows."""

@@ -47,11 +47,17 @@ import lmdb
 from lmdb.verify import VerifyError
 from lmdb.verify import verify as verify_pages
 
-from engine import plainfile
-from engine.errors import BackupUnusable, EngineError, JournalDamaged, RecordDamaged, StorageFull
+from engine.domain.errors import (
+    BackupUnusable,
+    EngineError,
+    JournalDamaged,
+    RecordDamaged,
+    StorageFull,
+)
 from engine.journal.address_space import limit, map_size
 from engine.journal.headers import Blocks
 from engine.journal.records import Identity, unpack
+from engine.system import plainfile
 
 FORMAT = 1
 """The version of everything in FORMAT.md. A reader refuses a newer one."""

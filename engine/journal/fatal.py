@@ -16,7 +16,7 @@ import os
 import signal
 from collections.abc import Callable
 
-from engine.errors import BackupUnusable
+from engine.domain.errors import BackupUnusable
 
 _SIGNALS = (signal.SIGABRT, signal.SIGBUS, signal.SIGSEGV)
 

@@ -14,10 +14,10 @@ from threading import Lock
 import msgspec
 import zstandard
 
-from engine.errors import RecordDamaged
+from engine.domain.errors import RecordDamaged
+from engine.domain.model import Headers
 from engine.journal.keys import edition_key
 from engine.journal.records import unseal
-from engine.model import Headers
 
 RAW, ZSTD = 0, 1
 """The codec: the first byte of a payload."""

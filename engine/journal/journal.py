@@ -8,15 +8,15 @@ from types import TracebackType
 
 import msgspec
 
-from engine.clock import Clock
-from engine.errors import ClockError, Conflict
+from engine.domain.errors import ClockError, Conflict
+from engine.domain.model import ROOT
 from engine.journal.environment import Environment
 from engine.journal.horizon import next_time, problem
 from engine.journal.keys import item_key, time_key
 from engine.journal.reader import Reader
 from engine.journal.records import ScanRecord, pack, seal
 from engine.journal.writer import Commit
-from engine.model import ROOT
+from engine.system.clock import Clock
 
 
 class ReaderBlock:

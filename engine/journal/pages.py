@@ -15,7 +15,7 @@ from contextlib import suppress
 from struct import Struct
 from typing import NamedTuple
 
-from engine.errors import Damaged
+from engine.domain.errors import Damaged
 
 BRANCH, LEAF, OVERFLOW, META = 0x01, 0x02, 0x04, 0x08
 """What kind of page it is, in its flags."""

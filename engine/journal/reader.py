@@ -14,8 +14,9 @@ from typing import NamedTuple
 import lmdb
 import msgspec
 
-from engine.batches import batches
-from engine.errors import BackupUnusable, RecordDamaged
+from engine.domain.errors import BackupUnusable, RecordDamaged
+from engine.domain.model import ROOT, Entry, Headers, Kind, Recorded, Version
+from engine.domain.naming import name_hash
 from engine.journal import timeline
 from engine.journal.derive import identity_hash
 from engine.journal.environment import Environment, Txn
@@ -46,8 +47,7 @@ from engine.journal.records import (
     unpack_version,
     unseal,
 )
-from engine.model import ROOT, Entry, Headers, Kind, Recorded, Version
-from engine.naming import name_hash
+from engine.system.batched import batches
 
 _BATCH = 1000
 """Rows that are read at once."""

@@ -14,9 +14,9 @@ from zlib import crc32
 
 import msgspec
 
-from engine.errors import RecordDamaged
+from engine.domain.errors import RecordDamaged
+from engine.domain.model import Version
 from engine.journal.keys import split_pair
-from engine.model import Version
 
 Record = TypeVar("Record")
 
@@ -108,7 +108,7 @@ class AccountState(msgspec.Struct, frozen=True, array_like=True):
     """The mailbox's directory as `device:inode`, where the source has one."""
     forms: dict[str, int] = {}
     """How many of its messages the server kept in another form than they were sent, of all that
-    were ever read: see `engine.stored_form`."""
+    were ever read: see `engine.domain.stored_form`."""
     scans: int = 0
     """How many scans of it came to their end."""
     born: int = 0

@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from engine.errors import RecordDamaged
+from engine.domain.errors import RecordDamaged
+from engine.domain.model import Headers, Kind, Version
 from engine.journal import derive, headers, timeline
 from engine.journal.environment import Environment, Table, Txn
 from engine.journal.keys import (
@@ -37,7 +38,6 @@ from engine.journal.records import (
     unpack_event,
     unseal,
 )
-from engine.model import Headers, Kind, Version
 
 
 @dataclass(slots=True)

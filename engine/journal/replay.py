@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import re
 
-from engine.errors import Conflict, ImportRefused
+from engine.domain.errors import Conflict, ImportRefused
+from engine.domain.model import MAX_ITEM, ROOT, Action, Headers, Kind, Version, item_id
+from engine.domain.naming import LONGEST
 from engine.journal.environment import Environment, Tables, Txn
 from engine.journal.keys import MAX_SEQUENCE, item_key, sequence_key, time_key
 from engine.journal.reader import Reader
@@ -28,8 +30,6 @@ from engine.journal.records import (
     unpack,
 )
 from engine.journal.writer import Commit
-from engine.model import MAX_ITEM, ROOT, Action, Headers, Kind, Version, item_id
-from engine.naming import LONGEST
 
 MAX_TIME = 2**62
 """The latest time in microseconds: what is replayed is older."""

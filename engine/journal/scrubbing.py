@@ -15,8 +15,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 
-from engine import plainfile
-from engine.errors import BackupUnusable
+from engine.domain.errors import BackupUnusable
 from engine.journal.environment import Environment
 from engine.journal.pages import (
     HEADER,
@@ -30,6 +29,7 @@ from engine.journal.pages import (
     header,
     pages_for,
 )
+from engine.system import plainfile
 
 _ATTEMPTS = 3
 

@@ -16,7 +16,7 @@ from zlib import crc32
 
 import lmdb
 
-from engine.errors import RecordDamaged
+from engine.domain.errors import RecordDamaged
 from engine.journal.environment import Environment, Txn
 from engine.journal.keys import MAX_SEQUENCE, item_key, pair_key, split_pair
 from engine.journal.records import (

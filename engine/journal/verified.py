@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import NamedTuple
 
-from engine.errors import RecordDamaged
+from engine.domain.errors import RecordDamaged
 from engine.journal.environment import Environment
 from engine.journal.keys import time_key
 from engine.journal.reader import Reader

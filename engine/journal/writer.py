@@ -14,7 +14,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from engine.errors import Conflict, RecordDamaged
+from engine.domain.errors import Conflict, RecordDamaged
+from engine.domain.identity import guid, stem
+from engine.domain.model import MAX_ITEM, ROOT, Action, Headers, Kind, Version
+from engine.domain.naming import message_name, name_hash, unique
 from engine.journal import derive, headers, timeline
 from engine.journal.environment import Environment, Txn
 from engine.journal.horizon import next_time
@@ -37,9 +40,6 @@ from engine.journal.records import (
     pack,
     seal,
 )
-from engine.model import MAX_ITEM, ROOT, Action, Headers, Kind, Version
-from engine.naming import message_name, name_hash, unique
-from engine.sources.source import guid, stem
 
 
 class Content(NamedTuple):
@@ -57,7 +57,8 @@ class Draft(NamedTuple):
     kind: Kind
     folder: int
     name: str
-    """A container's own name; of a message what stands before `_ID.eml` (`naming.message_stem`)."""
+    """A container's own name; of a message what stands before `_ID.eml`
+    (`domain.naming.message_stem`)."""
     identity: bytes
     content: Content | None = None
     flags: tuple[str, ...] = ()

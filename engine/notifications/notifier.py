@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.clock import Clock
+from engine.notifications.conditions import Memory
 from engine.notifications.event import (
     Condition,
     Event,
@@ -19,8 +19,8 @@ from engine.notifications.event import (
     reason,
     told,
 )
-from engine.notifications.memory import Memory
-from engine.settings import Settings
+from engine.settings.table import Settings
+from engine.system.clock import Clock
 
 if TYPE_CHECKING:  # mail and TLS take longer to import than most scans to run
     from engine.notifications.message import Notice
@@ -98,7 +98,7 @@ class Notifier:
         return any(not failure for _, failure in done)
 
     def _sent(self, notice: Notice) -> list[tuple[str, str]]:
-        from engine.notifications.ways import NotSent, ways
+        from engine.notifications.channels import NotSent, ways
 
         done = []
         host = os.uname().nodename

@@ -18,7 +18,6 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from engine import plainfile
 from engine.operations.record import (
     Outcome,
     Record,
@@ -29,6 +28,7 @@ from engine.operations.record import (
     is_id,
     operation_id,
 )
+from engine.system import plainfile
 
 _DIRECTORY = 0o750
 _DAY = 86_400_000_000

@@ -6,7 +6,7 @@ import os
 from itertools import islice
 from pathlib import Path
 
-from engine.errors import EngineError, UsageError
+from engine.domain.errors import EngineError, UsageError
 from engine.operations.directory import Directory
 from engine.operations.record import Outcome, Record, by_start, is_id
 

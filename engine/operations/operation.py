@@ -14,13 +14,13 @@ from contextlib import contextmanager, suppress
 
 from msgspec.structs import replace
 
-from engine import place
 from engine.backup import Backup
-from engine.errors import BackupUnusable, EngineError, Interrupted
+from engine.domain.errors import BackupUnusable, EngineError, Interrupted
 from engine.operations.directory import Directory, Place
 from engine.operations.meter import Meter
 from engine.operations.record import MAX_TEXT, Outcome, Record
-from engine.stop import Stop
+from engine.system import filesystem
+from engine.system.stop import Stop
 
 _LOOK = 0.2
 """Seconds between two looks for a request to stop."""
@@ -152,10 +152,10 @@ def running(
 
 def _ours(backup: Backup) -> bool:
     """Whether this machine may write beside the journal: as `Backup` demands it for writing."""
-    if backup.identity.server != place.server_id():
+    if backup.identity.server != filesystem.server_id():
         return False
     try:
-        place.refuse_remote(backup.path, BackupUnusable)
+        filesystem.refuse_remote(backup.path, BackupUnusable)
     except BackupUnusable:
         return False
     return True

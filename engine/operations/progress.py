@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from engine.operations.operation import Operation
-from engine.stop import Stop
+from engine.system.stop import Stop
 
 
 class _Scan(Protocol):

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from engine.model import item_id
+from engine.domain.model import item_id
 
 MAX_TEXT = 1000
 """Characters of a message that are kept."""

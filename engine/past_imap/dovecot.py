@@ -10,7 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
-from engine.errors import UsageError
+from engine.domain.errors import UsageError
 
 VERSIONS = ("2.3", "2.4")
 

@@ -9,7 +9,7 @@ import re
 import ssl
 from typing import NamedTuple
 
-from engine.errors import EngineError, SettingMissing, UsageError
+from engine.domain.errors import EngineError, SettingMissing, UsageError
 from engine.journal.records import AccountState
 
 TIMEOUT = 15.0

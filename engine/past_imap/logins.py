@@ -11,8 +11,8 @@ from collections import OrderedDict
 from datetime import tzinfo
 from typing import NamedTuple
 
-from engine.errors import EngineError
-from engine.timestamps import parse
+from engine.domain.errors import EngineError
+from engine.domain.timestamps import parse
 
 LATEST = "latest"
 

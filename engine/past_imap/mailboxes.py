@@ -23,11 +23,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from engine import plainfile
-from engine.errors import EngineError
-from engine.logs import Log
+from engine.domain.errors import EngineError
 from engine.past_imap.acting import Owner, acting_as
 from engine.past_imap.logins import Login
+from engine.system import plainfile
+from engine.system.logs import Log
 
 SERVER, FOLDER = "server", "folder"
 MAIL, CONTROL, INDEX, USED = "mail", "control", "index", "used"

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from engine.backup import Backup
-from engine.errors import EngineError, SettingMissing, UsageError
+from engine.domain.errors import EngineError, SettingMissing, UsageError
+from engine.domain.model import ROOT
+from engine.domain.timestamps import local_zone
 from engine.journal.keys import MAX_SEQUENCE
 from engine.journal.records import AccountState
-from engine.logs import Log
-from engine.model import ROOT
 from engine.past_imap import dovecot, mailboxes
 from engine.past_imap.acting import Owner
 from engine.past_imap.dovecot import Serving, Site
@@ -28,9 +28,9 @@ from engine.past_imap.gate import Gate
 from engine.past_imap.live import Live, Unavailable, is_loopback, live
 from engine.past_imap.logins import Refused, Throttle, split
 from engine.past_imap.mailboxes import NotThere
-from engine.settings import Settings
-from engine.stop import Stop
-from engine.timestamps import local_zone
+from engine.settings.table import Settings
+from engine.system.logs import Log
+from engine.system.stop import Stop
 
 SERVER_FILE, FOLDERS_FILE = "past-server.conf", "backup-folders.conf"
 ACL_FILE, FOLDERS_ACL_FILE = "acl", "acl-folders"

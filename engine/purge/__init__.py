@@ -11,7 +11,7 @@ from engine.purge.erasing import Erased, erase
 from engine.purge.holding import Held, hold, holds, release
 from engine.purge.outcome import Outcome
 from engine.purge.purging import Silent, nothing_to_do, purge
-from engine.succession import acknowledge, waiting
+from engine.query.succession import acknowledge, waiting
 
 __all__ = [
     "Due",

@@ -18,13 +18,13 @@ from itertools import islice
 import msgspec
 
 from engine.backup import Backup
-from engine.batches import batches
 from engine.blobs import Form, Location, decode_location
-from engine.errors import BlobDamaged
+from engine.domain.errors import BlobDamaged
 from engine.journal.environment import Environment, Table, Txn
 from engine.journal.keys import time_key
 from engine.journal.records import seal, unpack, unseal
-from engine.stop import Stop
+from engine.system.batched import batches
+from engine.system.stop import Stop
 
 CANDIDATES = 500_000
 """So many are looked at in one pass over the versions, about 300 bytes each."""

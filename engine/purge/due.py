@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from engine.backup import Backup
-from engine.errors import RecordDamaged
+from engine.domain.errors import RecordDamaged
+from engine.domain.model import ROOT, Kind, item_id
 from engine.journal.keys import MAX_SEQUENCE, pair_key, split_pair
 from engine.journal.reader import Reader
 from engine.journal.records import unpack_item, unseal
-from engine.model import ROOT, Kind, item_id
-from engine.succession import awaits
+from engine.query.succession import awaits
 
 DAY = 86_400_000_000
 _SLICE = 20_000

@@ -10,18 +10,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from engine.backup import Backup
-from engine.errors import EngineError, UsageError
+from engine.domain.errors import EngineError, UsageError
+from engine.domain.model import Kind, Version, item_id
 from engine.journal import erasures
 from engine.journal.keys import MAX_SEQUENCE
 from engine.journal.reader import Reader
 from engine.journal.records import Erasure
 from engine.journal.removal import Removal, Removed
-from engine.model import Kind, Version, item_id
-from engine.purge.alone import alone
 from engine.purge.items import remove_account, restore_keyframes
 from engine.purge.outcome import Outcome, give_back
+from engine.purge.purge_lock import alone
 from engine.purge.traces import words_of
-from engine.stop import Stop
+from engine.system.stop import Stop
 
 
 @dataclass(slots=True)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from engine.accounts import Account, accounts, named
 from engine.backup import Backup
-from engine.errors import UsageError
+from engine.domain.errors import UsageError
 from engine.journal.keys import item_key
 from engine.journal.reader import Reader
 from engine.journal.records import Hold, pack, seal
+from engine.query.accounts import Account, accounts, named
 
 
 class Held(NamedTuple):

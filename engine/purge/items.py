@@ -12,16 +12,16 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 
 from engine.backup import Backup
-from engine.batches import batches
-from engine.errors import RecordDamaged
+from engine.domain.errors import RecordDamaged
+from engine.domain.model import item_id
 from engine.journal import timeline
 from engine.journal.keys import MAX_SEQUENCE
 from engine.journal.reader import Reader
 from engine.journal.records import FolderStats, unpack
 from engine.journal.removal import Removal, Removed, ever_in, write_missing_keyframes
-from engine.model import item_id
 from engine.purge.due import Due, empty, still_due
-from engine.stop import Stop
+from engine.system.batched import batches
+from engine.system.stop import Stop
 
 BATCH = 400
 """Items that one write transaction removes, at most."""

@@ -6,12 +6,12 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from engine.backup import Backup
-from engine.errors import RecordDamaged
+from engine.domain.errors import RecordDamaged
 from engine.journal.removal import Removed
 from engine.purge import traces
 from engine.purge.blobs import remove_unneeded
 from engine.purge.shrinking import Shrunk, shrink
-from engine.stop import Stop
+from engine.system.stop import Stop
 
 
 @dataclass(slots=True)

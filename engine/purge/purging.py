@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import Protocol
 
 from engine.backup import Backup
-from engine.errors import RecordDamaged
+from engine.domain.errors import RecordDamaged
+from engine.domain.model import item_id
 from engine.journal.reader import Reader
 from engine.journal.removal import Removed
-from engine.model import item_id
-from engine.purge.alone import alone
 from engine.purge.due import Due, find_due, still_due
 from engine.purge.erasing import finish, unfinished
 from engine.purge.items import remove_account, remove_items, restore_keyframes
 from engine.purge.outcome import Outcome, give_back
+from engine.purge.purge_lock import alone
 from engine.purge.traces import words_of
-from engine.stop import Stop
-from engine.succession import awaits
+from engine.query.succession import awaits
+from engine.system.stop import Stop
 
 
 class Progress(Protocol):

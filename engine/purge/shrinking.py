@@ -14,19 +14,19 @@ from types import TracebackType
 from typing import Self
 
 from engine.backup import Backup
-from engine.batches import batches
 from engine.blobs import Location, encode_location, pack_name
 from engine.blobs.compaction import Moved, copy_needed
 from engine.blobs.pack import Header, encode_header
 from engine.blobs.volume import OpenPack
 from engine.blobs.writer import PACK_SIZE
-from engine.errors import BlobDamaged, StorageFull
+from engine.domain.errors import BlobDamaged, StorageFull
 from engine.journal.environment import Txn
 from engine.journal.keys import time_key
 from engine.journal.reader import Reader
 from engine.journal.records import seal
 from engine.journal.removal import count_removal
-from engine.stop import Stop
+from engine.system.batched import batches
+from engine.system.stop import Stop
 
 BATCH = 1_000
 """Blobs whose places one write transaction changes."""

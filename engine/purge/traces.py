@@ -16,21 +16,23 @@ from typing import NamedTuple
 
 import msgspec
 
-from engine import config, damage, plainfile
 from engine.backup import Backup
-from engine.errors import EngineError, Interrupted
+from engine.domain.errors import EngineError, Interrupted
+from engine.domain.model import Kind
 from engine.journal import copies
 from engine.journal.keys import MAX_SEQUENCE
 from engine.journal.reader import Reader
 from engine.journal.scrubbing import scrub
-from engine.model import Kind
+from engine.notifications.conditions import Memory
 from engine.notifications.event import Condition
-from engine.notifications.memory import Memory
 from engine.operations import Record, under_way
 from engine.operations.directory import Directory
 from engine.past_imap import mailboxes
+from engine.query import damage
 from engine.scan import problems
-from engine.stop import Stop
+from engine.settings import config
+from engine.system import plainfile
+from engine.system.stop import Stop
 
 ERASED = "(erased)"
 """What stands for the accounts of an operation that named something of it."""

@@ -1,7 +1,7 @@
 """Brings back what is in the backup: into the live mailbox, or anywhere else.
 
     selection.py     what is meant, read from the journal
-    presence.py      what of it the mailbox has already
+    existing.py      what of it the mailbox has already
     plan.py          what is to be delivered where, and what is skipped (pure)
     delivery.py      does it
     destination.py   which mailbox is meant

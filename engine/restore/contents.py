@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Container, Iterable, Sequence
 
+from engine.connectors.source import SourceItem
+from engine.domain.paths import FolderPath
 from engine.restore.plan import Plan, Skipped, in_order
 from engine.restore.selection import Message, Selection
-from engine.sources.source import FolderPath, SourceItem
 
 Digest = Callable[[SourceItem, Sequence[Message]], bytes]
 """What is in an item, if it may be what one of these messages contains; else nothing."""

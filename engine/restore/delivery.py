@@ -18,7 +18,8 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from engine.errors import (
+from engine.connectors.target import Letter, TargetFolder, TargetMailbox, Wanted
+from engine.domain.errors import (
     Damaged,
     DeliveryFailed,
     EngineError,
@@ -26,14 +27,13 @@ from engine.errors import (
     SourceUnavailable,
     TargetFull,
 )
+from engine.domain.paths import FolderPath
+from engine.domain.stored_form import ENCRYPTED, LONGEST, stored_form
 from engine.restore.plan import Plan, Skipped, kept_flags
 from engine.restore.selection import Message
 from engine.restore.throttle import Throttle
-from engine.settings import Settings
-from engine.sources.source import FolderPath
-from engine.stop import Stop
-from engine.stored_form import ENCRYPTED, LONGEST, stored_form
-from engine.targets.target import Letter, TargetFolder, TargetMailbox, Wanted
+from engine.settings.table import Settings
+from engine.system.stop import Stop
 
 SEALED = (
     "{:,} of the restored messages are encrypted: nobody can read them there unless the mail "
@@ -80,7 +80,7 @@ class Delivered:
     """Flags of restored messages that the target can't keep."""
     forms: Counter[str] = field(default_factory=Counter)
     """How many of the restored messages are kept there as another server had compressed or
-    encrypted them, by the form (see `engine.stored_form`)."""
+    encrypted them, by the form (see `engine.domain.stored_form`)."""
     subscribed: int = 0
     unfinished: int = 0
     """Messages that it didn't come to."""

@@ -5,20 +5,20 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from engine.accounts import Account, accounts
 from engine.backup import Backup
-from engine.errors import SourceUnavailable, UsageError
+from engine.connectors.lazy import UnmadeMailbox
+from engine.connectors.source import interrupts
+from engine.connectors.sources import open_source
+from engine.connectors.target import TargetMailbox
+from engine.connectors.targets import open_target
+from engine.domain.errors import SourceUnavailable, UsageError
+from engine.domain.model import item_id
 from engine.journal.keys import MAX_SEQUENCE
-from engine.model import item_id
+from engine.query.accounts import Account, accounts
 from engine.scan.account import note_made
 from engine.scan.known import known_account
 from engine.scan.recognition import KnownAccount, recognised
-from engine.sources import open_source
-from engine.sources.source import interrupts
-from engine.stop import Stop
-from engine.targets import open_target
-from engine.targets.target import TargetMailbox
-from engine.targets.unmade import UnmadeMailbox
+from engine.system.stop import Stop
 
 
 class Destination(NamedTuple):

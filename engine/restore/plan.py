@@ -14,8 +14,8 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from engine.domain.paths import FolderPath
 from engine.restore.selection import Message, Selection
-from engine.sources.source import FolderPath
 
 FLAGGED_DELETED = "\\Deleted"
 

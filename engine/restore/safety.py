@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from engine.accounts import Account
 from engine.backup import Backup
+from engine.connectors.sources import open_sources
+from engine.query.accounts import Account
 from engine.scan.smart import NamedSource, Options, Result, scan
-from engine.sources import open_sources
-from engine.stop import Stop
+from engine.system.stop import Stop
 
 
 def scan_first(backup: Backup, account: Account, stop: Stop) -> Result:

@@ -6,13 +6,13 @@ import os
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from engine.accounts import Account
-from engine.errors import RecordDamaged, UsageError
-from engine.journal.happened import deletions
+from engine.domain.errors import RecordDamaged, UsageError
+from engine.domain.model import Entry, Version, item_id
+from engine.domain.paths import FolderPath
+from engine.journal.changes import deletions
 from engine.journal.keys import MAX_SEQUENCE
 from engine.journal.reader import Reader
-from engine.model import Entry, Version, item_id
-from engine.sources.source import FolderPath
+from engine.query.accounts import Account
 
 
 class Message(NamedTuple):

@@ -19,26 +19,27 @@ import msgspec
 from engine.backup import Backup
 from engine.blobs import encode_location
 from engine.blobs.writer import PackWriter
-from engine.errors import Conflict, ItemUnreadable, ItemVanished
+from engine.connectors.source import MailboxIdentity
+from engine.domain.errors import Conflict, ItemUnreadable, ItemVanished
+from engine.domain.messages import HEAD, parse_headers
+from engine.domain.model import ROOT, Kind
+from engine.domain.naming import account_name, folder_name, message_stem
+from engine.domain.paths import FolderPath
+from engine.domain.stored_form import stored_form
 from engine.journal.keys import MAX_SEQUENCE
 from engine.journal.records import AccountState, FolderCursor
 from engine.journal.writer import Commit, Content, Draft
-from engine.messages import HEAD, parse_headers
-from engine.model import ROOT, Kind
-from engine.naming import account_name, folder_name, message_stem
+from engine.scan.comparison import NEW, Looked, Subject, look
 from engine.scan.fetching import Taken, streamed, take, take_ahead
+from engine.scan.folder_cache import Memory
 from engine.scan.known import living_accounts
-from engine.scan.look import NEW, Looked, Subject, look
 from engine.scan.mailboxes import fingerprint_of
-from engine.scan.memory import Memory
 from engine.scan.pairing import Arrival
 from engine.scan.plan import AccountPlan, FolderChange, Mark, Move, NewFolder, Rename
 from engine.scan.recognition import recognised
 from engine.scan.report import Problem, Tally
 from engine.scan.survey import NO_FILES, Files
-from engine.sources.source import FolderPath, MailboxIdentity
-from engine.stop import Stop
-from engine.stored_form import stored_form
+from engine.system.stop import Stop
 
 GROUP_MESSAGES = 1000
 """Arrivals recorded by one commit, at most."""

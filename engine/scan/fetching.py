@@ -13,9 +13,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import BinaryIO, NamedTuple, cast
 
-from engine.errors import ItemUnreadable, ItemVanished
-from engine.sources.source import Mailbox, SourceItem, reason
-from engine.stop import Stop
+from engine.connectors.source import Mailbox, SourceItem
+from engine.domain.errors import ItemUnreadable, ItemVanished
+from engine.system.stop import Stop
+from engine.system.text import reason
 
 THREADS = 2
 BATCH = 32

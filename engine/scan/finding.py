@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 
-from engine.errors import SourceEmpty, SourceUnavailable
+from engine.connectors.source import AccountList, Source
+from engine.domain.errors import SourceEmpty, SourceUnavailable
 from engine.scan import guard
 from engine.scan.recognition import KnownAccount
 from engine.scan.report import Problem
 from engine.scan.rivals import choose
-from engine.sources.source import AccountList, Source
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,11 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing, suppress
 
-from engine.errors import ItemUnreadable, ItemVanished, SourceUnavailable
+from engine.connectors.source import Source
+from engine.domain.errors import ItemUnreadable, ItemVanished, SourceUnavailable
+from engine.domain.paths import INBOX
+from engine.domain.stored_form import ENCRYPTED, LONGEST, stored_form
 from engine.journal.reader import Reader
-from engine.sources.source import INBOX, Source
-from engine.stored_form import ENCRYPTED, LONGEST, stored_form
 
 _NAMED = 3
 """Accounts that are named."""

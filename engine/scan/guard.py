@@ -6,7 +6,7 @@ is a defect of ours: it is named, logged with its traceback, and everybody else 
 
 from __future__ import annotations
 
-from engine.errors import (
+from engine.domain.errors import (
     BackupUnusable,
     EngineError,
     Interrupted,
@@ -15,7 +15,7 @@ from engine.errors import (
     StorageFull,
     explained,
 )
-from engine.logs import Log
+from engine.system.logs import Log
 
 GENERAL = (Interrupted, StorageFull, BackupUnusable, SourceEmpty)
 """What concerns all accounts, and ends the work."""

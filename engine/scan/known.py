@@ -6,13 +6,13 @@ import os
 from collections.abc import Iterator, Mapping
 
 from engine.backup import Backup
+from engine.domain.identity import place_of
+from engine.domain.model import ROOT, Recorded
+from engine.domain.naming import account_name
 from engine.journal.keys import MAX_SEQUENCE
 from engine.journal.reader import Reader
-from engine.model import ROOT, Recorded
-from engine.naming import account_name
 from engine.scan.recognition import KnownAccount
 from engine.scan.states import KnownFolder, KnownItem, Path, SeenFolder
-from engine.sources.source import place_of
 
 
 def known_accounts(backup: Backup) -> list[KnownAccount]:

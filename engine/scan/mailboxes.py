@@ -11,24 +11,23 @@ from typing import cast
 from blake3 import blake3
 
 from engine.backup import Backup
-from engine.errors import ItemUnreadable, ItemVanished, SourceUnavailable
-from engine.journal.keys import MAX_SEQUENCE
-from engine.scan import guard
-from engine.scan.known import known_folders, messages
-from engine.scan.recognition import Doubted, KnownAccount, Overlap
-from engine.scan.survey import ROUNDS
-from engine.sources.source import (
-    INBOX,
+from engine.connectors.source import (
     Fingerprinted,
-    FolderPath,
     Likeness,
     Likening,
     Mailbox,
     MailboxIdentity,
     Source,
     SourceItem,
-    guid,
 )
+from engine.domain.errors import ItemUnreadable, ItemVanished, SourceUnavailable
+from engine.domain.identity import guid
+from engine.domain.paths import INBOX, FolderPath
+from engine.journal.keys import MAX_SEQUENCE
+from engine.scan import guard
+from engine.scan.known import known_folders, messages
+from engine.scan.recognition import Doubted, KnownAccount, Overlap
+from engine.scan.survey import ROUNDS
 
 SAMPLES = 20
 """Messages of an inbox of which the smallest is compared."""
@@ -143,7 +142,9 @@ def _seen(
 
 
 def _strange(identity: bytes, account: KnownAccount, last: set[bytes]) -> bool:
-    from engine.sources.imap.identity import place  # a scan of Maildirs needn't load the rest of it
+    from engine.connectors.imap.identity import (
+        place,  # a scan of Maildirs needn't load the rest of it
+    )
 
     validity, uid = place(identity)
     old = validity == account.validity and 0 < uid < account.next_uid

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
+from engine.domain.identity import guid
 from engine.scan.states import Entries, KnownFolder, Path, SeenFolder
-from engine.sources.source import guid
 
 
 def suspects(

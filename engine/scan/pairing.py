@@ -11,8 +11,9 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Hashable, Sequence
 from typing import NamedTuple
 
+from engine.connectors.source import SourceItem
+from engine.domain.identity import guid, place_of, stem
 from engine.scan.states import KnownItem, Ref
-from engine.sources.source import SourceItem, guid, place_of, stem
 
 
 class Lost(NamedTuple):

@@ -17,10 +17,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from engine.connectors.source import SourceItem
+from engine.domain.identity import place_of
 from engine.scan.matching import match
 from engine.scan.pairing import Arrival, Lost, order, pair
 from engine.scan.states import Entries, KnownFolder, KnownItem, Path, Ref, SeenFolder
-from engine.sources.source import SourceItem, place_of
 
 
 class NewFolder(NamedTuple):

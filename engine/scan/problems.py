@@ -13,9 +13,9 @@ from pathlib import Path
 
 import msgspec
 
-from engine import plainfile
-from engine.durable import locked_directory, replace_file
 from engine.scan.report import Problem
+from engine.system import plainfile
+from engine.system.files import locked_directory, replace_file
 
 _FILE = "problems.json"
 _MOST = 1000

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Collection
 from typing import NamedTuple
 
-from engine.sources.source import MailboxIdentity
+from engine.connectors.source import MailboxIdentity
 
 ENOUGH = 10
 """Messages that prove, if they are half of those that an account last had."""

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from engine.connectors.source import Choosing, Rival, Source
 from engine.scan.recognition import KnownAccount
 from engine.scan.report import Problem
-from engine.sources.source import Choosing, Rival, Source
 
 
 def choose(

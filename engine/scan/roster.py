@@ -26,6 +26,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import NamedTuple
 
+from engine.connectors.source import MailboxIdentity
 from engine.scan.recognition import (
     KnownAccount,
     Overlap,
@@ -37,7 +38,6 @@ from engine.scan.recognition import (
     recognised,
     same_directory,
 )
-from engine.sources.source import MailboxIdentity
 
 __all__ = ["Assignment", "KnownAccount", "Overlap", "Roster", "compare"]
 

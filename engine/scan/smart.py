@@ -18,7 +18,8 @@ from typing import NamedTuple, Protocol
 
 from engine.backup import Backup
 from engine.blobs.writer import DeferredWriter, PackWriter
-from engine.errors import (
+from engine.connectors.source import MailboxIdentity, interrupts
+from engine.domain.errors import (
     ClockError,
     EngineError,
     SourceEmpty,
@@ -26,15 +27,15 @@ from engine.errors import (
     SourceUnavailable,
     UsageError,
 )
+from engine.domain.naming import account_name
 from engine.journal.records import ScanRecord
-from engine.naming import account_name
 from engine.scan import guard, problems, roster
 from engine.scan.account import bring_back, remove, scan_account, settle_name
+from engine.scan.comparison import Subject, look
+from engine.scan.dry_run import foretell
 from engine.scan.finding import NamedSource, find
-from engine.scan.foretelling import foretell
 from engine.scan.forms import recorded_forms, told_forms
 from engine.scan.known import count_messages, known_accounts, known_folders, messages
-from engine.scan.look import Subject, look
 from engine.scan.loss import Turnover
 from engine.scan.mailboxes import (
     identity_of,
@@ -55,8 +56,7 @@ from engine.scan.recognition import (
 from engine.scan.report import Problem, Tally
 from engine.scan.roster import Assignment
 from engine.scan.survey import Files
-from engine.sources.source import MailboxIdentity, interrupts
-from engine.stop import Stop
+from engine.system.stop import Stop
 
 __all__ = ["NamedSource", "Options", "Result", "SourcesMissing", "known_accounts", "scan"]
 

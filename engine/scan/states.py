@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
-from engine.sources.source import NEVER_WRITTEN, FolderChanges, SourceItem, Written
+from engine.connectors.source import NEVER_WRITTEN, FolderChanges, SourceItem, Written
 
 Path: TypeAlias = tuple[str, ...]
 """The source's own names from the account down to a folder; () is the account."""
@@ -40,7 +40,7 @@ class KnownFolder:
     cursor: bytes
     meta: Mapping[str, Any] = field(default_factory=dict)
     looked: int = 0
-    """Up to when its files were looked at; see `sources.source.Written`."""
+    """Up to when its files were looked at; see `connectors.source.Written`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,19 +11,13 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
-from engine.errors import ItemUnreadable, ItemVanished
+from engine.connectors.source import FolderChanges, FolderListing, Mailbox, SourceFolder, Written
+from engine.domain.errors import ItemUnreadable, ItemVanished
+from engine.domain.paths import FolderPath
 from engine.scan.matching import suspects
 from engine.scan.report import Problem
 from engine.scan.states import KnownFolder, Path, SeenFolder
-from engine.sources.source import (
-    FolderChanges,
-    FolderListing,
-    FolderPath,
-    Mailbox,
-    SourceFolder,
-    Written,
-)
-from engine.stop import Stop
+from engine.system.stop import Stop
 
 ROUNDS = 3
 """How often folders that change while the scan lists the others are listed again, at most."""

@@ -15,9 +15,9 @@ import time
 from pathlib import Path
 
 from engine.backup import Backup
+from engine.connectors.sources import open_source
 from engine.scan.smart import NamedSource, Options, scan
-from engine.sources import open_source
-from engine.stop import Stop
+from engine.system.stop import Stop
 from scripts.benchmarks.mailbox import ACCOUNT, Mailbox
 
 

@@ -3,8 +3,9 @@
     python -m scripts.benchmarks.ceiling SPECIFICATION MOUNTPOINT
 
 What it costs to list and to read is what pyfuse3, trio and the kernel cost with the techniques that
-timefs uses (`timefs.polling`, and files that are pushed when they are opened): nothing that is made
-with them can be faster. The specification is JSON: {folder: {file: size}}. Serves until unmounted.
+timefs uses (`timefs.fuse.polling`, and files that are pushed when they are opened): nothing that is
+made with them can be faster. The specification is JSON: {folder: {file: size}}. Serves until
+unmounted.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import NamedTuple
 import pyfuse3
 import trio
 
-from timefs import polling
+from timefs.fuse import polling
 
 _ROOT = pyfuse3.ROOT_INODE
 _LASTING = 365 * 86_400.0

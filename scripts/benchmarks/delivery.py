@@ -17,8 +17,8 @@ from pathlib import Path
 from random import Random
 
 from engine.backup import Backup
+from engine.domain.model import Kind
 from engine.journal.reader import Reader
-from engine.model import Kind
 from scripts.benchmarks.contenders import Timefs
 from scripts.benchmarks.machine import Command, Failed, run
 from scripts.benchmarks.mounts import mounted
@@ -58,7 +58,7 @@ def measure(workshop: Workshop, name: str) -> Values:
     run(Command((engine, "scan", "-b", str(repository))))
     with (
         _watching(engine, repository) as process,
-        mounted(timefs.mount(repository, workshop.mount), workshop.mount, stays=False),
+        mounted(timefs.fuse.mount(repository, workshop.mount), workshop.mount, stays=False),
         Arrivals(repository, workshop.mount) as arrivals,
     ):
         values = {"watch-idle": _idle(process)}

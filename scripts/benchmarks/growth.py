@@ -17,13 +17,14 @@ from random import Random
 from typing import Any, NamedTuple
 
 from engine.backup import Backup
-from engine.clock import SystemClock
+from engine.connectors.source import SourceItem
+from engine.domain.model import Kind
+from engine.domain.paths import INBOX
 from engine.journal.keys import MAX_SEQUENCE
 from engine.journal.reader import Reader
-from engine.model import Kind
 from engine.scan.smart import NamedSource, Options, scan
-from engine.sources.source import INBOX, SourceItem
-from engine.stop import Stop
+from engine.system.clock import SystemClock
+from engine.system.stop import Stop
 from scripts.benchmarks import history
 from scripts.benchmarks.chart import Bar, Group, chart
 from scripts.benchmarks.contenders import Timefs, instant
@@ -190,7 +191,7 @@ def _memory(path: Path, directory: Path, made: Made) -> int:
     rng = Random(_SEED)
     times = [*(rng.randrange(made.first, made.last) for _ in range(_VIEWS - 1)), made.last]
     with (
-        mounted(timefs.mount(path, directory), directory, stays=timefs.stays) as mount,
+        mounted(timefs.fuse.mount(path, directory), directory, stays=timefs.stays) as mount,
         Watch(lambda: rss_anon(mount.process)) as memory,
     ):
         for at in times:

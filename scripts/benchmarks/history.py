@@ -20,12 +20,12 @@ import msgspec
 
 from engine.backup import Backup, create
 from engine.blobs import Location, encode_location
-from engine.clock import ManualClock, SystemClock
+from engine.domain.messages import parse_headers
+from engine.domain.model import ROOT, Headers, Kind
+from engine.domain.naming import message_stem
 from engine.journal.records import AccountState, FolderCursor, ScanRecord
 from engine.journal.writer import Commit, Content, Draft
-from engine.messages import parse_headers
-from engine.model import ROOT, Headers, Kind
-from engine.naming import message_stem
+from engine.system.clock import ManualClock, SystemClock
 from scripts.benchmarks.mailbox import ACCOUNT
 from tests.mail import letters
 

@@ -5,19 +5,18 @@ from __future__ import annotations
 import io
 from typing import Any
 
-from engine.sources.source import (
-    INBOX,
+from engine.connectors.source import (
     NEVER_WRITTEN,
     AccountList,
     Fetched,
     FolderList,
     FolderListing,
-    FolderPath,
     MailboxIdentity,
     SourceFolder,
     SourceItem,
     Written,
 )
+from engine.domain.paths import INBOX, FolderPath
 from scripts.benchmarks.history import GUID, UNCHANGED
 from scripts.benchmarks.mailbox import ACCOUNT
 

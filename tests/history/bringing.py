@@ -12,14 +12,14 @@ from pathlib import Path
 
 from blake3 import blake3
 
-from engine.accounts import Account, accounts
-from engine.model import Entry, Kind
+from engine.connectors.maildir.names import flags_of, subscriptions
+from engine.domain.model import Entry, Kind
+from engine.query.accounts import Account, accounts
 from engine.restore.delivery import deliver
 from engine.restore.destination import open_destination
-from engine.restore.presence import compare
+from engine.restore.existing import compare
 from engine.restore.selection import Selection, deleted, subtree
-from engine.sources.maildir_names import flags_of, subscriptions
-from engine.stop import Stop
+from engine.system.stop import Stop
 from tests.history.keeper import Keeper
 from tests.history.server import Message, Server
 from tests.history.taking import Taking

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
+from engine.domain.model import ROOT, Action, Version
+from engine.domain.naming import folder_name
 from engine.journal.deleted import deleted_listing
 from engine.journal.reader import Logged, Reader
-from engine.model import ROOT, Action, Version
-from engine.naming import folder_name
 from engine.scan.smart import Result
 from tests.history.fates import Fates
 from tests.history.known import NOTHING, Account, Known

@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from engine.backup import Backup
-from engine.clock import ManualClock
-from engine.errors import EngineError
+from engine.connectors.sources import open_source
+from engine.domain.errors import EngineError
 from engine.journal.journal import Journal
 from engine.journal.writer import Commit
 from engine.scan.smart import NamedSource, Options, Result, scan
-from engine.sources import open_source
-from engine.stop import Stop
+from engine.system.clock import ManualClock
+from engine.system.stop import Stop
 from tests.history.watched import Announce, WatchedSource
 
 PROJECT = Path(__file__).resolve().parent.parent.parent

@@ -13,11 +13,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from engine import config
 from engine.backup import Backup, create
 from engine.check import check
-from engine.clock import ManualClock
-from engine.errors import (
+from engine.domain.errors import (
     ClockError,
     Interrupted,
     ItemUnreadable,
@@ -25,12 +23,14 @@ from engine.errors import (
     SourceUnavailable,
     StorageFull,
 )
+from engine.domain.model import Action
 from engine.journal.horizon import MAX_AHEAD
 from engine.journal.keys import MAX_SEQUENCE
 from engine.journal.reader import Logged
-from engine.model import Action
 from engine.scan.smart import Result
-from engine.stop import Stop
+from engine.settings import config
+from engine.system.clock import ManualClock
+from engine.system.stop import Stop
 from tests.history.checks import check_accounts, check_cut_short, check_deleted, check_result
 from tests.history.fates import Fates, fates, looks_unmounted
 from tests.history.faulty import FaultyJournal, Job, Victims, run

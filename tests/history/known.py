@@ -9,10 +9,10 @@ from typing import NamedTuple
 from blake3 import blake3
 
 from engine.backup import Backup
+from engine.domain.model import ROOT, Entry, Kind, Recorded, Version
+from engine.domain.naming import account_name, folder_name
 from engine.journal.keys import MAX_SEQUENCE
 from engine.journal.reader import Reader
-from engine.model import ROOT, Entry, Kind, Recorded, Version
-from engine.naming import account_name, folder_name
 from tests.history.server import AccountShown, FolderPath, Message, Shown
 
 

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from blake3 import blake3
 
-from engine.model import ROOT, Entry, Kind, Recorded
-from engine.naming import name_hash, with_id
+from engine.domain.model import ROOT, Entry, Kind, Recorded
+from engine.domain.naming import name_hash, with_id
 from tests.remembered import Memory
 
 ACCOUNT = "account.json"

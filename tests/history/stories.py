@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from hypothesis import strategies as st
 
-from engine.accounts import Account
+from engine.query.accounts import Account
 from tests.history.bringing import Bringing
 from tests.history.faulty import AFTER, BEFORE, INSIDE, Victims
 from tests.history.keeper import Keeper

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from engine.errors import EngineError, StorageFull, UsageError
+from engine.domain.errors import EngineError, StorageFull, UsageError
+from engine.domain.model import Kind
 from engine.journal.environment import Environment, Txn
 from engine.journal.keys import MAX_SEQUENCE
-from engine.model import Kind
 from engine.purge import erase, hold, holds, purge, release
-from engine.stop import Stop
+from engine.system.stop import Stop
 from tests.history.faulty import AFTER, BEFORE, INSIDE
 from tests.history.keeper import Keeper
 from tests.pasts import DAY, due

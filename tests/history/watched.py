@@ -7,22 +7,22 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from engine.journal.journal import Journal
-from engine.journal.records import ScanRecord
-from engine.journal.writer import Commit
-from engine.sources.source import (
+from engine.connectors.source import (
     AccountList,
     Fetched,
     FolderChanges,
     FolderList,
     FolderListing,
-    FolderPath,
     Mailbox,
     MailboxIdentity,
     Source,
     SourceItem,
     Written,
 )
+from engine.domain.paths import FolderPath
+from engine.journal.journal import Journal
+from engine.journal.records import ScanRecord
+from engine.journal.writer import Commit
 
 Announce = Callable[[str], None]
 """Is told by which of its methods something is about to be used."""

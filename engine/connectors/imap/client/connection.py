@@ -1,0 +1,486 @@
+"""One connection to an IMAP server: sends commands, reads responses. Knows no command's meaning.
+
+Not for several threads at once. Whatever goes wrong while a response is read closes the connection,
+for nobody knows then where the next one begins.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from typing import BinaryIO, NamedTuple, TypeAlias, cast
+
+from engine.connectors.imap.client import wire
+from engine.connectors.imap.client.stream import CHUNK, Slow, Stalled, Stream
+from engine.domain.errors import ItemUnreadable
+from engine.system.stop import Interrupt
+from engine.system.text import reason
+
+SPOOL = 1 << 20
+"""Bytes of a literal from which on it goes to a temporary file."""
+
+_LITERALS = 100
+"""Literals in one response, at most."""
+
+_BLANK = (b"\r\n", b"\n")
+
+_AHEAD = 64
+"""Commands that are sent before the first one's answer is read, at most: else both sides might wait
+for the other one to read."""
+
+
+class Lost(Exception):
+    """The connection is of no use any more. Says why."""
+
+
+class Hopeless(Lost):
+    """Likewise, and another one would end the same way."""
+
+
+class Refused(Exception):
+    """The server said NO or BAD to a command."""
+
+    def __init__(self, status: wire.Status) -> None:
+        super().__init__(status.said)
+        self.status = status
+
+
+class Endpoint(NamedTuple):
+    """Where a server is and how it is spoken to."""
+
+    host: str
+    port: int
+    tls: bool
+    """From the first byte on (RFC 8314)."""
+    starttls: bool
+    context: ssl.SSLContext | None
+    """Whom to trust. None only where neither kind of TLS is used."""
+    timeout: float
+    """Seconds for which it may be silent."""
+    pipelining: bool = True
+    """Whether it takes commands before it has answered those before."""
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'imaps' if self.tls else 'imap'}:{host}:{self.port}"
+
+
+class Upload(NamedTuple):
+    """An argument that is sent as a literal."""
+
+    content: bytes | BinaryIO
+    size: int
+
+
+class Most(NamedTuple):
+    """What a server may send in answer to one command, at most. Nobody can hold what has no end."""
+
+    rows: int = 100_000
+    """Responses."""
+    octets: int = 32 << 20
+    """Bytes of all of them."""
+    content: int = 0
+    """Bytes of the literals among them beyond that: messages and headers, which nobody holds."""
+    literal: int = 1 << 30
+    """Bytes of one literal."""
+    setting: str = ""
+    """What allows more responses."""
+
+
+MOST = Most()
+
+
+Command: TypeAlias = Sequence[bytes | Upload]
+"""What follows the tag, with blanks where they belong."""
+
+Response: TypeAlias = wire.Status | wire.Data | wire.Garbled
+Take: TypeAlias = Callable[[Response], None]
+"""Takes a response that isn't the end of a command."""
+
+
+def ignore(response: Response) -> None:
+    """Takes what nobody asked for."""
+
+
+class Connection:
+    """An open connection. `greeting` is what the server said first."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        interrupt: Interrupt | None = None,
+        mask: Callable[[str], str] = lambda text: text,
+    ) -> None:
+        """Connects. `interrupt` ends whatever is waited for; `mask` takes secrets out of what the
+        server says. Raises Lost, Interrupted."""
+        self.endpoint = endpoint
+        self._mask = mask
+        self.literals = False
+        """Whether literals may be sent without asking (LITERAL+, RFC 7888)."""
+        self.patient = False
+        """Whether a line that makes no sense is passed over. Before the login it means that
+        something else than a mail server is there."""
+        self.odd = 0
+        """How many lines came that nothing announced, or may be out of a literal: that may not have
+        been as long as the server said."""
+        self._number = 0
+        self._open = False
+        self._most = self._left = MOST
+        try:
+            where = endpoint[:2]
+            self._stream = Stream(*where, endpoint.timeout, interrupt or Interrupt())
+        except OSError as error:
+            raise _lost("can't be reached", error) from error
+        self._open = True
+        try:
+            if endpoint.tls:
+                self._encrypt()
+            self.greeting = self._greeted()
+        except BaseException as error:
+            self.close()
+            if isinstance(error, OSError):
+                raise _lost("can't be reached", error) from error
+            raise
+
+    @property
+    def usable(self) -> bool:
+        """Whether it is open, as far as we know."""
+        return self._open
+
+    def wait_for(self, seconds: float) -> None:
+        """For how long the server may be silent from now on."""
+        self._stream.pace.silence = seconds
+
+    def close(self) -> None:
+        """Hangs up. Twice does no harm."""
+        if self._open:
+            self._open = False
+            self._stream.close()
+
+    def logout(self) -> None:
+        """Says goodbye and hangs up, without waiting for the answer."""
+        if self._open:
+            self._stream.mention(self._tag() + b" LOGOUT\r\n")
+            self.close()
+
+    def encrypt(self) -> None:
+        """Goes on with TLS, after STARTTLS was agreed on. Raises Lost."""
+        try:
+            if self._stream.waiting():
+                raise Lost("sent something between STARTTLS and TLS: somebody is on the line")
+            self._encrypt()
+        except OSError as error:
+            self.close()
+            raise _lost("TLS failed", error) from error
+        except BaseException:
+            self.close()
+            raise
+
+    def run(
+        self, *command: bytes | Upload, take: Take = ignore, most: Most | None = None
+    ) -> wire.Status:
+        """Runs one command, and gives what the server says meanwhile to `take`. Raises Refused
+        where it isn't OK, and Lost."""
+        status = self.run_all([command], take, most)[0]
+        if status.word != "OK":
+            raise Refused(status)
+        return status
+
+    def run_all(
+        self, commands: Sequence[Command], take: Take = ignore, most: Most | None = None
+    ) -> list[wire.Status]:
+        """Runs several commands that don't depend on each other, with few round trips. Returns how
+        each ended. `most` is for each of them. Raises Lost."""
+        ended: list[wire.Status] = []
+        ahead = _AHEAD if self.endpoint.pipelining else 1
+        with _Closing(self):
+            self._most = most or MOST
+            self._begin()
+            waiting: list[bytes] = []
+            for command in commands:
+                asks = not self.literals and any(isinstance(part, Upload) for part in command)
+                while waiting and (asks or len(waiting) >= ahead):
+                    ended.append(self._end(waiting.pop(0), take))
+                tag = self._tag()
+                refused = self._send(tag, command, take)
+                if refused:
+                    ended.append(refused)
+                else:
+                    waiting.append(tag)
+            ended += [self._end(tag, take) for tag in waiting]
+        return ended
+
+    def authenticate(self, mechanism: bytes, answer: bytes, *, at_once: bool) -> wire.Status:
+        """Runs AUTHENTICATE with one answer, already in base64, which is sent with the command
+        where the server takes it so (SASL-IR, RFC 4959). Raises Refused and Lost."""
+        with _Closing(self):
+            self._most = MOST
+            self._begin()
+            tag = self._tag()
+            command = b"%s AUTHENTICATE %s" % (tag, mechanism)
+            self._stream.send(command + (b" " + answer if at_once else b"") + b"\r\n")
+            answers = [] if at_once else [answer]
+            while True:
+                pieces = self._read()
+                if pieces[0] and cast(bytes, pieces[0]).startswith(b"+"):
+                    # What is asked beyond the answer tells why it failed; an empty line ends that.
+                    self._stream.send((answers.pop(0) if answers else b"") + b"\r\n")
+                    continue
+                status = self._judge(pieces, ignore)
+                if status and status.tag == tag:
+                    if status.word != "OK":
+                        raise Refused(status)
+                    return status
+
+    def idle(self, take: Take, seconds: float, enough: Callable[[], bool]) -> None:
+        """Gives to `take` what the server tells by itself, for some seconds or until it is enough
+        (IDLE, RFC 2177). Raises Refused and Lost."""
+        with _Closing(self):
+            self._most = MOST
+            self._begin()
+            tag = self._tag()
+            self._stream.send(tag + b" IDLE\r\n")
+            refused = self._asked(tag, take)
+            if refused:
+                raise Refused(refused)
+            end = time.monotonic() + seconds
+            while not enough() and self._stream.comes(end - time.monotonic()):
+                self._begin()
+                self._judge(self._read(), take)
+            self._begin()
+            self._stream.send(b"DONE\r\n")
+            self._end(tag, take)
+
+    # One command
+
+    def _begin(self) -> None:
+        """What follows is the answer to another command."""
+        self._left = self._most
+        self._stream.pace.begin()
+
+    def _tag(self) -> bytes:
+        self._number += 1
+        return b"T%d" % self._number
+
+    def _send(self, tag: bytes, command: Command, take: Take) -> wire.Status | None:
+        """Sends a command; returns how it ended if it did so before it was sent whole."""
+        line = tag + b" "
+        for part in command:
+            if isinstance(part, bytes):
+                line += part
+                continue
+            self._stream.send(line + b"{%d%s}\r\n" % (part.size, b"+" * self.literals))
+            if not self.literals:
+                refused = self._asked(tag, take)
+                if refused:
+                    return refused
+            self._upload(part)
+            line = b""
+        self._stream.send(line + b"\r\n")
+        return None
+
+    def _upload(self, part: Upload) -> None:
+        if isinstance(part.content, bytes):
+            self._stream.send(part.content)
+            return
+        left = part.size
+        while left:
+            chunk = part.content.read(min(left, CHUNK))
+            if not chunk:
+                raise Lost("a message came to less than its size while it was sent")
+            self._stream.send(chunk)
+            left -= len(chunk)
+
+    def _asked(self, tag: bytes, take: Take) -> wire.Status | None:
+        """Waits until the server asks for a literal; returns its status where it refuses."""
+        while True:
+            pieces = self._read()
+            if cast(bytes, pieces[0]).startswith(b"+"):
+                return None
+            status = self._judge(pieces, take)
+            if status and status.tag == tag:
+                return status
+
+    def _end(self, tag: bytes, take: Take) -> wire.Status:
+        while True:
+            status = self._judge(self._read(), take)
+            if status and status.tag == tag:
+                self._begin()
+                return status
+
+    def _judge(self, pieces: Sequence[wire.Piece], take: Take) -> wire.Status | None:
+        """Gives a response to `take`, or returns it if it ends a command."""
+        if cast(bytes, pieces[0]).startswith(b"+"):
+            return None
+        try:
+            response: Response = self._parsed(pieces)
+        except wire.Nonsense:
+            # Where literals are, one that isn't as long as announced may be the reason. What comes
+            # next may be out of a message then, which anybody can have written.
+            if not self.patient or len(pieces) > 1:
+                _close(pieces)
+                raise
+            text = cast(bytes, pieces[0])
+            masked = self._mask(text.decode("utf-8", "surrogateescape"))
+            response = wire.Garbled(text, masked.encode("utf-8", "surrogateescape"))
+            self.odd += not response.text.startswith(b"*")
+        if isinstance(response, wire.Status):
+            if response.tag != b"*":
+                return response
+            if response.word == "BYE":
+                raise Lost(f"the server hung up: {response.said}")
+        take(response)
+        return None
+
+    def _parsed(self, pieces: Sequence[wire.Piece]) -> wire.Status | wire.Data:
+        """A response, which shows no secrets. Raises Nonsense."""
+        try:
+            response = wire.parse(pieces)
+        except wire.Nonsense:
+            text = b"".join(piece for piece in pieces if isinstance(piece, bytes))
+            shown = text.decode("utf-8", "replace")
+            if self._mask(shown) != shown:
+                raise wire.Nonsense("a line that has the password in it") from None
+            raise
+        if isinstance(response, wire.Status):
+            return response._replace(mask=self._mask)
+        return response
+
+    def _greeted(self) -> wire.Status:
+        with _Closing(self):
+            self._begin()
+            greeting = self._parsed(self._read())
+            if not isinstance(greeting, wire.Status) or greeting.tag != b"*":
+                raise wire.Nonsense("it doesn't greet")
+            if greeting.word not in ("OK", "PREAUTH"):
+                raise Lost(f"the server won't talk: {greeting.said}")
+            return greeting
+
+    # Bytes
+
+    def _encrypt(self) -> None:
+        assert self.endpoint.context
+        try:
+            self._stream.encrypt(self.endpoint.context, self.endpoint.host)
+        except ssl.SSLCertVerificationError as error:
+            raise Lost(
+                f"its certificate isn't trusted: {error.verify_message}; if its authority is your "
+                "own, name that one's certificate in imap.ca_file"
+            ) from error
+
+    def _read(self) -> list[wire.Piece]:
+        """One response: text, literal, text, ..."""
+        pieces: list[wire.Piece] = []
+        try:
+            while True:
+                allowed = self._left.octets
+                line = self._stream.line(allowed + 1)
+                self._count(0 if pieces else 1, len(line))
+                if not line.endswith(b"\n"):
+                    raise Lost("the connection was dropped")
+                if line in _BLANK and (not pieces or wire.is_unclosed(pieces[0])):
+                    self.odd += bool(pieces)
+                    continue
+                self.odd += bool(pieces) and wire.is_left_over(line)
+                pieces.append(line)
+                length = wire.literal_length(line)
+                if length is None:
+                    return pieces
+                if len(pieces) > 2 * _LITERALS:
+                    raise Hopeless(f"sends more than {_LITERALS} literals in one response")
+                pieces.append(self._literal(length))
+        except BaseException:
+            _close(pieces)
+            raise
+
+    def _count(self, rows: int, octets: int, content: int = 0) -> None:
+        """Counts what a command's answer comes to. Raises Hopeless where it is too much."""
+        left, most = self._left, self._most
+        left = self._left = left._replace(
+            rows=left.rows - rows, octets=left.octets - octets, content=left.content - content
+        )
+        if left.rows >= 0 and left.octets >= 0:
+            return
+        what = f"{most.octets + most.content:,} bytes"
+        if left.rows < 0:
+            what = f"{most.rows:,} responses"
+        more = f"; {most.setting} allows more" if most.setting else ""
+        raise Hopeless(f"sends more than {what} in answer to one command{more}")
+
+    def _literal(self, length: int) -> wire.Literal:
+        if length > self._most.literal:
+            raise Hopeless(
+                f"announces {length:,} bytes at once, and scan.largest_message allows "
+                f"{self._most.literal:,}"
+            )
+        spare = min(length, self._left.content)
+        self._count(0, length - spare, spare)
+        if length < SPOOL:
+            content = self._stream.read(length)
+            if len(content) < length:
+                raise Lost("the connection was dropped in the middle of a message")
+            return content
+        where = tempfile.gettempdir()
+        status = os.statvfs(where)
+        if length > status.f_bavail * status.f_frsize:
+            raise ItemUnreadable(
+                f"{where}: has no room for {length:,} bytes, and long messages are put there while "
+                "they are read: make room, or set TMPDIR"
+            )
+        # The one who parses the response gets it, and closes it.
+        spool = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115
+        try:
+            while length:
+                chunk = self._stream.read(min(length, CHUNK))
+                if not chunk:
+                    raise Lost("the connection was dropped in the middle of a message")
+                length -= len(chunk)
+                try:
+                    spool.write(chunk)
+                except OSError as error:
+                    raise ItemUnreadable(
+                        f"{where}: {reason(error)}, and long messages are put there while they are "
+                        "read: make room, or set TMPDIR"
+                    ) from error
+            spool.seek(0)
+        except BaseException:
+            spool.close()
+            raise
+        return spool
+
+
+def _close(pieces: Sequence[wire.Piece]) -> None:
+    for piece in pieces:
+        if not isinstance(piece, bytes):
+            piece.close()
+
+
+def _lost(what: str, error: OSError) -> Lost:
+    """A connection that failed so."""
+    kind = Hopeless if isinstance(error, Slow) else Lost
+    return kind(f"{what}: {reason(error)}")
+
+
+class _Closing:
+    """Closes the connection where what is inside fails, and says so in one way."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def __enter__(self) -> None:
+        if not self._connection.usable:
+            raise Lost("the connection is closed")
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if error is None or isinstance(error, Refused):
+            return
+        self._connection.close()
+        if isinstance(error, Stalled):
+            raise (Hopeless if isinstance(error, Slow) else Lost)(str(error)) from error
+        if isinstance(error, wire.Nonsense):
+            raise Lost(f"the server sent what isn't IMAP: {error}") from error
+        if isinstance(error, OSError):
+            raise Lost(f"the connection was dropped: {reason(error)}") from error

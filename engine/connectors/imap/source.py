@@ -1,0 +1,61 @@
+"""A source of accounts at an IMAP server: which there are, and their mailboxes."""
+
+from __future__ import annotations
+
+import threading
+
+from engine.connectors.imap.accounts import logins
+from engine.connectors.imap.client.pool import Pool
+from engine.connectors.imap.events import ImapEvents
+from engine.connectors.imap.mailbox import ImapMailbox
+from engine.connectors.imap.options import options
+from engine.connectors.source import AccountList
+from engine.domain.errors import SourceUnavailable
+from engine.settings.table import Settings
+from engine.system.clock import Clock
+from engine.system.stop import Interrupt
+from engine.system.text import shown
+
+
+class ImapSource:
+    """See `engine.connectors.source.Source`.
+
+    Which accounts there are is what the administrator says, so none of them is asked for here: an
+    account that can't be opened is that one's trouble, and none of its mail is taken for deleted.
+    """
+
+    def __init__(self, kind: str, location: str, clock: Clock, settings: Settings) -> None:
+        """Raises UsageError if location and settings don't tell all that is needed; the server is
+        asked nothing yet."""
+        self.options = options(kind, location, settings)
+        self.pool = Pool(self.options)
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._logins: dict[str, str] | None = None
+
+    def accounts(self) -> AccountList:
+        found = logins(self.options)
+        with self._lock:
+            self._logins = found
+        return AccountList(tuple(found))
+
+    def mailbox(self, account: str) -> ImapMailbox:
+        with self._lock:
+            if self._logins is None:
+                self._logins = logins(self.options)
+            login = self._logins.get(account)
+        if login is None:
+            raise SourceUnavailable(f"{self.options.spec}: has no account {shown(account)}")
+        return ImapMailbox(self.pool, account, login, self._clock)
+
+    @property
+    def interrupt(self) -> Interrupt:
+        """See `engine.connectors.source.Interruptible`."""
+        return self.options.interrupt
+
+    def events(self, poll: float) -> ImapEvents:
+        """See `engine.connectors.events.Followable`."""
+        return ImapEvents(self.options, poll)
+
+    def contains(self, path: str) -> bool:
+        return False

@@ -1,0 +1,87 @@
+"""Which flags a folder of an IMAP server takes. Its answers tell, one after the other. Pure.
+
+A server may announce what it takes (PERMANENTFLAGS), but only to who opens the folder for writing,
+which has effects; and what it announces isn't always so. Some refuse the message over a flag that
+they can't keep, others keep the message and leave the flag out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+
+from engine.connectors.imap.client.wire import Status
+from engine.connectors.imap.target_names import SYSTEM_FLAGS, lost
+
+_OTHER_REASONS = {
+    "OVERQUOTA",
+    "TOOBIG",
+    "TRYCREATE",
+    "NONEXISTENT",
+    "UNAVAILABLE",
+    "INUSE",
+    "AUTHENTICATIONFAILED",
+    "AUTHORIZATIONFAILED",
+    "EXPIRED",
+    "PRIVACYREQUIRED",
+    "CONTACTADMIN",
+    "CORRUPTION",
+    "SERVERBUG",
+    "UNKNOWN-CTE",
+    "BADURL",
+}
+"""Codes of refusals that aren't over flags (RFC 5530, RFC 9051, section 7.1)."""
+
+_FULL = re.compile(
+    r"quota|(mailbox|disk|volume) (is )?full|no space|"
+    r"(not enough|insufficient|out of) (\w+ )?(space|storage)",
+    re.IGNORECASE,
+)
+
+
+def says_full(status: Status) -> bool:
+    """Whether a refusal says that nothing more can be stored: by its code, or where it has none in
+    words."""
+    if status.code:
+        return status.code in ("OVERQUOTA", "LIMIT")
+    return bool(_FULL.search(status.text))
+
+
+@dataclass(slots=True)
+class Flags:
+    """What is known of one folder so far."""
+
+    kept: set[str] = field(default_factory=set)
+    """Flags that a message was seen with."""
+    refused: set[str] = field(default_factory=set)
+    """Those that the folder doesn't keep, or that can't be said."""
+
+    def attempts(self, flags: Iterable[str]) -> list[tuple[str, ...]]:
+        """The flags to append a message with, and if it is refused, those to try next: without the
+        keywords that nobody has seen here, without any, and with none at all."""
+        wanted = tuple(flag for flag in flags if flag not in self.refused and not lost(flag))
+        system = tuple(flag for flag in wanted if flag in SYSTEM_FLAGS)
+        known = tuple(flag for flag in wanted if flag in system or flag in self.kept)
+        return list(dict.fromkeys((wanted, known, system, ())))
+
+    def judge(self, asked: Collection[str], given: Collection[str]) -> None:
+        """A message was refused with the flags that were `asked`, and taken with those `given`."""
+        self.refused |= set(asked) - set(given)
+
+    def unseen(self, flags: Iterable[str]) -> bool:
+        """Whether these flags should be looked for in what the folder has now."""
+        return not self.kept.issuperset(flags)
+
+    def saw(self, given: Collection[str], found: Collection[str]) -> None:
+        """A message that came with the flags `given` has those that were `found`. Keywords are the
+        same whatever their case."""
+        names = {flag.lower() for flag in found}
+        kept = {flag for flag in given if flag.lower() in names}
+        self.kept |= kept
+        self.refused |= set(given) - kept
+
+
+def over_flags(status: Status) -> bool:
+    """Whether a refusal may be over flags."""
+    return status.code not in _OTHER_REASONS and not (not status.code and says_full(status))

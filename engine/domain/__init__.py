@@ -1,0 +1,1 @@
+"""The words of mail and time as values: items, errors, names, timestamps, messages. Pure."""

@@ -1,0 +1,1 @@
+"""What a backup has: its accounts, its history, search, figures, damage. Reads only."""

@@ -1,0 +1,123 @@
+"""One look at one account: where it is the same mailbox as ever, it is scanned where the hints say.
+
+Whose mailbox it is, where that isn't clear, is not decided here: see `scan.roster`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import closing
+
+from engine.backup import Backup
+from engine.blobs.writer import PackWriter
+from engine.connectors.source import MailboxIdentity
+from engine.domain.errors import SourceEmpty
+from engine.scan.account import scan_account
+from engine.scan.comparison import Subject
+from engine.scan.folder_cache import Memory
+from engine.scan.follow.agenda import Look
+from engine.scan.known import (
+    count_messages,
+    known_accounts,
+    known_folders,
+    living_accounts,
+)
+from engine.scan.mailboxes import refuse_other_content, shows_messages
+from engine.scan.recognition import (
+    Doubted,
+    KnownAccount,
+    doubtful,
+    recognised,
+    what_is_shared,
+)
+from engine.scan.report import Tally
+from engine.scan.smart import NamedSource
+from engine.scan.survey import Files
+from engine.system.stop import Stop
+
+
+def look_at(
+    backup: Backup,
+    source: NamedSource,
+    look: Look,
+    writer: Callable[[], PackWriter],
+    stop: Stop,
+    tally: Tally,
+    memory: Memory | None = None,
+) -> bool:
+    """Records what changed in an account; False, and nothing is done, where it isn't clear which
+    account of the journal the mailbox is. Raises as `scan_account` does, and SourceEmpty where all
+    accounts of a source that had messages show none at once."""
+    account = look.job.account
+    with closing(source.source.mailbox(account)) as mailbox:
+        identity = mailbox.identity()
+        known = _account_of(backup, account, identity, source.name)
+        if known is None:
+            return False
+        subject = Subject(known.item, account, mailbox, source.name, identity)
+
+        def emptied(subject: Subject) -> None:
+            _refuse_emptied(backup, source, subject)
+
+        def replaced() -> None:
+            if doubtful(known, identity, what_is_shared(known_accounts(backup))):
+                raise Doubted
+
+        try:
+            if doubtful(known, identity):
+                refuse_other_content(backup, mailbox, known)
+            scan_account(
+                backup,
+                subject,
+                writer,
+                stop,
+                tally,
+                folders=look.folders,
+                files=Files(hinted=look.written),
+                memory=memory,
+                emptied=emptied,
+                replaced=replaced,
+            )
+        except Doubted:
+            return False
+    return True
+
+
+def _account_of(
+    backup: Backup, name: str, identity: MailboxIdentity, origin: str
+) -> KnownAccount | None:
+    """The living account of this name, if the mailbox is the one that it had."""
+    with backup.reader() as reader:
+        for account in living_accounts(reader, name):
+            if account.origin == origin and recognised(account, identity):
+                return account
+    return None
+
+
+def _refuse_emptied(backup: Backup, source: NamedSource, subject: Subject) -> None:
+    """Raises SourceEmpty where no account of the source shows any message of those that it had."""
+    others = 0
+    for name in _with_messages(backup, source.name, subject.item):
+        if shows_messages(source.source, name):
+            return
+        others += 1
+    if others:
+        raise SourceEmpty(
+            f"{source.name}: all {others + 1} accounts that had messages are empty: is the mail "
+            "volume mounted? 'engine scan --accept-empty' if they are really gone"
+        )
+
+
+def _with_messages(backup: Backup, origin: str, but: int | None) -> Iterator[str]:
+    """The living accounts of a source, but for one, that have messages in the journal."""
+    with backup.reader() as reader:
+        accounts = [a for a in reader.accounts() if a.version and a.item != but]
+    for account in accounts:
+        with backup.reader() as reader:
+            state = reader.account_state(account.item)
+            had = state.origin == origin and count_messages(
+                reader, known_folders(reader, account.item)
+            )
+        if had and account.version:
+            yield os.fsdecode(account.version.identity)

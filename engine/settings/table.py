@@ -1,0 +1,630 @@
+"""What can be set of a backup path: the table of all settings, a field each.
+
+Not for the file that they stand in: that is `engine.settings.config`. Secrets are not for settings:
+one names a file, a variable or a command.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, NamedTuple
+
+from engine.settings.types import (
+    LOG_FORMATS,
+    MAIL_ADDRESS,
+    TIME_OF_DAY,
+    WEEKDAYS,
+    Choice,
+    Sources,
+    Switch,
+    Text,
+    Texts,
+    Type,
+    Whole,
+)
+from engine.system import space
+from engine.system.logs import LOG_LEVELS
+
+
+class Setting(NamedTuple):
+    """What there is to say of a setting."""
+
+    key: str
+    """As users write it: `TABLE.NAME`, or just `NAME`."""
+    type: Type
+    comment: str
+    """What it does, and in what unit."""
+
+
+_SPACE = Text("a share of the disk or a size, as in 5% or 20GiB; 0 for none", space.PATTERN)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The settings of one backup path, all of them allowed values."""
+
+    sources: Annotated[
+        tuple[str, ...],
+        Setting("sources", Sources(), "Where the items come from."),
+    ]
+    workers: Annotated[
+        int,
+        Setting("scan.workers", Whole(1, 64), "How many accounts are scanned at once."),
+    ] = 2
+    daily: Annotated[
+        str,
+        Setting(
+            "scan.daily",
+            Text(f"{TIME_OF_DAY.what}, or nothing for never", f"({TIME_OF_DAY.pattern})?"),
+            "When 'engine run' makes a smart scan each day. One that was missed, for nothing ran "
+            "then, is not made up for.",
+        ),
+    ] = "04:00"
+    largest_message: Annotated[
+        str,
+        Setting(
+            "scan.largest_message",
+            Text("a size, as in 1GiB", rf"(?!0+(\.0)?[KMGT]){space.SIZE}"),
+            "A longer message is not read, but named as a problem of each scan; all else is backed "
+            "up. Users can make files of any length, which cost them nothing.",
+        ),
+    ] = "1GiB"
+    files_turns: Annotated[
+        int,
+        Setting(
+            "scan.files_turns",
+            Whole(0, 10_000),
+            "Each scan looks at the files of the folders that changed, and of one in so many of "
+            "those that didn't, in turn: whether one was written to in place, as ransomware does. "
+            "1 is all of them each time, 0 none.",
+        ),
+    ] = 7
+    level: Annotated[
+        int,
+        Setting(
+            "compression.level",
+            Whole(0, 19),
+            "Level of zstd for new content: a higher one makes it smaller and takes longer. "
+            "0 is none, for storage that compresses by itself.",
+        ),
+    ] = 3
+    frame_kib: Annotated[
+        int,
+        Setting(
+            "compression.frame_kib",
+            Whole(16, 1024),
+            "How much content is compressed together, in KiB: more makes it smaller, and reading "
+            "a single message slower.",
+        ),
+    ] = 128
+    restore_workers: Annotated[
+        int,
+        Setting("restore.workers", Whole(1, 64), "How many messages are restored at once."),
+    ] = 4
+    restore_bandwidth: Annotated[
+        int,
+        Setting(
+            "restore.bandwidth",
+            Whole(0, 10_000_000),
+            "How much a restore may write, in KiB a second, so that users don't notice it; "
+            "0 is as fast as it goes.",
+        ),
+    ] = 0
+    restore_unpack: Annotated[
+        bool,
+        Setting(
+            "restore.unpack",
+            Switch(),
+            "Whether messages that their server kept compressed are restored to an IMAP server as "
+            "they were before. The backup has what the server kept, and what arrives is then not "
+            "the same byte for byte; else each is named as a failure. What is encrypted never "
+            "goes there.",
+        ),
+    ] = False
+    imap_method: Annotated[
+        str,
+        Setting(
+            "imap.method",
+            Choice(("master", "authzid", "each", "xoauth2")),
+            "How mailboxes of IMAP servers are opened. master: the administrator logs in as "
+            "ACCOUNT*LOGIN (Dovecot). authzid: the administrator logs in with the account as "
+            "authorization identity (Cyrus, Zimbra, Dovecot). each: every account with its own "
+            "password. xoauth2: every account with a token.",
+        ),
+    ] = "master"
+    imap_login: Annotated[
+        str,
+        Setting(
+            "imap.login",
+            Text("a name, or nothing"),
+            "The administrator's name at the IMAP server.",
+        ),
+    ] = ""
+    imap_separator: Annotated[
+        str,
+        Setting(
+            "imap.separator",
+            Text("one or more characters", r"[^\0\r\n]+"),
+            "What stands between the account and the login for the method master.",
+        ),
+    ] = "*"
+    imap_password_file: Annotated[
+        str,
+        Setting(
+            "imap.password_file",
+            Text("a file's path, or nothing"),
+            "A file whose first line is the password. {account} and {login} in it stand for the "
+            "account and for the name that it logs in with, here and in commands.",
+        ),
+    ] = ""
+    imap_password_variable: Annotated[
+        str,
+        Setting(
+            "imap.password_variable",
+            Text("a variable's name, or nothing", r"[A-Za-z0-9_]*"),
+            "Or the environment variable that holds it.",
+        ),
+    ] = ""
+    imap_password_command: Annotated[
+        str,
+        Setting(
+            "imap.password_command",
+            Text("a command, or nothing"),
+            "Or a command that prints it. It is run without a shell.",
+        ),
+    ] = ""
+    imap_token_command: Annotated[
+        str,
+        Setting(
+            "imap.token_command",
+            Text("a command, or nothing"),
+            "A command that prints an access token, for the method xoauth2.",
+        ),
+    ] = ""
+    imap_accounts: Annotated[
+        tuple[str, ...],
+        Setting(
+            "imap.accounts",
+            Texts('a list of accounts, as in ["alice@example.com"]'),
+            "The accounts of the IMAP server.",
+        ),
+    ] = ()
+    imap_accounts_file: Annotated[
+        str,
+        Setting(
+            "imap.accounts_file",
+            Text("a file's path, or nothing"),
+            "Or a file of them, one in a line. A second word in a line is the name that the "
+            "account logs in with, where that is another one.",
+        ),
+    ] = ""
+    imap_accounts_command: Annotated[
+        str,
+        Setting(
+            "imap.accounts_command",
+            Text("a command, or nothing"),
+            "Or a command that prints such lines, as in \"doveadm user '*'\". An account that it "
+            "names no more is taken for deleted.",
+        ),
+    ] = ""
+    imap_unencrypted: Annotated[
+        bool,
+        Setting(
+            "imap.unencrypted",
+            Switch(),
+            "Whether sources that begin with imap: may do without STARTTLS. On the way to this "
+            "machine itself they always do.",
+        ),
+    ] = False
+    imap_ca_file: Annotated[
+        str,
+        Setting(
+            "imap.ca_file",
+            Text("a file's path, or nothing"),
+            "Certificates (PEM) to trust instead of the system's, for an authority of your own.",
+        ),
+    ] = ""
+    imap_connections: Annotated[
+        int,
+        Setting(
+            "imap.connections",
+            Whole(1, 256),
+            "How many connections there are to a server at most. Fewer than scan.workers makes "
+            "accounts wait for each other.",
+        ),
+    ] = 4
+    imap_listeners: Annotated[
+        int,
+        Setting(
+            "imap.listeners",
+            Whole(0, 10000),
+            "How many accounts of a server the real-time scan listens to at most, each with a "
+            "connection of its own beside imap.connections. Others are looked at every "
+            "realtime.poll_seconds.",
+        ),
+    ] = 100
+    imap_timeout: Annotated[
+        int,
+        Setting(
+            "imap.timeout",
+            Whole(1, 3600),
+            "For how many seconds a server may be silent before it is given up. So it is where a "
+            "command takes 5 times as long and less than 256 bytes a second come, or 60 times as "
+            "long and less than 64 KiB a second. That is for each command: an account as a whole "
+            "may take as long as its commands make progress.",
+        ),
+    ] = 60
+    imap_pipelining: Annotated[
+        bool,
+        Setting(
+            "imap.pipelining",
+            Switch(),
+            "Whether commands are sent before the ones before them are answered. Servers must "
+            "allow that; for one that can't, set it to false: it takes longer then.",
+        ),
+    ] = True
+    imap_most_folders: Annotated[
+        int,
+        Setting(
+            "imap.most_folders",
+            Whole(1, 100_000_000),
+            "How many folders a server may list for one account. One that lists more is given up, "
+            "for it may list without end.",
+        ),
+    ] = 100_000
+    imap_most_messages: Annotated[
+        int,
+        Setting(
+            "imap.most_messages",
+            Whole(1, 1_000_000_000),
+            "How many messages it may list of one folder. Each takes about 400 bytes of memory "
+            "during a scan.",
+        ),
+    ] = 2_000_000
+    imap_shared: Annotated[
+        bool,
+        Setting(
+            "imap.shared",
+            Switch(),
+            "Whether the folders that others share with an account, and public ones, are backed "
+            "up as if they were its own. Each account then has a copy of them.",
+        ),
+    ] = False
+    imap_sieve_port: Annotated[
+        int,
+        Setting(
+            "imap.sieve_port",
+            Whole(0, 65535),
+            "Port of ManageSieve, usually 4190: the accounts' filters are backed up, too. 0 for "
+            "none.",
+        ),
+    ] = 0
+    realtime: Annotated[
+        bool,
+        Setting(
+            "realtime.enabled",
+            Switch(),
+            "Whether 'engine run' follows the sources and records each change as it happens.",
+        ),
+    ] = True
+    realtime_quiet: Annotated[
+        int,
+        Setting(
+            "realtime.quiet_ms",
+            Whole(0, 60_000),
+            "An account is looked at once nothing has happened in it for so many milliseconds: "
+            "what belongs together is then recorded together.",
+        ),
+    ] = 30
+    realtime_patience: Annotated[
+        int,
+        Setting(
+            "realtime.patience_ms",
+            Whole(0, 600_000),
+            "An account in which something happens all the time is looked at after so many "
+            "milliseconds anyway.",
+        ),
+    ] = 300
+    realtime_poll: Annotated[
+        int,
+        Setting(
+            "realtime.poll_seconds",
+            Whole(1, 86_400),
+            "How often that is looked at of which no events tell: mail on a network file system, "
+            "or beyond the system's limit of watches.",
+        ),
+    ] = 60
+    retention_data_days: Annotated[
+        int,
+        Setting(
+            "retention.data_days",
+            Whole(0, 36_500),
+            "For how many days what was deleted from a mailbox stays in the backup, before a purge "
+            "removes it. 0 is for ever.",
+        ),
+    ] = 30
+    retention_accounts_days: Annotated[
+        int,
+        Setting(
+            "retention.accounts_days",
+            Whole(0, 36_500),
+            "For how many days deleted accounts stay, with all that they held. 0 is for ever.",
+        ),
+    ] = 30
+    purge_day: Annotated[
+        str,
+        Setting(
+            "purge.day",
+            Choice((*WEEKDAYS, "never")),
+            "On which day of each week 'engine run' removes what is past its retention.",
+        ),
+    ] = "saturday"
+    purge_time: Annotated[
+        str,
+        Setting("purge.time", TIME_OF_DAY, "At which time of that day."),
+    ] = "04:00"
+    journal_copy_time: Annotated[
+        str,
+        Setting(
+            "journal.copy_time",
+            Text(f"{TIME_OF_DAY.what}, or nothing for never", f"({TIME_OF_DAY.pattern})?"),
+            "When 'engine run' copies the journal each day, to 'journal-copies' in the backup "
+            "path. 'engine check --repair' uses the newest copy where the journal is damaged.",
+        ),
+    ] = "05:00"
+    journal_copy_days: Annotated[
+        int,
+        Setting(
+            "journal.copy_days",
+            Whole(0, 36_500),
+            "For how many days a copy is kept. 0 keeps only the newest.",
+        ),
+    ] = 7
+    space_warn: Annotated[
+        str,
+        Setting(
+            "space.warn",
+            _SPACE,
+            "Less free space than this where the backup path is, is told as a warning.",
+        ),
+    ] = "10%"
+    space_stop: Annotated[
+        str,
+        Setting(
+            "space.stop",
+            _SPACE,
+            "With less free space than this no scan is made, so that the disk is never full. They "
+            "go on when there is room.",
+        ),
+    ] = "2%"
+    log_level: Annotated[
+        str,
+        Setting("log.level", Choice(LOG_LEVELS), "From which level on 'engine run' logs."),
+    ] = "info"
+    log_format: Annotated[
+        str,
+        Setting(
+            "log.format",
+            Choice(LOG_FORMATS),
+            "How it logs: lines of NAME=VALUE, or a JSON object a line.",
+        ),
+    ] = "plain"
+    metrics_listen: Annotated[
+        str,
+        Setting(
+            "metrics.listen",
+            Text("HOST:PORT, or nothing", r"((\[[0-9A-Fa-f:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5})?"),
+            "Where 'engine run' tells Prometheus its metrics, over HTTP without a password: an "
+            "address that only this machine reaches, such as 127.0.0.1:9187.",
+        ),
+    ] = ""
+    metrics_textfile: Annotated[
+        str,
+        Setting(
+            "metrics.textfile",
+            Text("a file's absolute path ending in .prom, or nothing", r"(/[^\0\r\n]*\.prom)?"),
+            "A file for the same metrics, which the node exporter's textfile collector reads. "
+            "Written every 15 s.",
+        ),
+    ] = ""
+    operation_days: Annotated[
+        int,
+        Setting(
+            "operations.days",
+            Whole(0, 36_500),
+            "For how many days 'engine operations' lists what ended. 0 is for ever.",
+        ),
+    ] = 90
+    past_imap_live: Annotated[
+        str,
+        Setting(
+            "past_imap.live",
+            Text("imaps:HOST[:PORT], imap:HOST[:PORT], or nothing", r"(imaps?:[^\s\0]+)?"),
+            "The live mail server, which knows the passwords of those who look at their past with "
+            "'engine past-imap'. imap: is with STARTTLS, unless it is on loopback.",
+        ),
+    ] = ""
+    past_imap_ca_file: Annotated[
+        str,
+        Setting(
+            "past_imap.ca_file",
+            Text("a file's path, or nothing for the system's"),
+            "The certificates that vouch for that server, in PEM.",
+        ),
+    ] = ""
+    past_imap_mount: Annotated[
+        str,
+        Setting(
+            "past_imap.mount",
+            Text("a directory's absolute path", r"/[^\0\r\n]*"),
+            "Where the backup is mounted for it, with -o allow_other and uid= of past_imap.user.",
+        ),
+    ] = "/mnt/backup-at"
+    past_imap_directory: Annotated[
+        str,
+        Setting(
+            "past_imap.directory",
+            Text("a directory's absolute path, or nothing", r"(/[^\0\r\n]*)?"),
+            "Where its configuration is, and what Dovecot remembers of mailboxes. It may be "
+            "deleted while nobody is connected.",
+        ),
+    ] = ""
+    past_imap_user: Annotated[
+        str,
+        Setting(
+            "past_imap.user",
+            Text("a user's name", r"[a-z_][a-z0-9_.-]{0,31}"),
+            "Who reads mail in Dovecot, and so must be able to read that mount.",
+        ),
+    ] = "vmail"
+    past_imap_listen: Annotated[
+        str,
+        Setting(
+            "past_imap.listen",
+            Text("ADDRESS:PORT", r"([0-9.]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}"),
+            "Where the server of the past listens. Beyond loopback it wants a certificate.",
+        ),
+    ] = "127.0.0.1:10143"
+    past_imap_gate: Annotated[
+        int,
+        Setting(
+            "past_imap.gate",
+            Whole(1, 65535),
+            "The port on loopback on which that server asks about logins.",
+        ),
+    ] = 10144
+    past_imap_certificate: Annotated[
+        str,
+        Setting(
+            "past_imap.certificate",
+            Text("a file's path, or nothing"),
+            "The certificate of the server of the past, in PEM.",
+        ),
+    ] = ""
+    past_imap_key: Annotated[
+        str,
+        Setting("past_imap.key", Text("a file's path, or nothing"), "Its private key."),
+    ] = ""
+    past_imap_index_days: Annotated[
+        int,
+        Setting(
+            "past_imap.index_days",
+            Whole(1, 3650),
+            "How many days Dovecot's indexes of a mailbox are kept after its last use.",
+        ),
+    ] = 14
+    past_imap_index_mib: Annotated[
+        int,
+        Setting(
+            "past_imap.index_mib",
+            Whole(16, 1_000_000),
+            "MiB that they may take in all: the least recently used ones go first.",
+        ),
+    ] = 1024
+    alert_share: Annotated[
+        int,
+        Setting(
+            "alert.share_percent",
+            Whole(0, 100),
+            "A scan that finds at least this share of an account's messages gone at once is told "
+            "as a warning, while they are still kept.",
+        ),
+    ] = 33
+    alert_least: Annotated[
+        int,
+        Setting(
+            "alert.least",
+            Whole(1, 1_000_000_000),
+            "But not if fewer than so many are gone.",
+        ),
+    ] = 100
+    notify_level: Annotated[
+        str,
+        Setting(
+            "notify.level",
+            Choice(("information", "warning", "error", "critical")),
+            "From which level on notifications are sent.",
+        ),
+    ] = "warning"
+    notify_mail_to: Annotated[
+        tuple[str, ...],
+        Setting(
+            "notify.mail_to",
+            Texts('a list of mail addresses, as in ["admin@example.com"]', MAIL_ADDRESS),
+            "Who gets notifications by mail. Try it with 'engine notifications test'.",
+        ),
+    ] = ()
+    notify_mail_from: Annotated[
+        str,
+        Setting(
+            "notify.mail_from",
+            Text("a mail address, or nothing for timefs@ this host", f"({MAIL_ADDRESS})?"),
+            "Who such mails are from.",
+        ),
+    ] = ""
+    notify_smtp: Annotated[
+        str,
+        Setting(
+            "notify.smtp",
+            Text(
+                "HOST or HOST:PORT, or nothing",
+                r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?|",
+            ),
+            "The mail server that takes them. Without, notify.sendmail is run.",
+        ),
+    ] = ""
+    notify_smtp_security: Annotated[
+        str,
+        Setting(
+            "notify.smtp_security",
+            Choice(("starttls", "tls", "none")),
+            "How that is spoken with. The port is 587 with starttls, 465 with tls and 25 with "
+            "none, unless notify.smtp says another.",
+        ),
+    ] = "starttls"
+    notify_smtp_ca: Annotated[
+        str,
+        Setting(
+            "notify.smtp_ca",
+            Text("a file's path, or nothing for the system's"),
+            "The certificates that vouch for that server, in PEM.",
+        ),
+    ] = ""
+    notify_smtp_user: Annotated[
+        str,
+        Setting(
+            "notify.smtp_user",
+            Text("a name, or nothing for no login"),
+            "Who logs in there.",
+        ),
+    ] = ""
+    notify_smtp_password_file: Annotated[
+        str,
+        Setting(
+            "notify.smtp_password_file",
+            Text("a file's path, or nothing"),
+            "The file that holds the password for it; nobody else should be able to read it.",
+        ),
+    ] = ""
+    notify_sendmail: Annotated[
+        str,
+        Setting(
+            "notify.sendmail",
+            Text("a program's path", r"/[^\0\r\n]+"),
+            "The program that sends mails where notify.smtp is empty.",
+        ),
+    ] = "/usr/sbin/sendmail"
+    notify_command: Annotated[
+        str,
+        Setting(
+            "notify.command",
+            Text("a shell's command, or nothing"),
+            "What is run for each notification, with its text on standard input and TIMEFS_LEVEL, "
+            "TIMEFS_SUBJECT and TIMEFS_EVENT in its environment.",
+        ),
+    ] = ""
+
+    @property
+    def largest(self) -> int:
+        """`scan.largest_message` in bytes."""
+        return int(space.limit(self.largest_message, 0))

@@ -1,0 +1,1 @@
+"""What keeps the mount fast: contents read ahead, given to the kernel, and forgotten in time."""

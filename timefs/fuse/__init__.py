@@ -1,0 +1,1 @@
+"""The mount: requests of the kernel, answered from the view."""

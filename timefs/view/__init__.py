@@ -1,0 +1,1 @@
+"""What a view holds: names, folders, attributes. Knows no FUSE."""
