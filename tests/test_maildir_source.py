@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -626,6 +627,45 @@ def test_a_folder_that_cannot_be_read_is_not_empty(unprivileged: Path, opened: O
     (maildir.root / "cur").chmod(0)
     with pytest.raises(ItemUnreadable, match="Permission denied"):
         mailbox.listing(INBOX)
+
+
+def spoil(path: Path, how: str) -> None:
+    """Puts something else in the place of an empty directory, or takes its rights."""
+    if how == "unreadable":
+        path.chmod(0)
+        return
+    path.rmdir()
+    if how == "fifo":
+        os.mkfifo(path)
+    elif how == "socket":
+        with socket.socket(socket.AF_UNIX) as made:
+            made.bind(str(path))
+    elif how == "file":
+        path.write_bytes(b"x")
+    else:
+        path.symlink_to(path.name if how == "loop" else "nowhere")
+
+
+@pytest.mark.parametrize("bad", ["new", "cur"])
+@pytest.mark.parametrize("how", ["fifo", "socket", "file", "unreadable", "loop", "dangling"])
+def test_a_bad_directory_costs_nothing_of_the_other(
+    unprivileged: Path, opened: Opener, bad: str, how: str
+) -> None:
+    maildir = Maildir(unprivileged / "alice")
+    maildir.deliver(b"x", unique="1", flags="S" if bad == "new" else None)
+    mailbox = opened(maildir.root)
+    since = mailbox.written(INBOX, 0).looked
+    assert mailbox.listing(INBOX).hidden is None
+    spoil(maildir.root / bad, how)
+    listing = mailbox.listing(INBOX)
+    assert [item.identity for item in listing.items] == [b"1"]
+    assert [error.where for error in listing.errors] == [f"{maildir.root}/{bad}"]
+    assert listing.cursor == b""
+    assert listing.hidden
+    assert listing.hidden(b"2")
+    assert mailbox.written(INBOX, since).looked == since
+    with mailbox.fetch(listing.items[0]) as fetched:
+        assert fetched.file.read() == b"x"
 
 
 @pytest.mark.parametrize("target", ["../../outside/cur", "../nowhere", "maildirfolder"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,11 @@ class Two:
         """What `engine status --json` has of them."""
         return json.loads(self("status", "--json", status=status))["problems"]
 
+    def happened(self) -> Counter[str]:
+        """How often what was done to messages, by `engine log`."""
+        rows = json.loads(self("log", "--json"))
+        return Counter(row["action"] for row in rows if row["kind"] == "message")
+
 
 @pytest.fixture
 def two(tmp_path: Path, quick: Server) -> Two:
@@ -70,6 +76,30 @@ def test_status_names_what_could_not_be_read_and_forgets_it_when_it_can(two: Two
     two("scan")
     assert "problem" not in two("status")
     assert two.problems(0)["count"] == 0
+
+
+@pytest.mark.parametrize("bad", ["new", "cur"])
+def test_a_directory_that_is_none_costs_nothing_of_the_other(two: Two, bad: str) -> None:
+    alice = Maildir(two.mail / "alice")
+    flags = {"new": None, "cur": "S"}
+    other = "cur" if bad == "new" else "new"
+    alice.deliver(letter(2), unique="2", flags=flags[bad])
+    alice.deliver(letter(3), unique="3", flags=flags[other])
+    two("scan")
+    (alice.root / bad).rename(two.mail.parent / "away")
+    os.mkfifo(alice.root / bad)
+    alice.deliver(letter(4), unique="4", flags=flags[other])
+    for options in ([], ["--deep"], []):
+        two("scan", *options, status=1)
+        assert [problem["where"] for problem in two.problems()["listed"]] == [f"{alice.root}/{bad}"]
+    assert two.happened() == {"create": 5}
+
+    (alice.root / bad).unlink()
+    (two.mail.parent / "away").rename(alice.root / bad)
+    next((alice.root / other).glob("3*")).unlink()
+    two("scan")
+    assert two.problems(0)["count"] == 0
+    assert two.happened() == {"create": 5, "delete": 1}
 
 
 def test_a_scan_that_failed_is_a_problem_until_one_comes_to_its_end(two: Two) -> None:

@@ -3,7 +3,7 @@ content."""
 
 from __future__ import annotations
 
-from contextlib import closing, suppress
+from contextlib import closing
 from functools import cache
 from itertools import islice
 from typing import cast
@@ -75,8 +75,10 @@ def overlap(backup: Backup, source: Source, name: str, account: KnownAccount) ->
         there, strange, unread = _seen(mailbox, account, last, {folder.path for folder in known})
         guids = set(map(guid, last))
         found = Overlap(len(guids & there), len(guids), strange)
-        if guids and not found.proves and isinstance(mailbox, Likening):
-            alike = _likenesses(mailbox) & _known_likenesses(backup, account.item)
+        if guids and not found.proves:
+            likenesses, untold = _likenesses(mailbox)
+            unread = unread or untold
+            alike = likenesses & _known_likenesses(backup, account.item)
             found = found._replace(common=max(found.common, len(alike)))
     if unread and not found.proves:
         raise SourceUnavailable(f"it can't be told whose mailbox it is: {unread}")
@@ -124,7 +126,10 @@ def _seen(
             if not folder.real or folder.path in seen:
                 continue
             try:
-                items = mailbox.listing(folder.path).items
+                listing = mailbox.listing(folder.path)
+                items = listing.items
+                if listing.hidden:
+                    unread = next((error.what for error in listing.errors), "messages are missing")
             except ItemVanished as error:
                 missed[folder.path] = str(error)
                 continue
@@ -151,13 +156,20 @@ def _strange(identity: bytes, account: KnownAccount, last: set[bytes]) -> bool:
     return old and identity not in last
 
 
-def _likenesses(mailbox: Mailbox) -> set[Likeness]:
+def _likenesses(mailbox: Mailbox) -> tuple[set[Likeness], str]:
+    """Those of a mailbox's messages, and why some of it couldn't be read."""
     found: set[Likeness] = set()
-    if isinstance(mailbox, Likening):
-        for folder in mailbox.folders().folders:
-            with suppress(ItemUnreadable, ItemVanished):
-                found |= mailbox.likenesses(folder.path)
-    return found
+    unread = ""
+    if not isinstance(mailbox, Likening):
+        return found, unread
+    for folder in mailbox.folders().folders:
+        try:
+            found |= mailbox.likenesses(folder.path)
+        except ItemVanished:
+            continue
+        except ItemUnreadable as error:
+            unread = str(error)
+    return found, unread
 
 
 def _known_likenesses(backup: Backup, account: int) -> set[Likeness]:
@@ -178,11 +190,8 @@ def shows_messages(source: Source, name: str) -> bool:
     """Whether any message is in the mailbox. What can't be read may hold some."""
     try:
         with closing(source.mailbox(name)) as mailbox:
-            return any(
-                mailbox.listing(folder.path).items
-                for folder in mailbox.folders().folders
-                if folder.real
-            )
+            listings = (mailbox.listing(f.path) for f in mailbox.folders().folders if f.real)
+            return any(listing.items or listing.hidden for listing in listings)
     except (SourceUnavailable, ItemUnreadable, ItemVanished):
         return True
     except Exception as error:

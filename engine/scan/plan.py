@@ -163,7 +163,8 @@ def plan(
         for identity, known_item in had.items():
             source = folder.items.get(identity)
             if source is None and folder.hidden and folder.hidden(identity):
-                unseen[place_of(identity)] = known_item
+                if spot := place_of(identity):
+                    unseen[spot] = known_item
                 continue
             if source is None:
                 lost.append(Lost(ref, identity, known_item))

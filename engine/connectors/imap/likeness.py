@@ -15,11 +15,14 @@ _MESSAGE_ID = 9
 """Where it is in an ENVELOPE (RFC 3501, 7.4.2)."""
 
 
-def likenesses(session: Session, counts: Counts) -> set[Likeness]:
-    """Those of the messages in the open folder; of one without Message-ID, size or date none."""
+def likenesses(session: Session, counts: Counts) -> tuple[set[Likeness], int]:
+    """Those of the messages in the open folder, and of how many it was told; of one without
+    Message-ID, size or date none."""
     found: set[Likeness] = set()
+    told: set[int] = set()
 
-    def take(_uid: int, row: dict[str, Value]) -> None:
+    def take(uid: int, row: dict[str, Value]) -> None:
+        told.add(uid)
         envelope, size = row.get("ENVELOPE"), count(row.get("RFC822.SIZE"))
         date = date_of(row.get("INTERNALDATE"))
         if not isinstance(envelope, list) or len(envelope) <= _MESSAGE_ID:
@@ -31,4 +34,4 @@ def likenesses(session: Session, counts: Counts) -> set[Likeness]:
 
     if counts.messages:
         session.fetch([all_uids(counts)], _ASKED, take)
-    return found
+    return found, len(told)

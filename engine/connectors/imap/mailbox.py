@@ -206,7 +206,12 @@ class ImapMailbox:
             return set()
 
         def read(session: Session) -> set[Likeness]:
-            return likenesses(session, self._examine(session, path, folder))
+            counts = self._examine(session, path, folder)
+            found, told = likenesses(session, counts)
+            if told < counts.messages and not session.wait_for_news():
+                what = f"the server tells of {told} of {counts.messages} messages"
+                raise ItemUnreadable(f"{self._shown(path)}: {what}")
+            return found
 
         return self._settled(path, read)
 

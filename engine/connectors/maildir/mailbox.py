@@ -208,13 +208,16 @@ class MaildirMailbox:
             for turn in range(_PASSES):
                 errors.clear()
                 twins.clear()
-                found |= self._read(place.parts, errors, twins)
+                seen, whole = self._read(place.parts, errors, twins)
+                found |= seen
                 before, stamps = stamps, self._look_for_real(place)
                 # While a directory changes, a renamed file may be missed by the one who reads it;
                 # and it may have changed without a new time if it had one just before. Then what
                 # any of several passes saw is taken for present.
                 if stamps == before and (settled or turn > 0):
                     break
+            if not (whole or found):
+                raise ItemUnreadable(": ".join(errors[-1]))
             exact = settled and turn == 0
             if exact:
                 errors += self._differing(place.parts, twins)
@@ -236,27 +239,34 @@ class MaildirMailbox:
                 shows = courier.with_keywords(shows, noted[unique])
             items.append(SourceItem(path, identity, shows, locator))
         cursor = stamps.cursor if exact and not errors else b""
-        return FolderListing(cursor, items, tuple(errors))
+        return FolderListing(cursor, items, tuple(errors), None if whole else _any)
 
     def changes(self, path: FolderPath, cursor: bytes) -> None:
         """None: what a directory held before is not to be had from a file system."""
 
     def written(self, path: FolderPath, since: int) -> Written:
         """By the time of change of each file, which nobody can set. A change of flags sets it too,
-        and so does whoever makes a link to the file or changes its mode."""
+        and so does whoever makes a link to the file or changes its mode. Where a directory can't be
+        read, the same is to be asked again: `listing` names it."""
         place = self._place(path)
         if place.implied:
             return Written(since)
         latest = (self._clock.now() - SETTLING) * 1000
         found: set[str] = set()
+        whole = True
         try:
             newest = self._look_for_real(place).newest
             for directory in ("new", "cur") if since else ():
-                newest = max(newest, self._changed(place.parts, directory, since, found))
+                try:
+                    newest = max(newest, self._changed(place.parts, directory, since, found))
+                except OSError as error:
+                    if error.errno in _GONE:
+                        raise
+                    whole = False
         except OSError as error:
             raise self._failure(place.parts, error) from error
         identities = frozenset(name.encode(_ENCODING, "surrogateescape") for name in found)
-        return Written(min(newest, latest), identities)
+        return Written(min(newest, latest) if whole else since, identities)
 
     def _changed(self, parts: tuple[str, ...], directory: str, since: int, found: set[str]) -> int:
         """Adds the unique parts of the files in a directory that changed since; returns when the
@@ -312,7 +322,7 @@ class MaildirMailbox:
             known = self._chased.get(item.folder)
             if known is None or known.get(item.identity) == stale:
                 try:
-                    found = self._read(parts, [], [])
+                    found, _ = self._read(parts, [], [])
                 except OSError as error:
                     raise self._failure(parts, error) from error
                 known = {
@@ -324,47 +334,67 @@ class MaildirMailbox:
 
     def _read(
         self, parts: tuple[str, ...], errors: list[SourceError], twins: list[tuple[str, str]]
-    ) -> dict[str, str]:
-        """Unique parts and locators (`cur/NAME`), from one reading of both directories.
+    ) -> tuple[dict[str, str], bool]:
+        """Unique parts and locators (`cur/NAME`), from one reading of both directories, and whether
+        both could be read.
 
-        `new` comes first: what is moved to `cur` meanwhile is seen twice and not missed. Of two
-        names with one unique part the one in `cur`, or the greater, is taken, and both are added
-        to `twins`, the taken one first. What can't be a message is added to `errors`.
+        `new` comes first: what is moved to `cur` meanwhile is seen twice and not missed. What can't
+        be read, or can't be a message, is added to `errors`.
         """
-        unique_part = names.unique_part
         found: dict[str, str] = {}
+        whole = True
         for directory in ("new", "cur"):
             try:
-                fd = self._tree.open_listing((*parts, directory))
-            except FileNotFoundError:
-                continue
-            prefix = directory + "/"
-            try:
-                with os.scandir(fd) as entries:
-                    for number, entry in enumerate(entries):
-                        if not number % _STRIDE:
-                            self._interrupt.check()
-                        name = entry.name
-                        if name[0] == ".":
+                self._read_directory(parts, directory, found, errors, twins)
+            except OSError as error:
+                if error.errno in _GONE:
+                    raise
+                errors.append(SourceError(self._shown(*parts, directory), reason(error)))
+                whole = False
+        return found, whole
+
+    def _read_directory(
+        self,
+        parts: tuple[str, ...],
+        directory: str,
+        found: dict[str, str],
+        errors: list[SourceError],
+        twins: list[tuple[str, str]],
+    ) -> None:
+        """Adds what is in `new` or `cur`. Of two names with one unique part the one in `cur`, or
+        the greater, is taken, and both are added to `twins`, the taken one first. Raises OSError.
+        """
+        unique_part = names.unique_part
+        try:
+            fd = self._tree.open_listing((*parts, directory))
+        except FileNotFoundError:
+            return
+        prefix = directory + "/"
+        try:
+            with os.scandir(fd) as entries:
+                for number, entry in enumerate(entries):
+                    if not number % _STRIDE:
+                        self._interrupt.check()
+                    name = entry.name
+                    if name[0] == ".":
+                        continue
+                    if not (entry.is_file(follow_symlinks=False) or entry.is_symlink()):
+                        if not _exists(name, fd):
                             continue
-                        if not (entry.is_file(follow_symlinks=False) or entry.is_symlink()):
-                            if not _exists(name, fd):
-                                continue
-                            where = self._shown(*parts, directory, name)
-                            errors.append(SourceError(where, "is not a file, so not a message"))
+                        where = self._shown(*parts, directory, name)
+                        errors.append(SourceError(where, "is not a file, so not a message"))
+                        continue
+                    locator = prefix + name
+                    unique = unique_part(name)
+                    other = found.get(unique)
+                    if other is not None:
+                        if other.startswith(prefix) and other > locator:
+                            twins.append((other, locator))
                             continue
-                        locator = prefix + name
-                        unique = unique_part(name)
-                        other = found.get(unique)
-                        if other is not None:
-                            if other.startswith(prefix) and other > locator:
-                                twins.append((other, locator))
-                                continue
-                            twins.append((locator, other))
-                        found[unique] = locator
-            finally:
-                os.close(fd)
-        return found
+                        twins.append((locator, other))
+                    found[unique] = locator
+        finally:
+            os.close(fd)
 
     def _look(self, place: Place) -> _Stamps | None:
         """A look at the three things that a listing is made from; None if there is no directory."""
@@ -372,7 +402,7 @@ class MaildirMailbox:
         cursor, newest, directories = b"", 0, 0
         for name in _LOOKED_AT:
             try:
-                status = os.stat(prefix + name, dir_fd=self._tree.root)
+                status = self._status(prefix + name)
             except FileNotFoundError:
                 cursor += bytes(_STAMPS.size)
                 continue
@@ -385,6 +415,13 @@ class MaildirMailbox:
             cursor += _STAMPS.pack(status.st_ino, status.st_mtime_ns, status.st_ctime_ns)
             newest = max(newest, status.st_mtime_ns, status.st_ctime_ns)
         return _Stamps(cursor, newest) if directories else None
+
+    def _status(self, path: str) -> os.stat_result:
+        """Of a symbolic link that leads nowhere its own: it is there, and can't be read."""
+        try:
+            return os.stat(path, dir_fd=self._tree.root)
+        except OSError:
+            return os.stat(path, dir_fd=self._tree.root, follow_symlinks=False)
 
     def _look_for_real(self, place: Place) -> _Stamps:
         stamps = self._look(place)
@@ -451,4 +488,9 @@ def _exists(name: str, directory: int) -> bool:
         os.stat(name, dir_fd=directory, follow_symlinks=False)
     except FileNotFoundError:
         return False
+    return True
+
+
+def _any(identity: bytes) -> bool:
+    """Whether an item may be in a directory that can't be read: nobody knows."""
     return True
