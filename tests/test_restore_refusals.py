@@ -118,6 +118,12 @@ class Picky(Script):
     folders: dict[bytes, list[bytes]] = field(default_factory=lambda: {b"INBOX": []})
     refuse: Callable[[bytes, list[bytes]], bytes | None] = lambda folder, flags: None
     """What it answers to a message for a folder with these flags, if it doesn't take it."""
+    refuse_date: bytes = b""
+    """What it answers to any message with a date."""
+    appended: Callable[[bytes], bytes | None] = lambda folder: None
+    """What it answers to a message for a folder before it looks at it."""
+    created: bytes = b""
+    """What it answers to CREATE, if not what is so."""
     keeps: Callable[[bytes], bool] = lambda flag: True
     """Which flags it keeps of those that it takes."""
     uidplus: bool = True
@@ -148,6 +154,8 @@ class Picky(Script):
         if verb == b"CREATE":
             self.commands.append(command)
             name = rest.strip(b'"')
+            if self.created:
+                return b"%T " + self.created + b"\r\n"
             if any(name.lower() == known.lower() for known in self.folders):
                 return b"%T NO Mailbox already exists\r\n"
             self.folders[name] = []
@@ -161,10 +169,11 @@ class Picky(Script):
             return done
         if verb == b"APPEND":
             self.commands.append(command[:80])
-            match = re.match(rb'("[^"]*"|\S+) \(([^)]*)\) "[^"]*" ', rest)
+            match = re.match(rb'("[^"]*"|\S+) \(([^)]*)\) ("[^"]*" )?', rest)
             assert match
             folder, flags = match[1].strip(b'"'), match[2].split()
-            if refusal := self.refuse(folder, flags):
+            dated = self.refuse_date if match[3] else b""
+            if refusal := self.appended(folder) or dated or self.refuse(folder, flags):
                 return b"%T " + refusal + b"\r\n"
             self.taken.append((folder, flags, rest[match.end() :]))
             code = b"[APPENDUID 7 %d] " % len(self.taken) if self.uidplus else b""
@@ -277,6 +286,85 @@ def test_a_message_that_is_refused_anyway_is_named_with_the_first_reason(
         with pytest.raises(TargetFull, match="Quota exceeded"):
             folder.deliver(letter(1, "\\Seen"))
         assert server.appends == 4
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"BAD Command Argument Error. 11",
+        b"BAD Invalid date-time in Append command",
+        b"NO invalid internaldate",
+        b"NO [CANNOT] The date is out of range",
+    ],
+)
+@pytest.mark.parametrize("keywords", [True, False])
+def test_a_server_that_refuses_a_date_gets_the_message_without(
+    answer: bytes, keywords: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = Picky(refuse_date=answer)
+    if not keywords:
+        server.refuse = lambda folder, flags: b"NO $Junk?" if b"$Junk" in flags else None
+    with mailbox_of(server, monkeypatch) as mailbox:
+        folder = mailbox.open_folder(INBOX, ["\\Seen", "$Junk"])
+        folder.deliver(letter(1, "\\Seen", "$Junk"))
+        assert folder.problems == [
+            "1 message has the date of the restore: the server doesn't take the one that was kept"
+        ]
+        folder.deliver(letter(2))
+        assert [problem[:15] for problem in folder.problems] == ["2 messages have"]
+        assert folder.lost == (set() if keywords else {"$Junk"})
+    kept = [b"$Junk", b"\\Seen"] if keywords else [b"\\Seen"]
+    assert [(flags, raw) for _, flags, raw in server.taken] == [
+        (kept, server.taken[0][2]),
+        ([], server.taken[1][2]),
+    ]
+
+
+def test_a_message_without_a_date_that_can_be_said_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server = Picky()
+    with mailbox_of(server, monkeypatch) as mailbox:
+        folder = mailbox.open_folder(INBOX, [])
+        folder.deliver(letter(1))
+        assert folder.problems == []
+        folder.deliver(letter(2)._replace(date=2**62))
+        assert len(folder.problems) == 1
+    assert len(server.taken) == 2
+
+
+@pytest.mark.parametrize(
+    "created", [b"", b"NO [ALREADYEXISTS] it is there", b"NO Mailbox already exists"]
+)
+def test_a_folder_that_went_and_came_back_takes_the_message_as_it_is(
+    created: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = Picky(folders={b"INBOX": [], b"Work": []}, created=created)
+    with mailbox_of(server, monkeypatch) as mailbox:
+        folder = mailbox.open_folder(("Work",), ["\\Seen", "todo"])
+        if not created:
+            del server.folders[b"Work"]
+        answers = [b"NO [TRYCREATE] there is no such folder"]
+        server.appended = lambda folder: answers.pop() if answers else None
+        folder.deliver(letter(1, "\\Seen", "todo"))
+        assert folder.lost == frozenset()
+        assert folder.problems == []
+    assert [flags for _, flags, _ in server.taken] == [[b"\\Seen", b"todo"]]
+    assert server.appends == 2
+
+
+@pytest.mark.parametrize("created", [b"NO Permission denied", b"NO [ALREADYEXISTS] it is there"])
+def test_a_folder_that_cannot_be_made_again_is_named_at_once(
+    created: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = Picky(created=created)
+    server.appended = lambda folder: b"NO [TRYCREATE] there is no such folder"
+    with mailbox_of(server, monkeypatch) as mailbox:
+        folder = mailbox.open_folder(INBOX, ["\\Seen"])
+        with pytest.raises(DeliveryFailed, match=r"no such folder|Permission denied"):
+            folder.deliver(letter(1, "\\Seen"))
+        assert folder.lost == frozenset()
+    assert server.appends == (1 if b"Permission" in created else 2)
 
 
 # Folders under other names

@@ -30,7 +30,7 @@ from engine.connectors.imap.crlf import with_crlf
 from engine.connectors.imap.mailbox import ImapMailbox
 from engine.connectors.imap.names import flags_of
 from engine.connectors.imap.options import options, server
-from engine.connectors.imap.target_flags import Flags, over_flags, says_full
+from engine.connectors.imap.target_flags import Flags, Way, left, says_full, ways
 from engine.connectors.imap.target_names import (
     date_time,
     flag_list,
@@ -243,12 +243,7 @@ class ImapTargetMailbox:
 
         def create(session: Session) -> None:
             nonlocal there
-            try:
-                session.connection.run(b"CREATE ", *argument(name))
-            except Refused as refused:
-                there = says_exists(refused.status)
-                if not there:
-                    raise
+            there = not _create(session, name)
 
         self._change(path, create)
         self._take(path, self._called(name) if there else name)
@@ -287,9 +282,10 @@ class ImapTargetMailbox:
     def append(
         self, path: FolderPath, name: bytes, letter: Letter, content: BinaryIO, flags: Flags
     ) -> str:
-        """Appends a message, with as many of its flags as the folder takes. Returns its folder's
-        UIDVALIDITY and its UID, with a slash between them, where the server tells (UIDPLUS, RFC
-        4315). Raises as `TargetFolder.deliver`.
+        """Appends a message, with as many of its flags as the folder takes, and without its date
+        where the server refuses that. Makes the folder anew where somebody has deleted it
+        meanwhile. Returns its folder's UIDVALIDITY and its UID, with a slash between them, where
+        the server tells (UIDPLUS, RFC 4315). Raises as `TargetFolder.deliver`.
 
         Where the connection drops, nobody knows whether the message is there: it isn't sent again,
         but named, and the next run looks.
@@ -299,17 +295,25 @@ class ImapTargetMailbox:
         def appending(session: Session) -> None:
             nonlocal place
             attempts = flags.attempts(letter.flags)
+            trying = ways(attempts, date_time(letter.date))
             why: Refused | None = None
-            for given in attempts:
+            made = False
+            while True:
+                given = trying[0].flags
                 try:
-                    place = _append(session, name, given, letter.date, content)
-                except Refused as refused:
-                    why = why or refused
-                    if given == attempts[-1] or not over_flags(refused.status):
-                        raise why from None
-                else:
+                    place = _append(session, name, trying[0], content)
                     break
+                except Refused as refused:
+                    if refused.status.code == "TRYCREATE" and not made:
+                        _create(session, name)
+                        made = True
+                        continue
+                    why = why or refused
+                    trying = left(trying, refused.status)
+                    if not trying:
+                        raise why from None
             flags.judge(attempts[0], given)
+            flags.undated += not trying[0].date
             if place and flags.unseen(given):
                 _look_for(session, name, place, given, flags)
 
@@ -340,7 +344,6 @@ class ImapFolder:
     """See `engine.connectors.target.TargetFolder`."""
 
     numbered = True
-    problems = ()
 
     def __init__(
         self, mailbox: ImapTargetMailbox, path: FolderPath, name: bytes, flags: Collection[str]
@@ -353,6 +356,14 @@ class ImapFolder:
     @property
     def lost(self) -> frozenset[str]:
         return frozenset(self._flags.refused)
+
+    @property
+    def problems(self) -> list[str]:
+        count = self._flags.undated
+        if not count:
+            return []
+        what = "1 message has" if count == 1 else f"{count} messages have"
+        return [f"{what} the date of the restore: the server doesn't take the one that was kept"]
 
     def deliver(self, letter: Letter) -> str:
         with tempfile.SpooledTemporaryFile(max_size=SPOOL) as spool:
@@ -373,24 +384,24 @@ class ImapFolder:
         """Nothing is held open."""
 
 
-def _append(
-    session: Session, name: bytes, flags: Collection[str], date: int, content: BinaryIO
-) -> bytes:
+def _create(session: Session, name: bytes) -> bool:
+    """Makes a folder; False where the server says that it is there. Raises Refused and Lost."""
+    try:
+        session.connection.run(b"CREATE ", *argument(name))
+    except Refused as refused:
+        if not says_exists(refused.status):
+            raise
+        return False
+    return True
+
+
+def _append(session: Session, name: bytes, way: Way, content: BinaryIO) -> bytes:
     """Appends once. Returns the message's place, where the server tells it. Raises Refused and
     Lost."""
     size = content.seek(0, 2)
-    when = date_time(date)
-    options = b" %s %s" % (flag_list(flags), when + b" " if when else b"")
-    command = (b"APPEND ", *argument(name), options, Upload(content, size))
+    options = b" %s %s" % (flag_list(way.flags), way.date + b" " if way.date else b"")
     content.seek(0)
-    try:
-        status = session.connection.run(*command)
-    except Refused as refused:
-        if refused.status.code != "TRYCREATE":  # somebody has deleted the folder
-            raise
-        session.connection.run(b"CREATE ", *argument(name))
-        content.seek(0)
-        status = session.connection.run(*command)
+    status = session.connection.run(b"APPEND ", *argument(name), options, Upload(content, size))
     return status.value if status.code == "APPENDUID" else b""
 
 

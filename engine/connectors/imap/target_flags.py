@@ -1,4 +1,5 @@
-"""Which flags a folder of an IMAP server takes. Its answers tell, one after the other. Pure.
+"""Which flags and dates a folder of an IMAP server takes. Its answers tell, one after the other.
+Pure.
 
 A server may announce what it takes (PERMANENTFLAGS), but only to who opens the folder for writing,
 which has effects; and what it announces isn't always so. Some refuse the message over a flag that
@@ -8,8 +9,9 @@ they can't keep, others keep the message and leave the flag out.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from engine.connectors.imap.client.wire import Status
 from engine.connectors.imap.target_names import SYSTEM_FLAGS, lost
@@ -31,7 +33,9 @@ _OTHER_REASONS = {
     "UNKNOWN-CTE",
     "BADURL",
 }
-"""Codes of refusals that aren't over flags (RFC 5530, RFC 9051, section 7.1)."""
+"""Codes of refusals that aren't over flags or dates (RFC 5530, RFC 9051, section 7.1)."""
+
+_DATE = re.compile(r"\b(internal ?)?date\b|date.?time|time ?stamp", re.IGNORECASE)
 
 _FULL = re.compile(
     r"quota|(mailbox|disk|volume) (is )?full|no space|"
@@ -56,6 +60,8 @@ class Flags:
     """Flags that a message was seen with."""
     refused: set[str] = field(default_factory=set)
     """Those that the folder doesn't keep, or that can't be said."""
+    undated: int = 0
+    """How many messages came without their dates, which couldn't be said or were refused."""
 
     def attempts(self, flags: Iterable[str]) -> list[tuple[str, ...]]:
         """The flags to append a message with, and if it is refused, those to try next: without the
@@ -83,5 +89,32 @@ class Flags:
 
 
 def over_flags(status: Status) -> bool:
-    """Whether a refusal may be over flags."""
+    """Whether a refusal may be over flags, or a date."""
     return status.code not in _OTHER_REASONS and not (not status.code and says_full(status))
+
+
+class Way(NamedTuple):
+    """How a message may be appended."""
+
+    flags: tuple[str, ...]
+    date: bytes
+    """As APPEND has it; empty for none, which is when it comes."""
+
+
+def ways(attempts: Sequence[tuple[str, ...]], date: bytes) -> list[Way]:
+    """All that may be tried, with the date first."""
+    return [Way(flags, when) for when in dict.fromkeys((date, b"")) for flags in attempts]
+
+
+def left(tried: Sequence[Way], status: Status) -> list[Way]:
+    """What may be tried yet after the first of these was refused. Without the date, only where the
+    refusal names dates, or calls the command wrong."""
+    rest = list(tried[1:])
+    named = bool(tried[0].date and _DATE.search(status.text))
+    if named:
+        rest = [way for way in rest if not way.date]
+    if not over_flags(status):
+        return []
+    if not (named or status.word == "BAD") and rest and rest[0].date != tried[0].date:
+        return []
+    return rest
