@@ -78,6 +78,8 @@ class Past:
         engine("scan", "-b", self.backup)
         self.mount.mkdir()
         user, group, _ = identity(root)
+        if os.geteuid() == 0:
+            os.chown(root, 0, 0)  # for the configuration below is run by root
         options = ["-o", f"allow_other,uid={user},gid={group}"] if os.geteuid() == 0 else []
         timefs("mount", "-b", self.backup, self.mount, *options)
         self.user, self.group = user, group

@@ -4,9 +4,14 @@ directories beside mailboxes."""
 from __future__ import annotations
 
 import base64
+import grp
 import io
 import os
+import pwd
+import shutil
+import tempfile
 import time
+from collections.abc import Iterator
 from datetime import UTC
 from itertools import pairwise
 from pathlib import Path
@@ -16,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.domain.errors import SettingMissing, UsageError
-from engine.past_imap import mailboxes
+from engine.past_imap import mailboxes, service
 from engine.past_imap.acting import Owner
 from engine.past_imap.dovecot import VERSIONS, Serving, Site, folders, server
 from engine.past_imap.gate import converse
@@ -292,6 +297,97 @@ def test_what_dovecot_remembers_goes_with_an_erasure(shown: Shown) -> None:
     forget(shown.directory)
     assert not (place / "index").exists()
     assert (place / "control").exists()
+
+
+# Who may write where root's configuration is
+
+
+class Guarded:
+    """Settings of a server of the past in a directory of root's, whose mail user is nobody."""
+
+    def __init__(self, root: Path) -> None:
+        self.above = root / "above"
+        self.above.mkdir(mode=0o755)
+        self.directory = self.above / "past"
+
+    def write(self, directory: Path | None = None) -> list[Path]:
+        serving = Serving("127.0.0.1", 10143, 10144, "", "", "nobody", "nobody")
+        user = pwd.getpwnam("nobody")
+        group = grp.getgrgid(user.pw_gid).gr_name
+        site = Site(Path("/mnt/backup-at"), directory or self.directory, "nobody", group)
+        made = service.Arrangement(site, serving, Owner(user.pw_uid, user.pw_gid))
+        return service.write(made, VERSIONS[0], "/")
+
+    def refused(self, at: Path, directory: Path | None = None) -> None:
+        with pytest.raises(UsageError, match="nobody may write into") as caught:
+            self.write(directory)
+        assert f"write into {at}, " in str(caught.value)
+        assert "\n" not in str(caught.value)
+        assert not list((directory or self.directory).iterdir())
+
+
+@pytest.fixture
+def guarded() -> Iterator[Guarded]:
+    if os.geteuid() != 0:
+        pytest.skip("only root runs what others may have written")
+    with tempfile.TemporaryDirectory(prefix="past") as root:
+        os.chmod(root, 0o755)
+        yield Guarded(Path(root))
+
+
+def test_a_directory_of_roots_alone_is_taken_also_below_a_sticky_one(guarded: Guarded) -> None:
+    os.chmod(guarded.above, 0o1777)
+    files = guarded.write()
+    assert [file.stat().st_uid for file in files] == [0] * 4
+    assert guarded.write() == files
+    stranger = guarded.directory / f"{files[0].name}.new"
+    stranger.write_text("x")
+    os.chown(stranger, pwd.getpwnam("nobody").pw_uid, -1)
+    guarded.write()
+    assert files[0].stat().st_uid == 0
+
+
+@pytest.mark.parametrize("how", ["owner", "owner without rights", "group", "everybody"])
+@pytest.mark.parametrize("which", ["above", "directory"])
+def test_a_directory_that_the_mail_user_may_change_is_refused(
+    guarded: Guarded, which: str, how: str
+) -> None:
+    user = pwd.getpwnam("nobody")
+    guarded.directory.mkdir(mode=0o755)
+    path: Path = getattr(guarded, which)
+    if how == "everybody":
+        path.chmod(0o757)
+    elif how == "group":
+        os.chown(path, 0, user.pw_gid)
+        path.chmod(0o775)
+    else:
+        os.chown(path, user.pw_uid, 0)
+        path.chmod(0o755 if how == "owner" else 0o555)
+    guarded.refused(path)
+
+
+def test_a_sticky_directory_is_nothing_to_keep_a_configuration_in(guarded: Guarded) -> None:
+    guarded.directory.mkdir()
+    guarded.directory.chmod(0o1777)
+    guarded.refused(guarded.directory)
+
+
+@pytest.mark.parametrize("absolute", [True, False])
+def test_every_directory_on_the_way_through_links_counts(guarded: Guarded, absolute: bool) -> None:
+    guarded.directory.mkdir(mode=0o755)
+    theirs = guarded.above / "theirs"
+    theirs.mkdir()
+    (theirs / "second").symlink_to(guarded.directory if absolute else "../past")
+    first = guarded.above / "first"
+    first.symlink_to(theirs / "second" if absolute else "theirs/second")
+    guarded.write(first)
+    for path in guarded.directory.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    theirs.chmod(0o777)
+    guarded.refused(theirs, first)
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -21,7 +21,7 @@ from engine.domain.model import ROOT
 from engine.domain.timestamps import local_zone
 from engine.journal.keys import MAX_SEQUENCE
 from engine.journal.records import AccountState
-from engine.past_imap import dovecot, mailboxes
+from engine.past_imap import dovecot, mailboxes, own
 from engine.past_imap.acting import Owner
 from engine.past_imap.dovecot import Serving, Site
 from engine.past_imap.gate import Gate
@@ -116,11 +116,15 @@ def write(made: Arrangement, version: str, separator: str) -> list[Path]:
         FOLDERS_ACL_FILE: dovecot.folders_acl(separator),
     }
     directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+    if os.geteuid() == 0:
+        own.require(directory, made.site.user)
     for name in (mailboxes.SERVER, mailboxes.FOLDER):
         mailboxes.make(directory / name, made.owner)
     for name, text in texts.items():
         new = directory / f"{name}.new"
-        new.write_text(text, encoding="utf-8")
+        new.unlink(missing_ok=True)
+        with new.open("x", encoding="utf-8") as file:  # a new one is nobody else's
+            file.write(text)
         os.replace(new, directory / name)
     return [directory / name for name in texts]
 
