@@ -68,8 +68,8 @@ class Machine:
             target = self.project / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(PROJECT / name, target)
-        (self.project / "timefs").mkdir()
-        for name in ("pyproject.toml", "constraints.txt", "timefs/_handleless.c"):
+        (self.project / "timefs" / "fuse").mkdir(parents=True)
+        for name in ("pyproject.toml", "constraints.txt", "timefs/fuse/_handleless.c"):
             (self.project / name).write_text("1")
         for name in TOOLS:
             found = shutil.which(name)
