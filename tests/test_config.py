@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.domain.errors import BackupUnusable, UsageError
-from engine.settings import config
+from engine.settings import config, positions
 from engine.settings.table import Settings
 
 SOURCE = "maildir:/var/vmail/{domain}/{user}/Maildir"
@@ -61,6 +61,13 @@ def test_every_setting_has_a_field_and_every_field_a_setting() -> None:
     settings = Settings(sources=(SOURCE,))
     values = [config.get(settings, row.key) for row in config.describe()]
     assert values == [getattr(settings, field.name) for field in fields(Settings)]
+
+
+def test_nobody_asks_for_the_lines_of_a_file_that_is_right(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(positions, "statements", None)
+    assert config.load(path) == Settings(sources=(SOURCE,))
 
 
 def test_what_is_missing_has_its_default(path: Path) -> None:

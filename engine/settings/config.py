@@ -210,9 +210,11 @@ def _document(path: Path, text: str) -> dict[str, Any]:
 def _settings(path: Path, text: str) -> Settings:
     values: dict[str, Any] = {}
     for keys, value in _leaves(_document(path, text)):
-        where = f"{path}, line {_line(text, keys)}: "
-        name, setting, _ = _known(positions.dotted(keys), where)
-        values[name] = _checked(setting, value, where)
+        try:
+            name, setting, _ = _known(positions.dotted(keys))
+            values[name] = _checked(setting, value)
+        except UsageError as error:
+            raise UsageError(f"{path}, line {_line(text, keys)}: {error}") from error
     for key, (name, setting, default) in _TABLE.items():
         if default is None and name not in values:
             raise UsageError(f"{path}: {key} is missing; it takes {setting.type.allowed}")
