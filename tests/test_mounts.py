@@ -11,7 +11,7 @@ import pytest
 from engine.domain.errors import UsageError
 from engine.domain.model import MAX_ITEM, ROOT
 from engine.system import mounts
-from engine.system.mounts import Mount, item_at, item_of_inode, mount_of
+from engine.system.mounts import Mount, MountedItem, item_at, item_of_inode, mount_of
 from timefs.view.inodes import SLOTS, Place, Tag, constant_inode, local_inode
 
 LINES = r"""
@@ -67,7 +67,7 @@ def test_a_path_is_an_item_only_under_a_mount(
     assert item_at("no such\0file", mountinfo) is None
     mounted(mountinfo, tmp_path, Path("/srv/backup"))
     inode = os.stat(file).st_ino
-    assert item_at(str(file), mountinfo) == ("/srv/backup", inode & MAX_ITEM)
+    assert item_at(str(file), mountinfo) == MountedItem("/srv/backup", inode & MAX_ITEM)
     monkeypatch.setattr(mounts, "item_of_inode", lambda inode: ROOT)
     with pytest.raises(UsageError, match="is no item"):
         item_at(str(file), mountinfo)

@@ -9,9 +9,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from engine.system.mounts import LATEST
 from tests.backups import MINUTE, START, SmallBackup
 from timefs.view.inodes import SLOTS
-from timefs.view.views import LATEST, Moment, View, Views
+from timefs.view.views import Moment, View, Views
 
 BERLIN = ZoneInfo("Europe/Berlin")
 

@@ -6,6 +6,7 @@ import argparse
 import os
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from engine.backup import Backup
 from engine.cli import output, restoring
@@ -19,11 +20,11 @@ from engine.domain.paths import FolderPath
 from engine.journal.reader import Reader
 from engine.query.accounts import Account
 from engine.restore.destination import open_destination
-from engine.restore.resolve import find, owners
+from engine.restore.resolve import find, owners, shown
 from engine.restore.safety import scan_first
 from engine.restore.selection import Selection, Unreadable, changed_content, subtree
 from engine.system.clock import SystemClock
-from engine.system.mounts import item_at
+from engine.system.mounts import LATEST, MountedItem, item_at
 
 DESCRIPTION = """\
 Brings back messages with flags and dates, folders, and accounts as they were at an instant. It only
@@ -31,7 +32,8 @@ adds: nothing at the destination is changed, moved or removed, unless --contents
 of a mount has no flags; this has.
 
 WHAT is an account, a folder of one (ACCOUNT/FOLDER, with what is below it), or the ID of an item,
-such as search and log print it; or the path of any of these under a mounted backup.
+such as search and log print it; or the path of any of these under a mounted backup,
+as it is shown there.
 
 It goes to the mailbox that it comes from: with --to-original into the folders that it was in, with
 --into below a folder of another name. --account puts it into another account, and --target
@@ -46,9 +48,10 @@ Another server than the sources' gets none of the settings imap.*: those that it
 a question mark in its location. An IMAP server gets messages without the flags that it refuses,
 and nothing that is compressed or encrypted as another server kept it (see restore.unpack).
 
-Of what is deleted, an account or a message, the last state is meant where no --at is given. Of what
-is alive an instant must be given; and 'latest' only with --yes where it is to repair the mailbox
-that it comes from, for latest is what needs the repair.
+A path under a mount is wanted as it is shown there; of what a range shows as it is at its end, or
+was last. Else of what is deleted, an account or a message, the last state is meant where no --at is
+given. Of what is alive an instant must be given; and 'latest' only with --yes where it is to repair
+the mailbox that it comes from, for latest is what needs the repair.
 
 A message is skipped where the folder that it is to come to has it: the same content, to the last
 byte, as it is there now. So a second run adds nothing, and one that was interrupted is simply run
@@ -73,9 +76,25 @@ EXAMPLES = """\
     engine restore bob@example.com --at 2024-05-01 --target maildir:/tmp/bob
     engine restore bob@example.com --at yesterday --account bob2 \\
         --target 'imaps:new.example.com?login=root&password_file=/root/new'
-    engine restore /mnt/backup-at/2d-ago/alice@example.com/Sent --at 2d-ago --to-original"""
+    engine restore /mnt/backup-at/2d-ago/alice@example.com/Sent --to-original"""
 
-_LATEST = "latest"
+
+class _Wanted(NamedTuple):
+    """A thing to be brought back, and of when."""
+
+    text: str
+    """As `find` takes it."""
+    instant: int | None
+    latest: bool
+    """Whether the newest state is meant; where there is no instant either, that which what is
+    deleted had last."""
+    shown: MountedItem | None
+    """Where a path under a mount says of when."""
+
+    @property
+    def dated(self) -> bool:
+        """Whether it is told of when."""
+        return self.latest or self.instant is not None
 
 
 def add_arguments(parser: CommandParser) -> None:
@@ -108,10 +127,10 @@ def run(args: argparse.Namespace) -> int:
             "--contents puts messages back where they were: not with --into, --account or --target"
         )
     into = restoring.folder_path("--into", args.into) if args.into else ()
-    instant = _instant(args)
     path, wanted = _resolve(args)
     with opened(path) as backup, backup.reader() as reader:
-        found = {account.item: account for text in wanted for account in owners(reader, text)}
+        whose = [(one, account) for one in wanted for account in owners(reader, one.text)]
+        found = {account.item: account for _, account in whose}
         _question_target(args, backup, list(found.values()))
     living = [account for account in found.values() if account.deleted is None]
     where = args.to_original or args.into or args.account or args.target or args.contents
@@ -119,9 +138,13 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(
             "where to? say --to-original, --into FOLDER, --account NAME or --target KIND:LOCATION"
         )
+    newest = {account.item for one, account in whose if one.latest}
+    undated = {account.item for one, account in whose if one.instant is None}
     if not args.contents:
-        _question_latest(args, living)
-    scans = [] if args.no_scan or args.contents or instant is not None else living
+        _question_latest(args, [account for account in living if account.item in newest])
+    scans = [account for account in living if account.item in undated]
+    if args.no_scan or args.contents:
+        scans = []
     names = list(dict.fromkeys(account.name for account in found.values()))
     makes = not (args.dry_run or args.target or args.account) and len(living) < len(found)
     with (
@@ -132,13 +155,13 @@ def run(args: argparse.Namespace) -> int:
         operating(backup, "restore", accounts=names, recorded=not args.dry_run) as work,
     ):
         _scan_first(backup, work, scans if may else [])
-        tasks = [_task(args, backup, text, instant, into) for text in wanted]
+        tasks = [_task(args, backup, one, into) for one in wanted]
         return restoring.run(args, backup, work, tasks)
 
 
 def _instant(args: argparse.Namespace) -> int | None:
     """The time of --at; None for the last state, be it asked for or not. Raises UsageError."""
-    if args.at == _LATEST:
+    if args.at == LATEST:
         return None
     instant = time("--at", args.at)
     if instant is not None and instant > SystemClock().now():
@@ -146,18 +169,25 @@ def _instant(args: argparse.Namespace) -> int | None:
     return instant
 
 
-def _resolve(args: argparse.Namespace) -> tuple[Path, list[str]]:
-    """The backup path that is meant, and what is wanted of it, with IDs for paths under a mount."""
+def _resolve(args: argparse.Namespace) -> tuple[Path, list[_Wanted]]:
+    """The backup path that is meant, and what is wanted of it, with IDs for paths under a mount.
+    Raises UsageError."""
     path, given, wanted = backup_path(args), args.backup, []
+    instant, latest = _instant(args), args.at == LATEST
     for text in args.what:
         found = item_at(text)
         if found is None:
-            wanted.append(text)
+            wanted.append(_Wanted(text, instant, latest, None))
             continue
         if given and os.path.realpath(given) != os.path.realpath(found.backup):
             raise UsageError(f"{text}: is of the backup {found.backup}, not of {given}")
         path, given = Path(found.backup), found.backup
-        wanted.append(item_id(found.item))
+        item = item_id(found.item)
+        if args.at or found.time is None or (found.latest and found.partly):
+            wanted.append(_Wanted(item, instant, latest, None))
+        else:
+            shows = None if found.latest else found.time
+            wanted.append(_Wanted(item, shows, found.latest, found))
     return path, wanted
 
 
@@ -165,7 +195,7 @@ def _question_latest(args: argparse.Namespace, living: list[Account]) -> None:
     """Raises UsageError where the state of now is to be restored into the mailbox that has it."""
     for account in living:
         own = not args.target and args.account in (None, account.name, account.source_name)
-        if args.at == _LATEST and own and not args.yes:
+        if own and not args.yes:
             raise UsageError(
                 f"latest is the state of {account.name} that is to be repaired: give an instant "
                 "before the damage, or add --yes if that is meant"
@@ -201,23 +231,27 @@ def _scan_first(backup: Backup, work: Work, accounts: list[Account]) -> None:
 
 
 def _task(
-    args: argparse.Namespace, backup: Backup, text: str, instant: int | None, into: FolderPath
+    args: argparse.Namespace, backup: Backup, wanted: _Wanted, into: FolderPath
 ) -> restoring.Task:
+    text, instant = wanted.text, wanted.instant
     with backup.reader() as reader:
-        sequence = None if args.at is None else reader.last_sequence()
+        newest = wanted.latest or (args.contents and not wanted.dated and _alive(reader, text))
+        sequence = reader.last_sequence() if newest else None
         if instant is not None:
             sequence = reader.sequence_at(instant)
-        if args.contents and args.at is None and _alive(reader, text):
-            sequence = reader.last_sequence()
-        account, item, at = find(reader, text, sequence)
+        if wanted.shown and sequence is not None:
+            meant = shown(reader, wanted.shown.item, sequence, partly=wanted.shown.partly)
+        else:
+            meant = find(reader, text, sequence)
+        account, item, at = meant
         scanned = reader.account_state(account.item).scanned
         selection = subtree(reader, account, item, at)
-        if args.contents and args.at is None:
+        if args.contents and not wanted.dated:
             _tell_of_others(reader, selection)
     if instant is not None and scanned < instant and account.deleted is None:
         output.complain(
             f"the last scan of {account.name} ended at {brief(scanned, zone())}: what changed "
-            "from then to the time of --at is not known"
+            f"from then to {'the time of --at' if args.at else brief(instant, zone())} is not known"
         )
     opening = partial(
         open_destination, backup, account, other=args.account or "", target=args.target or ""

@@ -29,7 +29,7 @@ names ('..._k3f9q2.eml'), or a path under a mounted backup, which then need not 
 Where something in the current directory, under a mount, has an ID for its name, that is meant.
 
 With --blob the content is written to standard output, byte for byte as the source had it: that of
-the version at --at, else the last one."""
+the version at --at, else the one that the mount shows at the path, else the last one."""
 
 EXAMPLES = """\
     engine show k3f9q2
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     if args.blob and args.json:
         raise UsageError("--blob writes the content, not JSON: give one of them")
     at = time("--at", args.at)
-    path, item = _resolve(args)
+    path, item, shows = _resolve(args)
     with opened(path) as backup:
         versions = spells(backup, item)
         lost = {d for s in versions if (d := s.version.digest) and is_damaged(backup, d)}
@@ -61,6 +61,8 @@ def run(args: argparse.Namespace) -> int:
             if not versions:
                 raise EngineError(f"{item_id(item)} was not there at {args.at}")
         if args.blob:
+            if at is None and shows is not None:
+                versions = [s for s in versions if s.start <= shows] or versions
             _write_content(backup, versions)
         else:
             where = zone()
@@ -68,16 +70,17 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _resolve(args: argparse.Namespace) -> tuple[Path, int]:
-    """The backup path and the item that are meant. Raises UsageError."""
+def _resolve(args: argparse.Namespace) -> tuple[Path, int, int | None]:
+    """The backup path and the item that are meant, and of which instant that is shown. Raises
+    UsageError."""
     found = item_at(args.item)
     if found is None:
         if "/" in args.item:
             raise UsageError(f"{args.item}: is not there, or not under a mounted backup")
-        return backup_path(args), parse_item_id(args.item)
+        return backup_path(args), parse_item_id(args.item), None
     if args.backup and os.path.realpath(args.backup) != os.path.realpath(found.backup):
         raise UsageError(f"{args.item}: is of the backup {found.backup}, not of {args.backup}")
-    return Path(found.backup), found.item
+    return Path(found.backup), found.item, None if found.latest else found.time
 
 
 def _write_content(backup: Backup, versions: list[Spell]) -> None:

@@ -71,7 +71,18 @@ _HALF_ESCAPE = re.compile(r"%[0-9A-F]?$")
 _SUFFIX = re.compile(r"(?<=.)\.(?=[0-9]*[A-Za-z])[0-9A-Za-z]{1,8}$", re.DOTALL)
 
 _IN_VIEW = frozenset(
-    (".", "..", ".calendar", ".contacts", ".deleted", ".maildir", ".own", ".server", "readme.txt")
+    (
+        ".",
+        "..",
+        ".calendar",
+        ".contacts",
+        ".deleted",
+        ".maildir",
+        ".own",
+        ".server",
+        ".time",
+        "readme.txt",
+    )
 )
 _IN_ACCOUNT = frozenset((".", "..", ".deleted", "account.json"))
 

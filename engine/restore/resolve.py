@@ -39,6 +39,29 @@ def find(reader: Reader, text: str, sequence: int | None) -> Meant:
     return Meant(account, item, at)
 
 
+def shown(reader: Reader, item: int, sequence: int, *, partly: bool) -> Meant:
+    """An item as a view shows it: as it is at `sequence`, or where it is dead then as it last was.
+    `partly`: at a place where it isn't shown with all that it holds.
+
+    Raises UsageError where that isn't all of what it was, and needs an instant.
+    """
+    (account,) = owners(reader, item_id(item))
+    top = reader.recorded(account.item, sequence)
+    if top and top.version is None:
+        sequence = top.sequence - 1
+        partly = partly and item != account.item
+    recorded = reader.recorded(item, sequence)
+    if recorded is None:
+        raise UsageError(f"{item_id(item)} was not there then")
+    version = recorded.version or reader.version_before(item, recorded.sequence)
+    if version.container and (partly or recorded.version is None):
+        raise UsageError(
+            f"{item_id(item)} is a folder, and only some of what it held is shown there: "
+            "say of which time, with --at TIME"
+        )
+    return Meant(account, item, sequence if recorded.version else recorded.sequence - 1)
+
+
 def owners(reader: Reader, text: str) -> list[Account]:
     """The accounts that `text` may be about, whenever: all that bear the name, or that of the item.
     Raises UsageError where there is nothing of the kind."""

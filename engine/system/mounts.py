@@ -1,22 +1,35 @@
 """Mounted views of backups, as the kernel lists them: which backup a path shows, and which item.
 
 Only asks the kernel; the mount itself is made by `timefs`, which this package doesn't know. The two
-agree on the type of the file system, on its source (the backup path), and on where an inode
-number holds the item.
+agree on the type of the file system, on its source (the backup path), on where an inode number
+holds the item, and on the file in each view that tells its instant.
 """
 
 from __future__ import annotations
 
 import os
 import re
+from datetime import UTC
 from pathlib import Path
 from typing import NamedTuple
 
 from engine.domain.errors import UsageError
 from engine.domain.model import MAX_ITEM, ROOT
+from engine.domain.timestamps import parse
 
 FILE_SYSTEM = "fuse.timefs"
 MOUNTINFO = Path("/proc/self/mountinfo")
+TIME = b".time"
+"""The file in a view that tells its instant, in UTC."""
+BETWEEN = ".."
+"""Stands in that before the instant at which a range ends, and in a range's name between its ends:
+no timestamp has it."""
+LATEST = "latest"
+"""The view of what was recorded last."""
+
+_DELETED = ".deleted"
+_LONGEST = 64
+"""Characters of that file, at most."""
 
 
 class Mount(NamedTuple):
@@ -35,6 +48,13 @@ class MountedItem(NamedTuple):
     backup: str
     """The backup path."""
     item: int
+    time: int | None = None
+    """The instant that its view shows, or that a range ends at; None: that isn't told."""
+    latest: bool = False
+    """Whether that is whatever was recorded last."""
+    partly: bool = False
+    """Whether it is at a place that shows of a folder only what was deleted, or happened in a
+    range."""
 
 
 def mounts(mountinfo: Path = MOUNTINFO) -> list[Mount]:
@@ -72,8 +92,36 @@ def item_at(path: str, mountinfo: Path = MOUNTINFO) -> MountedItem | None:
             item = item_of_inode(status.st_ino)
             if item <= ROOT:
                 raise UsageError(f"{path}: is no item: name an account, or what is in one")
-            return MountedItem(mount.backup, item)
+            return _seen(MountedItem(mount.backup, item), path, mount.device)
     return None
+
+
+def _seen(found: MountedItem, path: str, device: int) -> MountedItem:
+    """The item with what is to know of the view. That is the directory above it with the file that
+    tells: a mount that was made before there were such files has none."""
+    here, below = os.path.realpath(path), list[str]()
+    while True:
+        here, name = os.path.split(here)
+        if not name:
+            return found
+        below.insert(0, name)
+        try:
+            with open(os.path.join(os.fsencode(here), TIME), encoding="ascii") as file:
+                ours = os.fstat(file.fileno()).st_dev == device
+                text = file.read(_LONGEST).strip() if ours else ""
+        except (OSError, ValueError):
+            continue
+        instant = parse(text.removeprefix(BETWEEN), UTC, 0)
+        if instant is not None:
+            break
+    view = "" if os.path.ismount(here) else os.path.basename(here)
+    _, between, last = view.rpartition(BETWEEN)
+    whole = below[1:] if below[0] == _DELETED else below  # an account there is as it was
+    return found._replace(
+        time=instant.time,
+        latest=last == LATEST or bool(between and not last),
+        partly=text.startswith(BETWEEN) or _DELETED in whole,
+    )
 
 
 def item_of_inode(inode: int) -> int:

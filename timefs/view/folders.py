@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import tzinfo
+from datetime import UTC, tzinfo
 
 from engine.domain.model import ROOT, DeletedEntry, Kind
+from engine.domain.timestamps import format_time
 from engine.journal.deleted import deleted_listing
 from engine.journal.reader import Reader
 from engine.query.accounts import Owner, owners_of_names
+from engine.system.mounts import BETWEEN, TIME
 from timefs.view import documents
 from timefs.view.inodes import Place, Tag
 from timefs.view.listing import Listing, Node
@@ -49,6 +51,8 @@ class TopDirectory(Directory):
             return directory(Place.OWNERS, ROOT)
         if name == README:
             return directory(Place.README, ROOT)
+        if name == TIME:
+            return directory(Place.TIME, ROOT)
         return _named(moment, ROOT, name)
 
     def listing(self, moment: Moment, item: int) -> Listing:
@@ -94,6 +98,17 @@ class OwnersDocument(PrehistoryDocument):
 
     def changed(self, moment: Moment, item: int) -> int:
         return last_change(moment, ROOT, moment.time)
+
+
+class TimeDocument(Document):
+    """`.time`: the instant of a view, or after two dots that of the end of a range. Not listed."""
+
+    def content(self, moment: Moment, item: int) -> bytes:
+        mark = BETWEEN if moment.since >= 0 else ""
+        return f"{mark}{format_time(moment.time, UTC)}\n".encode()
+
+    def changed(self, moment: Moment, item: int) -> int:
+        return moment.time
 
 
 class FolderDirectory(Directory):

@@ -90,6 +90,8 @@ class Place(IntEnum):
     LOST_MARK = 35
     LOST_UIDS = 36
     LOST_SUBSCRIPTIONS = 37
+    TIME = 38
+    """The item is ROOT."""
 
 
 class Local(NamedTuple):

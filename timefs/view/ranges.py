@@ -15,6 +15,7 @@ from engine.domain.model import ROOT, DeletedEntry, Entry
 from engine.journal.changes import Fate, Happened, Touched
 from engine.journal.deleted import DeletedListing
 from engine.journal.range_tree import accounts_listing
+from engine.system.mounts import TIME
 from timefs.view.folders import ACCOUNT, README
 from timefs.view.inodes import Place, Tag
 from timefs.view.listing import Listing, Node
@@ -46,6 +47,8 @@ class RangeTopDirectory(Directory):
     """A range. Has a README.txt besides where it ends before the first transaction."""
 
     def lookup(self, moment: Moment, item: int, name: bytes) -> Node | None:
+        if name == TIME:
+            return directory(Place.TIME, ROOT)
         return self.listing(moment, item).find(name)
 
     def listing(self, moment: Moment, item: int) -> Listing:

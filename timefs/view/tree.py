@@ -21,6 +21,7 @@ from engine.domain.model import ROOT, Version, item_id
 from engine.journal.keys import MAX_SEQUENCE
 from engine.journal.reader import Reader
 from engine.query.accounts import account_json
+from engine.system.mounts import TIME
 from timefs.view import documents, own
 from timefs.view.folders import (
     DELETED,
@@ -31,6 +32,7 @@ from timefs.view.folders import (
     FolderDirectory,
     OwnersDocument,
     PrehistoryDocument,
+    TimeDocument,
     TopDirectory,
 )
 from timefs.view.inodes import Place, Tag, is_constant, local_inode, split_constant, split_local
@@ -122,6 +124,7 @@ class Tree:
             Place.NEW: EmptyDirectory(lists),
             Place.TMP: EmptyDirectory(lists),
             Place.README: OwnersDocument(lists, zone),
+            Place.TIME: TimeDocument(lists),
             Place.KEYWORDS: KeywordsDocument(lists),
             Place.MARK: MarkDocument(lists),
             **own.places(lists),
@@ -129,6 +132,7 @@ class Tree:
         self._ranges: dict[Place, Shown] = {
             Place.TOP: RangeTopDirectory(lists),
             Place.README: PrehistoryDocument(lists, zone),
+            Place.TIME: TimeDocument(lists),
             **{place: RangeDirectory(lists, place) for place in FATES},
         }
         created = backup.identity.created
@@ -225,7 +229,7 @@ class Tree:
         if self._at is None:
             return [name.encode() for name in self._views.names()]
         opened = self.open(ROOT_INODE, patient=True)
-        return [*opened.listing.names, README, DELETED, MAILDIR, OWN]
+        return [*opened.listing.names, README, TIME, DELETED, MAILDIR, OWN]
 
     def places_of(self, inode: int) -> list[tuple[int, bytes]]:
         """The folders (items) that a constant file was ever in, with its names there."""

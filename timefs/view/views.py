@@ -17,12 +17,8 @@ from typing import NamedTuple
 from engine.domain.timestamps import format_listed, listed_second, parse
 from engine.journal.reader import Reader
 from engine.system.clock import Clock
+from engine.system.mounts import BETWEEN, LATEST
 from timefs.view.inodes import SLOTS
-
-LATEST = "latest"
-
-BETWEEN = ".."
-"""Stands between the two ends of a range. No timestamp has it."""
 
 _MINUTE = 60_000_000
 """What moves with the clock does so when a minute begins (`engine.domain.timestamps`)."""
