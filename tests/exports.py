@@ -6,21 +6,16 @@ from pathlib import Path
 
 from engine.backup import Backup, create
 from engine.exchange.export.choice import Choice
-from engine.exchange.export.export import Exported, Silent, Wanted, to_archive, to_directory
+from engine.exchange.export.export import Exported, Wanted, to_archive, to_directory
 from engine.exchange.imports.history import Imported, begin_import, begun, import_history
 from engine.exchange.imports.open import opened_past
 from engine.system.clock import ManualClock
+from engine.system.progress import Progress
 from engine.system.stop import Stop
 
 EVERYTHING = Choice()
 SAME = ("versions", "transactions", "times", "commits", "timeline", "names", "deleted", "gone")
 """Tables that an import of everything makes again byte for byte."""
-
-
-class Uncounted:
-    """Nobody is told of progress."""
-
-    def transactions(self, count: int) -> None: ...
 
 
 def export(
@@ -36,7 +31,7 @@ def export(
     write = to_archive if target.name.endswith(".tar.zst") else to_directory
     with Backup(backup) as opened:
         wanted = Wanted(choice, instant, history)
-        return write(opened, wanted, target, stop or Stop(), Silent())
+        return write(opened, wanted, target, stop or Stop(), Progress())
 
 
 def empty(path: Path, now: int = 2_000_000_000_000_000) -> Path:
@@ -55,7 +50,7 @@ def take_in(
         opened_past(source, choice, stop, work=backup, instant=begun(opened)) as past,
     ):
         begin_import(opened, past, choice)
-        return import_history(opened, past, choice, stop, Uncounted())
+        return import_history(opened, past, choice, stop, Progress())
 
 
 def rows(path: Path, table: str) -> list[tuple[bytes, bytes]]:

@@ -29,6 +29,7 @@ from engine.journal.records import Hold, pack, seal
 from engine.journal.verified import Dates, dates, verifications
 from engine.query.accounts import named
 from engine.scan.smart import NamedSource, Options, scan
+from engine.system.progress import Progress
 from engine.system.stop import Stop
 from tests.backups import SmallBackup, letter
 from tests.faults import Server
@@ -392,18 +393,14 @@ def test_an_index_is_made_again_whatever_its_size(
 # What is chosen
 
 
-class Steps:
+class Steps(Progress):
     """A progress that ends the check after so many packs' bytes."""
 
     def __init__(self, stop: int) -> None:
         self.stop = stop
-        self.in_packs = False
 
-    def phase(self, name: str, total: int) -> None:
-        self.in_packs = name == "packs"
-
-    def advance(self, count: int) -> None:
-        if self.in_packs:
+    def advance(self, unit: str, count: int = 1) -> None:
+        if unit == "bytes of packs":
             self.stop -= count
             if self.stop < 0:
                 raise Interrupted("stopped")

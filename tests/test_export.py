@@ -20,10 +20,11 @@ from engine.domain.model import item_id
 from engine.exchange.export import export as exporting
 from engine.exchange.export import form
 from engine.exchange.export.choice import Choice
-from engine.exchange.export.export import Silent, Wanted, to_directory
+from engine.exchange.export.export import Wanted, to_directory
 from engine.exchange.export.form import Head, Row, Tail
 from engine.exchange.imports.unpacking import unpack
 from engine.journal.removal import Removal
+from engine.system.progress import Progress
 from engine.system.stop import Stop
 from tests.backups import MINUTE, SmallBackup, letter
 from tests.commands import SCRIPTS, engine, environment, run
@@ -213,7 +214,7 @@ def test_a_purge_in_between_makes_it_begin_anew(
     monkeypatch.setattr(exporting, "_put", putting)
     write = to_directory if target == "out" else exporting.to_archive
     wanted = Wanted(Choice(), None, True)
-    done = write(small.backup, wanted, tmp_path / target, Stop(), Silent())
+    done = write(small.backup, wanted, tmp_path / target, Stop(), Progress())
     small.close()
     assert (len(calls), done.missing) == (2, [])
     take_in(empty(tmp_path / "new"), tmp_path / target)

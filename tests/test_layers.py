@@ -30,6 +30,7 @@ PURE = (
     "engine.system.text",
     "engine.domain.errors",
     "engine.system.clock",
+    "engine.system.progress",
     "engine.system.batched",
     "engine.domain.naming",
     "engine.domain.messages",

@@ -19,11 +19,12 @@ from hypothesis import strategies as st
 from engine import operations
 from engine.domain.errors import EngineError, Interrupted, UsageError
 from engine.notifications import Condition
-from engine.operations import CheckProgress, Count, Outcome, Record, ScanProgress
+from engine.operations import Count, Outcome, Record
 from engine.operations.directory import Directory
 from engine.operations.meter import Meter
 from engine.operations.record import day, decode, encode, is_id, operation_id
 from engine.system import filesystem
+from engine.system.progress import Progress, counting
 from engine.system.stop import Stop
 from tests.backups import START, SmallBackup
 from tests.commands import until
@@ -444,52 +445,43 @@ def test_the_last_ones_are_found_without_reading_all(
 # What scans and checks tell
 
 
-def test_progress_of_a_scan_and_of_a_bar(small: SmallBackup) -> None:
-    told: list[tuple[str, int]] = []
+def test_progress_is_told_to_others_too(small: SmallBackup) -> None:
+    told: list[tuple[str, int, int | None]] = []
 
-    class Bar:
-        def accounts(self, total: int) -> None:
-            told.append(("accounts", total))
+    class Bar(Progress):
+        def progress(self, unit: str, done: int, total: int | None = None) -> None:
+            told.append((unit, done, total))
 
-        def account_done(self) -> None:
-            told.append(("done", 1))
+        def advance(self, unit: str, count: int = 1) -> None:
+            told.append((unit, count, None))
 
-        def messages_read(self, count: int) -> None:
-            told.append(("read", count))
-
-    with operations.running(small.backup, "scan") as operation:
-        progress = ScanProgress(operation, Bar())
-        progress.accounts(2)
-        progress.account_done()
-        progress.messages_read(5)
-    assert told == [("accounts", 2), ("done", 1), ("read", 5)]
+    with operations.running(small.backup, "scan", also=Bar()) as operation:
+        operation.progress("accounts", 0, 2)
+        operation.advance("accounts")
+        operation.advance("messages", 5)
+    assert told == [("accounts", 0, 2), ("accounts", 1, None), ("messages", 5, None)]
     assert [count[:3] for count in ended(small).counts] == [
         ("accounts", 1, 2),
         ("messages", 5, None),
     ]
 
 
-def test_progress_of_a_check_ends_it_where_it_is_to_stop(small: SmallBackup) -> None:
+def test_what_counts_ends_where_it_is_to_stop(small: SmallBackup) -> None:
     stop = Stop("interrupted: at once")
 
     def work() -> None:
         with operations.running(small.backup, "check", stop=stop) as operation:
-            progress = CheckProgress(operation, stop)
-            progress.phase("records", 10)
-            progress.advance(4)
-            progress.phase("packs", 1000)
-            progress.advance(10)
+            operation.progress("bytes of packs", 0, 1000)
+            count = counting(operation, "bytes of packs", stop)
+            count(10)
             stop.set()
-            progress.advance(10)
+            count(10)
 
     with pytest.raises(Interrupted, match="at once"):
         work()
     last = ended(small)
     assert last.outcome is Outcome.STOPPED
-    assert [count[:3] for count in last.counts] == [
-        ("records", 10, 10),
-        ("bytes of packs", 10, 1000),
-    ]
+    assert [count[:3] for count in last.counts] == [("bytes of packs", 10, 1000)]
 
 
 def test_the_format_names_all_that_is_written() -> None:

@@ -17,7 +17,6 @@ from engine.journal.erasures import erased_account, erasures
 from engine.journal.headers import unpack_block
 from engine.journal.reader import Reader
 from engine.purge import (
-    Silent,
     blobs,
     erase,
     find_due,
@@ -29,6 +28,7 @@ from engine.purge import (
     shrinking,
 )
 from engine.query.accounts import accounts
+from engine.system.progress import Progress
 from engine.system.stop import Stop
 from tests.backups import SmallBackup, letter
 from tests.commands import engine
@@ -304,8 +304,8 @@ def test_a_purge_that_is_stopped_goes_on_the_next_time(small: SmallBackup) -> No
     small.clock.advance(31 * DAY)
     stop = Stop()
 
-    class Stopping(Silent):
-        def advance(self, count: int) -> None:
+    class Stopping(Progress):
+        def advance(self, unit: str, count: int = 1) -> None:
             stop.set()
 
     with pytest.raises(Interrupted):

@@ -23,6 +23,7 @@ from engine.scan.loss import Turnover
 from engine.scan.smart import NamedSource, Options, Result, scan
 from engine.scan.states import KnownFolder
 from engine.scan.survey import Files
+from engine.system.progress import Progress
 from engine.system.stop import Stop
 from tests.commands import until
 from tests.following import Post
@@ -219,11 +220,10 @@ def test_a_journal_from_before_is_not_read_again_as_a_whole(site: Site) -> None:
     read: list[int] = []
     source = open_source(site.spec, site.backup.clock, site.backup.settings)
 
-    class Counting:
-        def accounts(self, total: int) -> None: ...
-        def account_done(self) -> None: ...
-        def messages_read(self, count: int) -> None:
-            read.append(count)
+    class Counting(Progress):
+        def advance(self, unit: str, count: int = 1) -> None:
+            if unit == "messages":
+                read.append(count)
 
     scan(site.backup, [NamedSource(site.spec, source)], Options(), Stop(), Counting())
     assert not read

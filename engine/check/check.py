@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
 
 from engine.backup import Backup
 from engine.check.account import check_account
@@ -25,28 +24,12 @@ from engine.journal.horizon import length
 from engine.journal.records import Verified
 from engine.query import damage
 from engine.scan.smart import NamedSource
+from engine.system.progress import Progress, counting
+from engine.system.stop import Stop
 
 _ROUNDS = 3
 """A new journal is mended as often, at most: what one repair makes tells the next what is
 missing."""
-
-
-class Progress(Protocol):
-    """Is told how a check goes on. May raise Interrupted."""
-
-    def phase(self, name: str, total: int) -> None:
-        """A part begins: `records` of so many rows, `packs` of so many bytes, or `messages` of so
-        many that are compared with the source."""
-
-    def advance(self, count: int) -> None:
-        """So many more rows, bytes or messages are checked."""
-
-
-class Silent:
-    """Progress that nobody watches."""
-
-    def phase(self, name: str, total: int) -> None: ...
-    def advance(self, count: int) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +58,7 @@ def check(
     clock: bool = False,
     salvaged: Salvaged | None = None,
     sources: Sequence[NamedSource] = (),
+    stop: Stop | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Checks what `scope` says; without it everything, with `deep` in depth.
@@ -84,19 +68,19 @@ def check(
     `clock` times that haven't come are set right before. `salvaged` is what became of a journal
     that was damaged: this is its first check then, and what is lost is reported. A deep check of
     all packs that was interrupted is gone on with, where the backup is open for writing: packs that
-    it found sound aren't read again. Blocks; may be interrupted anywhere.
+    it found sound aren't read again. Blocks; raises Interrupted where it is to `stop`.
     """
     scope = scope or Scope(deep=deep)
-    watcher = progress or Silent()
+    stop, progress = stop or Stop(), progress or Progress()
     done = list(salvaged.done) if salvaged else []
     done += _set_times_right(backup) if clock else []
-    report = _check(backup, scope, sources, watcher)
+    report = _check(backup, scope, sources, stop, progress)
     for _ in range((_ROUNDS if salvaged else 1) if repair else 0):
         if report.ok:
             break
-        mended = mend(backup, report, sources, watcher)
+        mended = mend(backup, report, sources, stop, progress)
         done += mended
-        report = _check(backup, scope, sources, watcher)
+        report = _check(backup, scope, sources, stop, progress)
         if not mended:
             break
     report.repaired = done
@@ -121,24 +105,38 @@ def _set_times_right(backup: Backup) -> list[str]:
 
 
 def _check(
-    backup: Backup, scope: Scope, sources: Sequence[NamedSource], progress: Progress
+    backup: Backup,
+    scope: Scope,
+    sources: Sequence[NamedSource],
+    stop: Stop,
+    progress: Progress,
 ) -> Report:
     report = Report()
+    read = counting(progress, "records", stop)
     for account in scope.accounts:
         with backup.reader() as reader:
-            progress.phase("records", reader.txn.stat(reader.tables.transactions)["entries"])
-        check_account(backup, account, report, progress.advance, deep=scope.deep)
+            total = reader.txn.stat(reader.tables.transactions)["entries"]
+        progress.progress("records", 0, total)
+        check_account(backup, account, report, read, deep=scope.deep)
+        progress.progress("records", total, total)
     if not scope.accounts:
         with backup.reader() as reader:
-            progress.phase("records", rows_to_read(reader))
-            check_records(reader, report, progress.advance)
-        _check_packs(backup, scope, report, progress)
+            total = rows_to_read(reader)
+            progress.progress("records", 0, total)
+            check_records(reader, report, read)
+        progress.progress("records", total, total)
+        stop.check()
+        _check_packs(backup, scope, report, stop, progress)
     if scope.source:
-        compare_source(backup, sources, scope.accounts, scope.share, scope.seed, report, progress)
+        compare_source(
+            backup, sources, scope.accounts, scope.share, scope.seed, report, stop, progress
+        )
     return report
 
 
-def _check_packs(backup: Backup, scope: Scope, report: Report, progress: Progress) -> None:
+def _check_packs(
+    backup: Backup, scope: Scope, report: Report, stop: Stop, progress: Progress
+) -> None:
     now = backup.clock.now()
     began = now
     if _remembers(scope) and backup.writable:
@@ -152,9 +150,10 @@ def _check_packs(backup: Backup, scope: Scope, report: Report, progress: Progres
     elif began != now:
         chosen = waiting(chosen, lengths, known, began=began, now=now)
     report.skipped = len(lengths) - len(chosen)
-    progress.phase("packs", sum(lengths[pack] for pack in chosen))
+    progress.progress("bytes of packs", 0, sum(lengths[pack] for pack in chosen))
+    read = counting(progress, "bytes of packs", stop)
     sound = partial(_record, backup) if scope.deep and backup.writable else _forget
-    check_packs(backup, report, progress.advance, chosen, deep=scope.deep, sound=sound)
+    check_packs(backup, report, read, chosen, deep=scope.deep, sound=sound)
 
 
 def _remembers(scope: Scope) -> bool:

@@ -9,8 +9,6 @@ from __future__ import annotations
 import random
 from collections.abc import Collection, Sequence
 from contextlib import closing
-from functools import partial
-from typing import Protocol
 
 from blake3 import blake3
 
@@ -26,17 +24,11 @@ from engine.scan.finding import NamedSource
 from engine.scan.known import known_accounts
 from engine.scan.plan import AccountPlan, Recheck
 from engine.scan.recognition import KnownAccount, recognised
+from engine.system.progress import Progress
 from engine.system.stop import Stop
 from engine.system.text import shown
 
 _BLOCK = 1 << 20
-
-
-class Progress(Protocol):
-    """Is told how it goes on; may raise Interrupted."""
-
-    def phase(self, name: str, total: int) -> None: ...
-    def advance(self, count: int) -> None: ...
 
 
 def compare_source(
@@ -46,29 +38,19 @@ def compare_source(
     share: float,
     seed: int,
     report: Report,
+    stop: Stop,
     progress: Progress,
 ) -> None:
     """Rule `source`: the living messages of all accounts, or of some, are at the source as the
     backup has them. Of each account's messages a `share`, chosen by chance, is read and compared,
     too."""
-    comparing = _Comparing(backup, sources, share, random.Random(seed), report, progress)
+    comparing = _Comparing(backup, sources, share, random.Random(seed), report, stop, progress)
     living = [known for known in known_accounts(backup) if not known.deleted]
     if not accounts:
         comparing.accounts({known.name for known in living})
     for known in living:
         if not accounts or known.item in accounts:
             comparing.compare(known)
-
-
-class _Asking(Stop):
-    """Asks the progress whether to go on."""
-
-    def __init__(self, progress: Progress) -> None:
-        super().__init__()
-        self._progress = progress
-
-    def check(self) -> None:
-        self._progress.advance(0)
 
 
 class _Comparing:
@@ -79,6 +61,7 @@ class _Comparing:
         share: float,
         chance: random.Random,
         report: Report,
+        stop: Stop,
         progress: Progress,
     ) -> None:
         self._backup = backup
@@ -86,6 +69,7 @@ class _Comparing:
         self._share = share
         self._chance = chance
         self._report = report
+        self._stop = stop
         self._progress = progress
 
     def accounts(self, known: set[str]) -> None:
@@ -108,7 +92,8 @@ class _Comparing:
             what = f"{name}: comes from {account.origin or 'nowhere'}, which is no source any more"
             self._report.add("source", what)
             return
-        self._progress.phase("messages", 0)
+        self._stop.check()
+        self._progress.progress("messages", 0, 0)
         try:
             with closing(source.mailbox(account.name)) as mailbox:
                 identity = mailbox.identity()
@@ -117,7 +102,7 @@ class _Comparing:
                     self._report.add("source", f"{name}: {what}")
                     return
                 subject = Subject(account.item, account.name, mailbox, account.origin, identity)
-                found = look(self._backup, subject, _Asking(self._progress), deep=True)
+                found = look(self._backup, subject, self._stop, deep=True)
                 for problem in found.problems:
                     self._report.add("source", f"{name}: {problem.where}: {problem.what}")
                 self._tell(name, found.plan)
@@ -148,12 +133,13 @@ class _Comparing:
     def _contents(self, name: str, mailbox: Mailbox, rechecks: Sequence[Recheck]) -> None:
         """Compares the content of messages that both have."""
         chosen = [one for one in rechecks if self._chance.random() < self._share]
-        self._progress.phase("messages", len(chosen))
+        self._progress.progress("messages", 0, len(chosen))
         for one in chosen:
-            self._progress.advance(1)
+            self._stop.check()
+            self._progress.advance("messages")
             try:
                 hasher = blake3()
-                with streamed(mailbox, one.source, partial(self._progress.advance, 0)) as file:
+                with streamed(mailbox, one.source, self._stop.check) as file:
                     while data := file.read(_BLOCK):
                         hasher.update(data)
             except ItemVanished:

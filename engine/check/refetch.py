@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
-from functools import partial
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from blake3 import blake3
 
@@ -35,17 +34,12 @@ from engine.scan.finding import NamedSource
 from engine.scan.known import known_accounts, known_folders
 from engine.scan.recognition import recognised
 from engine.scan.states import Path
+from engine.system.progress import Progress
+from engine.system.stop import Stop
 
 GROUP_BYTES = 32 << 20
 """Content that is stored by one commit, about."""
 _BLOCK = 1 << 20
-
-
-class Progress(Protocol):
-    """Is told how it goes on; may raise Interrupted."""
-
-    def phase(self, name: str, total: int) -> None: ...
-    def advance(self, count: int) -> None: ...
 
 
 class _Wanted(NamedTuple):
@@ -57,7 +51,11 @@ class _Wanted(NamedTuple):
 
 
 def refetch(
-    backup: Backup, lost: set[bytes], sources: Sequence[NamedSource], progress: Progress
+    backup: Backup,
+    lost: set[bytes],
+    sources: Sequence[NamedSource],
+    stop: Stop,
+    progress: Progress,
 ) -> int:
     """Fetches what it can of these blobs, with the pieces they have; returns how many there are
     again. What a source can't give now is left as it is. Raises StorageFull, Interrupted."""
@@ -68,13 +66,14 @@ def refetch(
         return 0
     named = {source.name: source.source for source in sources}
     with backup.blob_writer(anew=lost) as writer:
-        fetching = _Fetching(backup, lost, writer, progress)
+        fetching = _Fetching(backup, lost, writer, stop, progress)
         for account in known_accounts(backup):
             source = named.get(account.origin)
             if account.deleted or source is None:
                 continue
             wanted = list(_wanted(backup, account.item, lost))
-            progress.phase("messages", len(wanted))
+            stop.check()
+            progress.progress("messages", 0, len(wanted))
             if not wanted:
                 continue
             try:
@@ -135,11 +134,17 @@ def forget_unnamed(backup: Backup, lost: set[bytes], aside: Aside) -> int:
 
 class _Fetching:
     def __init__(
-        self, backup: Backup, lost: set[bytes], writer: PackWriter, progress: Progress
+        self,
+        backup: Backup,
+        lost: set[bytes],
+        writer: PackWriter,
+        stop: Stop,
+        progress: Progress,
     ) -> None:
         self._backup = backup
         self._lost = lost
         self._writer = writer
+        self._stop = stop
         self._progress = progress
         self._waiting = 0
         self._done: set[bytes] = set()
@@ -158,12 +163,13 @@ class _Fetching:
             for item in items:
                 digest = mine.get(item.identity)
                 if digest is not None and digest not in self._done:
-                    self._progress.advance(1)
+                    self._stop.check()
+                    self._progress.advance("messages")
                     self._take(mailbox, item, digest)
 
     def _take(self, mailbox: Mailbox, item: SourceItem, digest: bytes) -> None:
         try:
-            with streamed(mailbox, item, partial(self._progress.advance, 0)) as file:
+            with streamed(mailbox, item, self._stop.check) as file:
                 hasher = blake3()
                 size = 0
                 while data := file.read(_BLOCK):

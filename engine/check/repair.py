@@ -8,7 +8,6 @@ the source still has, and at last the packs that nothing leads to any more.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 from engine.backup import Backup
 from engine.check.bits import put_bits_right
@@ -28,6 +27,8 @@ from engine.journal.keys import sequence_key, split_pair
 from engine.journal.reader import Reader
 from engine.journal.records import Transaction, seal, unpack, unpack_version
 from engine.scan.smart import NamedSource
+from engine.system.progress import Progress, counting
+from engine.system.stop import Stop
 
 DERIVED = frozenset({"derived", "timeline", "keyframe", "folder", "times"})
 """Rules whose breach is mended by `rebuild_derived`."""
@@ -39,15 +40,12 @@ PRIMARY = frozenset(
 """Rules whose breach is perhaps mended by `mend_records`."""
 
 
-class Progress(Protocol):
-    """Is told how a repair goes on; may raise Interrupted."""
-
-    def phase(self, name: str, total: int) -> None: ...
-    def advance(self, count: int) -> None: ...
-
-
 def repair(
-    backup: Backup, report: Report, sources: Sequence[NamedSource], progress: Progress
+    backup: Backup,
+    report: Report,
+    sources: Sequence[NamedSource],
+    stop: Stop,
+    progress: Progress,
 ) -> list[str]:
     """Mends what the report names and can be mended; returns what was done, in words. Raises
     EngineError during a purge, StorageFull, Interrupted; then a part is mended."""
@@ -65,15 +63,14 @@ def repair(
         if mended or kinds & DERIVED or hurt:
             rebuild_derived(backup.journal.environment)
             done.append("made timelines, names and deletions anew from the versions")
-        if report.spoilt and (
-            bits := put_bits_right(backup, report.spoilt, aside, progress.advance)
-        ):
+        tick = counting(progress, "bytes tried", stop)
+        if report.spoilt and (bits := put_bits_right(backup, report.spoilt, aside, tick)):
             done.append(f"put {_counted(bits, 'flipped bit')} right in packs")
         index = kinds & INDEX or "journal: blobs" in damaged or "journal: packs" in damaged
         if index and (rows := rebuild_index(backup, aside)):
             done.append(f"put {_counted(rows, 'row')} of the blob index right from the packs")
         if report.lost and sources:
-            fetched = refetch(backup, report.lost, sources, progress)
+            fetched = refetch(backup, report.lost, sources, stop, progress)
             if fetched:
                 done.append(f"fetched {_counted(fetched, 'blob')} again from the source")
         if report.lost and (forgotten := forget_unnamed(backup, report.lost, aside)):

@@ -16,13 +16,13 @@ from engine.cli import output
 from engine.cli.arguments import backup_path, brief, when, zone
 from engine.cli.operating import failures_told, operating
 from engine.cli.parser import CommandParser
-from engine.cli.progress import CheckBar, bars
+from engine.cli.progress import bars
 from engine.connectors.source import interrupts
 from engine.connectors.sources import open_sources
 from engine.domain.errors import BackupUnusable, JournalDamaged, UsageError
 from engine.journal.verified import Dates, dates
 from engine.notifications import catalogue
-from engine.operations import CheckProgress, Outcome
+from engine.operations import Outcome
 from engine.query.accounts import named
 from engine.scan.smart import NamedSource
 from engine.system.clock import SystemClock
@@ -97,6 +97,7 @@ def run(args: argparse.Namespace) -> int:
     with (
         failures_told(path, "check"),
         _opened(path, args) as (backup, salvaged),
+        bars("records", quiet=args.json) as progress,
         operating(
             backup,
             "check",
@@ -104,16 +105,14 @@ def run(args: argparse.Namespace) -> int:
             detail=_detail(args),
             interrupted="nothing is half done"
             + ("; the next --deep goes on from there" if args.deep else ""),
+            progress=progress,
         ) as work,
-        bars(quiet=args.json) as drawn,
     ):
         with backup.reader() as reader:
             chosen = (
                 [account.item for account in named(reader, [args.account])] if args.account else []
             )
         scope = Scope(args.deep, tuple(chosen), share, backup.clock.now(), args.source)
-        bar = CheckBar(drawn) if drawn else None
-        progress = CheckProgress(work.operation, work.stop, bar)
         sources = _sources(backup) if args.source or args.repair else []
         with work.stop.reaching(interrupts(each.source for each in sources)):
             report = check(
@@ -123,7 +122,8 @@ def run(args: argparse.Namespace) -> int:
                 clock=args.clock,
                 salvaged=salvaged,
                 sources=sources,
-                progress=progress,
+                stop=work.stop,
+                progress=work.operation,
             )
         if report.problems:
             count = output.counted(len(report.problems) + report.omitted, "problem")

@@ -8,11 +8,11 @@ import os
 import sys
 import time as clock
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import BinaryIO, cast
 
 from engine.cli import output
 from engine.cli.arguments import backup_path, brief, opened, time, when, zone
-from engine.cli.operating import Work, operating
+from engine.cli.operating import operating
 from engine.cli.parser import CommandParser
 from engine.cli.progress import bars
 from engine.domain.errors import UsageError
@@ -21,9 +21,6 @@ from engine.exchange.export.choice import Choice
 from engine.exchange.export.export import Exported, Wanted, to_archive, to_directory, to_stream
 from engine.operations import Outcome
 from engine.system.clock import SystemClock
-
-if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
 
 DESCRIPTION = """\
 Writes accounts to files that other tools can read: each as a Maildir++ tree with flags, with its
@@ -103,22 +100,22 @@ def run(args: argparse.Namespace) -> int:
     began = clock.monotonic()
     with (
         opened(backup_path(args)) as backup,
+        bars("records", quiet=args.json or piped) as progress,
         operating(
             backup,
             "export",
             accounts=wanted.choice.accounts,
             detail=_detail(args),
+            progress=progress,
             interrupted=_interrupted(args.target),
         ) as work,
-        bars(quiet=args.json or piped) as drawn,
     ):
-        progress = _Counting(work, drawn)
         if piped:
-            done = to_stream(backup, wanted, cast(BinaryIO, _Output()), work.stop, progress)
+            done = to_stream(backup, wanted, cast(BinaryIO, _Output()), work.stop, work.operation)
         elif args.target.endswith(SUFFIX):
-            done = to_archive(backup, wanted, Path(args.target), work.stop, progress)
+            done = to_archive(backup, wanted, Path(args.target), work.stop, work.operation)
         else:
-            done = to_directory(backup, wanted, Path(args.target), work.stop, progress)
+            done = to_directory(backup, wanted, Path(args.target), work.stop, work.operation)
         if done.missing:
             count = output.counted(len(done.missing), "content")
             work.operation.ends(Outcome.PROBLEMS, f"{count} missing")
@@ -173,31 +170,6 @@ class _Output(io.RawIOBase):
         raw = bytes(data)  # type: ignore[call-overload]
         output.content([raw])
         return len(raw)
-
-
-class _Counting:
-    """See `engine.exchange.export.export.Progress`."""
-
-    def __init__(self, work: Work, drawn: Progress | None) -> None:
-        self._operation = work.operation
-        self._drawn = drawn
-        self._task: TaskID | None = None
-
-    def records(self, count: int) -> None:
-        self._operation.advance("records", count)
-
-    def contents(self, total: int) -> None:
-        self._operation.progress("messages", 0, total)
-        if self._drawn:
-            if self._task is not None:
-                self._drawn.remove_task(self._task)
-            self._task = self._drawn.add_task("messages", total=total, note="")
-
-    def content(self, size: int) -> None:
-        self._operation.advance("messages")
-        self._operation.advance("bytes", size)
-        if self._drawn and self._task is not None:
-            self._drawn.advance(self._task)
 
 
 def _document(target: str, done: Exported, seconds: float) -> dict[str, object]:

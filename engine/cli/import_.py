@@ -9,7 +9,7 @@ import time as clock
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
 from engine import operations
 from engine.backup import Backup
@@ -27,14 +27,11 @@ from engine.exchange.imports.delivery import Erased, Told, deliver_state
 from engine.exchange.imports.history import Imported, begin_import, begun, import_history
 from engine.exchange.imports.open import clear, opened_past
 from engine.journal import erasures
-from engine.operations import Operation, Outcome
-from engine.restore.selection import Message
+from engine.operations import Outcome
 from engine.settings.table import Settings
 from engine.system.clock import SystemClock
+from engine.system.progress import Progress
 from engine.system.stop import Stop
-
-if TYPE_CHECKING:
-    from rich.progress import Progress
 
 DESCRIPTION = """\
 Takes in what 'engine export' wrote: a directory or a .tar.zst; or another backup path, be it of
@@ -103,13 +100,14 @@ def _history(args: argparse.Namespace) -> int:
         raise UsageError(f"{source}: can't be imported into itself: name a new path with -b")
     began = clock.monotonic()
     with Backup(path, write=True, importing=True) as backup, ExitStack() as closing:
-        drawn = closing.enter_context(bars(quiet=args.json))
+        drawn = closing.enter_context(bars("transactions", quiet=args.json))
         work = closing.enter_context(
             operating(
                 backup,
                 "import",
                 accounts=wanted.accounts,
                 detail=f"from {source}",
+                progress=drawn,
                 interrupted="the same command goes on from there",
             )
         )
@@ -122,8 +120,8 @@ def _history(args: argparse.Namespace) -> int:
                     "it with --target"
                 )
             begin_import(backup, past, wanted)
-            progress = _Counting(work.operation, drawn, past.head.transactions)
-            done = import_history(backup, past, wanted, work.stop, progress)
+            work.operation.progress("transactions", 0, past.head.transactions or None)
+            done = import_history(backup, past, wanted, work.stop, work.operation)
         with backup.reader() as reader:
             ahead = reader.horizon() > backup.clock.now() and backup.journal.clock_problem(reader)
         if ahead:
@@ -144,22 +142,6 @@ def _same(path: Path, source: Path) -> bool:
         return os.path.samefile(path, source)
     except FileNotFoundError:
         return False
-
-
-class _Counting:
-    """See `engine.exchange.imports.history.Progress`."""
-
-    def __init__(self, operation: Operation, drawn: Progress | None, total: int) -> None:
-        self._operation = operation
-        self._drawn = drawn
-        operation.progress("transactions", 0, total or None)
-        if drawn:
-            self._task = drawn.add_task("transactions", total=total or None, note="")
-
-    def transactions(self, count: int) -> None:
-        self._operation.advance("transactions", count)
-        if self._drawn:
-            self._drawn.advance(self._task, count)
 
 
 def _document(path: Path, source: Path, done: Imported, seconds: float) -> dict[str, object]:
@@ -213,17 +195,8 @@ def _state(args: argparse.Namespace, instant: int | None) -> int:
     with ExitStack() as closing:
         backup = _own(args, closing)
         settings = backup.settings if backup else Settings(sources=(args.target,))
-        stop, operation = _work(args, backup, closing)
-        drawn = closing.enter_context(bars(quiet=args.json))
-        bar = drawn.add_task("messages", total=None, note="") if drawn else None
-
-        def done(message: Message) -> None:
-            if operation:
-                operation.advance("messages")
-                operation.advance("bytes", message.size)
-            if drawn and bar is not None:
-                drawn.advance(bar)
-
+        drawn = closing.enter_context(bars("messages", quiet=args.json))
+        stop, operation = _work(args, backup, drawn, closing)
         target = open_target(args.target, SystemClock(), settings)
         past = closing.enter_context(
             opened_past(source, wanted, stop, work=None, instant=instant, own=backup)
@@ -237,7 +210,7 @@ def _state(args: argparse.Namespace, instant: int | None) -> int:
             stop,
             erased=_ledger(backup, past.head.instant),
             dry_run=args.dry_run,
-            done=done,
+            progress=operation or drawn,
         ):
             failed = failed or not one.outcome.ok
             row = _row(one)
@@ -280,7 +253,7 @@ def _own(args: argparse.Namespace, closing: ExitStack) -> Backup | None:
 
 
 def _work(
-    args: argparse.Namespace, backup: Backup | None, closing: ExitStack
+    args: argparse.Namespace, backup: Backup | None, drawn: Progress, closing: ExitStack
 ) -> tuple[Stop, operations.Operation | None]:
     again = "what was delivered stays, the same command brings the rest"
     if backup is None:
@@ -292,6 +265,7 @@ def _work(
             accounts=args.account,
             detail=f"from {args.source} to {args.target}",
             recorded=not args.dry_run,
+            progress=drawn,
             interrupted=again,
         )
     )

@@ -22,6 +22,7 @@ from engine.domain.errors import AlreadyRunning, EngineError, Interrupted, Usage
 from engine.notifications import Notifier, catalogue
 from engine.settings import config
 from engine.system.clock import SystemClock
+from engine.system.progress import Progress
 from engine.system.stop import Stop
 
 
@@ -41,6 +42,7 @@ def operating(
     accounts: Sequence[str] = (),
     detail: str = "",
     recorded: bool = True,
+    progress: Progress | None = None,
     interrupted: str = "what was recorded stays, the next {kind} goes on from there",
 ) -> Iterator[Work]:
     """An operation (see `operations.running`) that SIGINT, SIGTERM and 'engine operations stop'
@@ -52,7 +54,13 @@ def operating(
         unrecorded = ""
         try:
             with operations.running(
-                backup, kind, accounts=accounts, detail=detail, stop=stop, recorded=recorded
+                backup,
+                kind,
+                accounts=accounts,
+                detail=detail,
+                stop=stop,
+                recorded=recorded,
+                also=progress,
             ) as operation:
                 if unrecorded := operation.unrecorded:
                     output.complain(f"this {kind} {unrecorded}; it goes on")

@@ -11,7 +11,7 @@ from engine.cli.arguments import backup_path, brief, opened, when, zone
 from engine.cli.operating import failures_told, operating
 from engine.cli.parser import CommandParser
 from engine.domain.model import item_id
-from engine.operations import Outcome, PurgeProgress
+from engine.operations import Outcome
 from engine.purge import Due, find_due, nothing_to_do, purge
 from engine.purge import Outcome as Purged
 
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
             outcome = Purged()
         else:
             with operating(backup, "purge") as work:
-                outcome = purge(backup, work.stop, PurgeProgress(work.operation))
+                outcome = purge(backup, work.stop, work.operation)
                 if outcome.problems:
                     count = output.counted(len(outcome.problems), "problem")
                     work.operation.ends(Outcome.PROBLEMS, count)

@@ -13,6 +13,7 @@ from engine.cli import output, restoring
 from engine.cli.arguments import backup_path, brief, opened, time, zone
 from engine.cli.operating import Work, operating
 from engine.cli.parser import CommandParser
+from engine.cli.progress import bars
 from engine.connectors.targets import open_target
 from engine.domain.errors import SourceUnavailable, UsageError
 from engine.domain.model import item_id
@@ -152,7 +153,14 @@ def run(args: argparse.Namespace) -> int:
             backup,
             may,
         ),
-        operating(backup, "restore", accounts=names, recorded=not args.dry_run) as work,
+        bars("comparing", quiet=args.json) as progress,
+        operating(
+            backup,
+            "restore",
+            accounts=names,
+            recorded=not args.dry_run,
+            progress=progress,
+        ) as work,
     ):
         _scan_first(backup, work, scans if may else [])
         tasks = [_task(args, backup, one, into) for one in wanted]

@@ -8,14 +8,12 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from engine.backup import Backup
 from engine.cli import output
 from engine.cli.arguments import opened
 from engine.cli.operating import Work
 from engine.cli.parser import CommandParser
-from engine.cli.progress import bars
 from engine.connectors.source import interrupts
 from engine.connectors.target import OwnNames
 from engine.domain.errors import BackupUnusable, EngineError, Interrupted, UsageError
@@ -27,11 +25,8 @@ from engine.restore.delivery import Delivered, Failure, deliver, foresee
 from engine.restore.destination import Destination
 from engine.restore.existing import compare, compare_contents
 from engine.restore.plan import Plan, placed
-from engine.restore.selection import Message, Selection
+from engine.restore.selection import Selection
 from engine.system.stop import Stop
-
-if TYPE_CHECKING:
-    from rich.progress import Progress
 
 _NAMED = 20
 """Failures that are told in lines; `--json` has them all."""
@@ -168,33 +163,17 @@ def _perform(
     if args.dry_run:
         task.outcome = _foreseen(backup, task, destination)
     else:
-        task.outcome = _delivered(args, backup, work, task.plan, destination)
+        task.outcome = _delivered(backup, work, task.plan, destination)
     task.outcome.failed += [
         Failure(None, placed(folder, task.selection.base, into), what)
         for folder, what in task.selection.unreadable
     ]
 
 
-def _delivered(
-    args: argparse.Namespace, backup: Backup, work: Work, made: Plan, destination: Destination
-) -> Delivered:
-    with bars(quiet=args.json) as progress:
-        bar = _bar(progress, made)
-        work.operation.progress("messages", 0, made.count)
-
-        def done(message: Message) -> None:
-            work.operation.advance("messages")
-            work.operation.advance("bytes", message.size)
-            bar(message)
-
-        return deliver(backup, made, destination.mailbox, work.stop, done, own=destination.own)
-
-
-def _bar(progress: Progress | None, made: Plan) -> Callable[[Message], None]:
-    if progress is None:
-        return lambda message: None
-    row = progress.add_task("restoring", total=made.count, note=output.size(made.size))
-    return lambda message: progress.advance(row)
+def _delivered(backup: Backup, work: Work, made: Plan, destination: Destination) -> Delivered:
+    work.operation.progress("messages", 0, made.count)
+    mailbox = destination.mailbox
+    return deliver(backup, made, mailbox, work.stop, work.operation, own=destination.own)
 
 
 def _foreseen(backup: Backup, task: Task, destination: Destination) -> Delivered:

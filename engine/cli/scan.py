@@ -10,11 +10,11 @@ from engine.cli import output
 from engine.cli.arguments import backup_path, opened, when, zone
 from engine.cli.operating import Work, failures_told, operating
 from engine.cli.parser import CommandParser
-from engine.cli.progress import ScanBar, bars
+from engine.cli.progress import bars
 from engine.connectors.sources import open_sources
 from engine.domain.timestamps import format_listed, listed_second
 from engine.notifications import catalogue
-from engine.operations import Outcome, ScanProgress
+from engine.operations import Outcome
 from engine.query.succession import waiting
 from engine.scan.smart import NamedSource, Options, Result, SourcesMissing, scan
 from engine.system import space
@@ -109,15 +109,17 @@ def run(args: argparse.Namespace) -> int:
             opened(
                 path, write=not options.dry_run, clock=SystemClock(trusted=args.accept_clock)
             ) as backup,
+            bars("looking for accounts", quiet=args.json) as progress,
             operating(
                 backup,
                 "scan",
                 accounts=options.accounts,
                 detail="deep" if options.deep else "",
                 recorded=not options.dry_run,
+                progress=progress,
             ) as work,
         ):
-            result = _scan(backup, options, work, quiet=args.json)
+            result = _scan(backup, options, work)
     except SourcesMissing as error:
         if args.json:
             seconds = time.monotonic() - began
@@ -133,19 +135,17 @@ def run(args: argparse.Namespace) -> int:
     return 1 if result.tally.problems else 0
 
 
-def _scan(backup: Backup, options: Options, work: Work, *, quiet: bool) -> Result:
+def _scan(backup: Backup, options: Options, work: Work) -> Result:
     if not options.dry_run:
         space.require(backup.path, backup.settings.space_stop)
     specs = backup.settings.sources
     found = open_sources(specs, backup.path, backup.clock, backup.settings)
     named = [NamedSource(*pair) for pair in zip(specs, found, strict=True)]
-    with bars(quiet=quiet) as progress:
-        bar = ScanBar(progress) if progress else None
-        try:
-            result = scan(backup, named, options, work.stop, ScanProgress(work.operation, bar))
-        except SourcesMissing as error:
-            _tell(backup, work, error.result)
-            raise
+    try:
+        result = scan(backup, named, options, work.stop, work.operation)
+    except SourcesMissing as error:
+        _tell(backup, work, error.result)
+        raise
     problems = result.tally.problems
     if problems:
         work.operation.ends(Outcome.PROBLEMS, output.counted(len(problems), "problem"))

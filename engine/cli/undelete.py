@@ -10,6 +10,7 @@ from engine.cli import output, restoring
 from engine.cli.arguments import backup_path, brief, time, zone
 from engine.cli.operating import Work, operating
 from engine.cli.parser import CommandParser
+from engine.cli.progress import bars
 from engine.domain.errors import UsageError
 from engine.query.accounts import Account, meant
 from engine.restore.destination import open_destination
@@ -78,7 +79,14 @@ def run(args: argparse.Namespace) -> int:
             backup,
             scan,
         ),
-        operating(backup, "undelete", accounts=[args.account], recorded=not args.dry_run) as work,
+        bars("comparing", quiet=args.json) as progress,
+        operating(
+            backup,
+            "undelete",
+            accounts=[args.account],
+            recorded=not args.dry_run,
+            progress=progress,
+        ) as work,
     ):
         now = backup.clock.now()
         if since >= now:

@@ -22,7 +22,7 @@ from engine.daemon.schedule import When
 from engine.domain.errors import Interrupted
 from engine.journal import copies
 from engine.notifications import catalogue
-from engine.operations import Outcome, PurgeProgress, ScanProgress, running
+from engine.operations import Outcome, running
 from engine.purge import nothing_to_do, purge, waiting
 from engine.scan.loss import Turnover
 from engine.scan.smart import NamedSource, Options, Result, SourcesMissing, scan
@@ -125,7 +125,7 @@ class Scanning:
                 died = operation.died
                 teller.ask(lambda notifier: catalogue.died(notifier, died))
                 alive = Alive(stop, self._pulse)
-                result = scan(backup, self._sources, options, alive, ScanProgress(operation))
+                result = scan(backup, self._sources, options, alive, operation)
                 if result.tally.problems:
                     operation.ends(Outcome.PROBLEMS, catalogue.counted(len(result.tally.problems)))
         except Interrupted:
@@ -187,7 +187,7 @@ def _purge(context: Context, pulse: Pulse, stop: Stop) -> None:
     with running(backup, "purge", detail="scheduled", stop=stop) as operation:
         died = operation.died
         context.teller.ask(lambda notifier: catalogue.died(notifier, died))
-        outcome = purge(backup, Alive(stop, pulse), PurgeProgress(operation))
+        outcome = purge(backup, Alive(stop, pulse), operation)
         if outcome.problems:
             operation.ends(Outcome.PROBLEMS, catalogue.counted(len(outcome.problems)))
     for problem in outcome.problems:

@@ -12,17 +12,13 @@ has better to do. FORMAT.md, "Operations", has the files.
 
 from engine.operations.listing import ended, find, stop, under_way
 from engine.operations.operation import Operation, running
-from engine.operations.progress import CheckProgress, PurgeProgress, ScanProgress
 from engine.operations.record import Count, Outcome, Record
 
 __all__ = [
-    "CheckProgress",
     "Count",
     "Operation",
     "Outcome",
-    "PurgeProgress",
     "Record",
-    "ScanProgress",
     "ended",
     "find",
     "running",

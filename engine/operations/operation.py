@@ -20,6 +20,7 @@ from engine.operations.directory import Directory, Place
 from engine.operations.meter import Meter
 from engine.operations.record import MAX_TEXT, Outcome, Record
 from engine.system import filesystem
+from engine.system.progress import Progress
 from engine.system.stop import Stop
 
 _LOOK = 0.2
@@ -29,12 +30,13 @@ _WRITE = 1.0
 _DAY = 86_400_000_000
 
 
-class Operation:
+class Operation(Progress):
     """What its own work tells of an operation. All methods may be called from any thread, and cost
     no more than a microsecond or two: nothing is written by them."""
 
-    def __init__(self, record: Record) -> None:
+    def __init__(self, record: Record, also: Progress) -> None:
         self._record = record
+        self._also = also
         self._meter = Meter(time.monotonic())
         self._lock = threading.Lock()
         self.died: tuple[Record, ...] = ()
@@ -49,14 +51,14 @@ class Operation:
         return self._record.id
 
     def progress(self, unit: str, done: int, total: int | None = None) -> None:
-        """So many of a unit are done, of so many. The unit is in the plural, and may be new."""
         with self._lock:
             self._meter.set(unit, done, total, time.monotonic())
+        self._also.progress(unit, done, total)
 
     def advance(self, unit: str, count: int = 1) -> None:
-        """So many more are done."""
         with self._lock:
             self._meter.advance(unit, count, time.monotonic())
+        self._also.advance(unit, count)
 
     def detail(self, text: str) -> None:
         """What else is to be known of it, for people, in a few words."""
@@ -100,12 +102,14 @@ def running(
     detail: str = "",
     stop: Stop | None = None,
     recorded: bool = True,
+    also: Progress | None = None,
 ) -> Iterator[Operation]:
     """An operation for as long as the block lasts.
 
     `kind` is the verb. `accounts` are those that it is about, empty for all. `stop` is set when
     somebody asks it to stop; the block should then end soon, with Interrupted or by itself.
-    `recorded` is False for what changes nothing, such as a dry run.
+    `recorded` is False for what changes nothing, such as a dry run. `also` is told the progress,
+    too.
 
     An exception that ends the block is passed on: Interrupted and KeyboardInterrupt mean that it
     was stopped, any other that it failed, with that message. Raises nothing of its own: where
@@ -124,7 +128,8 @@ def running(
             pid=os.getpid(),
             host=os.uname().nodename,
             stoppable=stop is not None,
-        )
+        ),
+        also or Progress(),
     )
     directory = Directory(backup.path)
     found = _begin(backup, directory, operation) if recorded and _ours(backup) else None

@@ -10,7 +10,7 @@ from engine.purge.due import Due, find_due
 from engine.purge.erasing import Erased, erase
 from engine.purge.holding import Held, hold, holds, release
 from engine.purge.outcome import Outcome
-from engine.purge.purging import Silent, nothing_to_do, purge
+from engine.purge.purging import nothing_to_do, purge
 from engine.query.succession import acknowledge, waiting
 
 __all__ = [
@@ -18,7 +18,6 @@ __all__ = [
     "Erased",
     "Held",
     "Outcome",
-    "Silent",
     "acknowledge",
     "erase",
     "find_due",

@@ -21,6 +21,7 @@ from engine.journal.records import FolderStats, unpack
 from engine.journal.removal import Removal, Removed, ever_in, write_missing_keyframes
 from engine.purge.due import Due, empty, still_due
 from engine.system.batched import batches
+from engine.system.progress import Progress
 from engine.system.stop import Stop
 
 BATCH = 400
@@ -32,11 +33,9 @@ _SLICE = 50_000
 When = Callable[[Reader, int], int | None]
 """Since when views are none the poorer for the removal of an item; 0 where that isn't to be told,
 None where it may not be removed."""
-Advance = Callable[[int], None]
-"""Is told of how many items a transaction has looked at."""
 
 
-def remove_items(backup: Backup, due: Due, stop: Stop, advance: Advance) -> Removed:
+def remove_items(backup: Backup, due: Due, stop: Stop, progress: Progress) -> Removed:
     """Removes the messages and folders that are due, but for folders in which something was that
     stays. Raises what the journal raises, and Interrupted."""
 
@@ -48,8 +47,9 @@ def remove_items(backup: Backup, due: Due, stop: Stop, advance: Advance) -> Remo
         for batch in batches(items, BATCH):
             stop.check()
             removed.add(_remove(backup, batch, when))
-            advance(len(batch))
-    removed.add(_remove_containers(backup, list(due.folders), when, stop, advance))
+            progress.advance("items", len(batch))
+    removed.add(_remove_containers(backup, list(due.folders), when, stop))
+    progress.advance("items", len(due.folders))
     return removed
 
 
@@ -58,7 +58,6 @@ def remove_account(
     account: int,
     when: Callable[[Reader], int | None],
     stop: Stop,
-    advance: Advance = lambda items: None,
 ) -> Removed:
     """Removes a deleted account with all that it ever held, as long as `when` lets it (see `When`):
     it is asked in each transaction."""
@@ -74,8 +73,7 @@ def remove_account(
         for batch in batches(messages, BATCH):
             stop.check()
             removed.add(_remove(backup, batch, of_item))
-            advance(len(batch))
-    removed.add(_remove_containers(backup, containers, of_item, stop, advance))
+    removed.add(_remove_containers(backup, containers, of_item, stop))
     return removed
 
 
@@ -123,7 +121,6 @@ def _remove_containers(
     containers: list[int],
     when: When,
     stop: Stop,
-    advance: Advance,
 ) -> Removed:
     """Removes those in which nothing is that stays, or ever was: the inner ones first."""
 
@@ -140,7 +137,6 @@ def _remove_containers(
             removed.add(_remove(backup, batch, of_empty))
         with backup.reader() as reader:
             left = array("Q", (i for i in left if reader.recorded(i, MAX_SEQUENCE) is not None))
-    advance(len(containers))
     return removed
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from engine.backup import Backup
 from engine.domain.errors import RecordDamaged
 from engine.domain.model import item_id
@@ -16,24 +14,8 @@ from engine.purge.outcome import Outcome, give_back
 from engine.purge.purge_lock import alone
 from engine.purge.traces import words_of
 from engine.query.succession import awaits
+from engine.system.progress import Progress
 from engine.system.stop import Stop
-
-
-class Progress(Protocol):
-    """Is told how a purge goes on."""
-
-    def items(self, total: int) -> None:
-        """So many items and accounts are due."""
-
-    def advance(self, count: int) -> None:
-        """So many more were looked at."""
-
-
-class Silent:
-    """Progress that nobody watches."""
-
-    def items(self, total: int) -> None: ...
-    def advance(self, count: int) -> None: ...
 
 
 def purge(backup: Backup, stop: Stop, progress: Progress | None = None) -> Outcome:
@@ -44,12 +26,12 @@ def purge(backup: Backup, stop: Stop, progress: Progress | None = None) -> Outco
     Interrupted; what was removed by then stays removed.
     """
     outcome = Outcome()
-    watcher = progress or Silent()
+    watcher = progress or Progress()
     with alone(backup):
         due = find_due(backup, backup.clock.now())
         outcome.due, outcome.held, outcome.awaiting = len(due), due.held, due.awaiting
-        watcher.items(len(due))
-        outcome.removed.add(remove_items(backup, due, stop, watcher.advance))
+        watcher.progress("items", 0, len(due))
+        outcome.removed.add(remove_items(backup, due, stop, watcher))
         outcome.removed.problems += due.problems
         for account in due.accounts:
             try:
@@ -59,7 +41,7 @@ def purge(backup: Backup, stop: Stop, progress: Progress | None = None) -> Outco
                 continue
             outcome.accounts += bool(removed.items)
             outcome.removed.add(removed)
-            watcher.advance(1)
+            watcher.advance("items")
         words: set[str] = set()
         for account in unfinished(backup):
             with backup.reader() as reader:

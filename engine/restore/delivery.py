@@ -33,6 +33,7 @@ from engine.restore.plan import Plan, Skipped, kept_flags
 from engine.restore.selection import Message
 from engine.restore.throttle import Throttle
 from engine.settings.table import Settings
+from engine.system.progress import Progress
 from engine.system.stop import Stop
 
 SEALED = (
@@ -98,14 +99,14 @@ def deliver(
     made: Plan,
     mailbox: TargetMailbox,
     stop: Stop,
-    progress: Callable[[Message], None] = lambda message: None,
+    progress: Progress | None = None,
     *,
     own: bool = False,
 ) -> Delivered:
-    """Delivers what a plan says. Blocks. `progress` is told of each message that is done with, in
-    any thread. `own`: the mailbox is the one that the messages were in. Whatever goes wrong is in
-    the outcome, also that it was asked to stop."""
-    return _Delivery(contents, made, mailbox, stop, progress, own).run()
+    """Delivers what a plan says. Blocks. `progress` is told of the messages that are done with, and
+    of their bytes. `own`: the mailbox is the one that the messages were in. Whatever goes wrong is
+    in the outcome, also that it was asked to stop."""
+    return _Delivery(contents, made, mailbox, stop, progress or Progress(), own).run()
 
 
 def foresee(
@@ -146,7 +147,7 @@ class _Delivery:
         made: Plan,
         mailbox: TargetMailbox,
         stop: Stop,
-        progress: Callable[[Message], None],
+        progress: Progress,
         own: bool,
     ) -> None:
         self._contents = contents
@@ -253,7 +254,7 @@ class _Delivery:
             if there[message.digest]:
                 there[message.digest] -= 1
                 self._outcome.skipped.append(Skipped(message, path))
-                self._progress(message)
+                self._passed(message)
             else:
                 missing.append(message)
         return missing
@@ -313,7 +314,11 @@ class _Delivery:
                     done.append(message)
                     if name:
                         self._outcome.names[message.item] = name
-            self._progress(message)
+            self._passed(message)
+
+    def _passed(self, message: Message) -> None:
+        self._progress.advance("messages")
+        self._progress.advance("bytes", message.size)
 
     def _letter(self, message: Message) -> Letter:
         return Letter(

@@ -39,6 +39,7 @@ from engine.scan.plan import AccountPlan, FolderChange, Mark, Move, NewFolder, R
 from engine.scan.recognition import recognised
 from engine.scan.report import Problem, Tally
 from engine.scan.survey import NO_FILES, Files
+from engine.system.progress import Progress
 from engine.system.stop import Stop
 
 GROUP_MESSAGES = 1000
@@ -64,7 +65,7 @@ def scan_account(
     folders: Collection[FolderPath] | None = None,
     files: Files = NO_FILES,
     memory: Memory | None = None,
-    progress: Callable[[int], None] = lambda messages: None,
+    progress: Progress | None = None,
     emptied: Callable[[Subject], None] = lambda subject: None,
     replaced: Callable[[], None] = lambda: None,
 ) -> int:
@@ -106,7 +107,7 @@ def scan_account(
             writer,
             stop,
             tally,
-            progress,
+            progress or Progress(),
             whole=folders is None,
             strict=late < LATE,
         )
@@ -242,7 +243,7 @@ class _Recording:
         writer: Callable[[], PackWriter],
         stop: Stop,
         tally: Tally,
-        progress: Callable[[int], None],
+        progress: Progress,
         *,
         whole: bool,
         strict: bool,
@@ -368,7 +369,7 @@ class _Recording:
             else:
                 self._late = True
             return None
-        self._progress(1)
+        self._progress.advance("messages")
         if form := stored_form(head):
             self._found[digest] = form
         return Content(digest, size, taken.date, parse_headers(head))

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from engine.backup import Backup
 from engine.blobs.writer import DeferredWriter, PackWriter
@@ -56,30 +56,10 @@ from engine.scan.recognition import (
 from engine.scan.report import Problem, Tally
 from engine.scan.roster import Assignment
 from engine.scan.survey import Files
+from engine.system.progress import Progress
 from engine.system.stop import Stop
 
 __all__ = ["NamedSource", "Options", "Result", "SourcesMissing", "known_accounts", "scan"]
-
-
-class Progress(Protocol):
-    """Is told how a scan goes on. Called from worker threads."""
-
-    def accounts(self, total: int) -> None:
-        """So many accounts will be looked at."""
-
-    def account_done(self) -> None:
-        """One of them is done."""
-
-    def messages_read(self, count: int) -> None:
-        """So many more messages were read."""
-
-
-class Silent:
-    """Progress that nobody watches."""
-
-    def accounts(self, total: int) -> None: ...
-    def account_done(self) -> None: ...
-    def messages_read(self, count: int) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +128,7 @@ def scan(
     """
     try:
         with stop.reaching(interrupts(source.source for source in sources)):
-            result = _Scan(backup, sources, options, stop, progress or Silent()).run()
+            result = _Scan(backup, sources, options, stop, progress or Progress()).run()
     except (SourceUnavailable, ClockError) as error:
         if not options.dry_run:
             _record_failure(backup, options, error)
@@ -237,7 +217,7 @@ class _Scan:
             if not wanted or name in wanted
         ]
         self._had = [(task.known.item, task.name, task.source) for task in staying if task.known]
-        self._progress.accounts(len(wanted or found.places))
+        self._progress.progress("accounts", 0, len(wanted or found.places))
         self._work(staying)
         if not wanted or wanted - self._recognised.keys() - self._shut.keys():
             self._scan_others(wanted)
@@ -457,7 +437,7 @@ class _Scan:
                     except queue.Empty:
                         return
                     if self._scan_one(task, writer):
-                        self._progress.account_done()
+                        self._progress.advance("accounts")
             except EngineError as error:
                 self._failures.append(error)
                 self._stop.set()
@@ -542,7 +522,7 @@ class _Scan:
             tally,
             deep=self._options.deep,
             files=self._files,
-            progress=self._progress.messages_read,
+            progress=self._progress,
             emptied=self._emptied,
             replaced=replaced,
         )

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, Protocol
+from typing import BinaryIO, NamedTuple
 
 import msgspec
 
@@ -23,31 +23,11 @@ from engine.exchange.export.plan import Plan, make_plan
 from engine.exchange.export.records import Content, Records
 from engine.journal.reader import Reader
 from engine.query.accounts import accounts
+from engine.system.progress import Progress
 from engine.system.stop import Stop
 
 _ATTEMPTS = 5
 """How often an export begins anew because a purge took what it had planned to write."""
-
-
-class Progress(Protocol):
-    """Is told how an export goes on."""
-
-    def records(self, count: int) -> None:
-        """So many more records are written."""
-
-    def contents(self, total: int) -> None:
-        """So many contents are to be written; those of an earlier attempt don't count any more."""
-
-    def content(self, size: int) -> None:
-        """One of them is, of so many bytes."""
-
-
-class Silent:
-    """Nobody is told."""
-
-    def records(self, count: int) -> None: ...
-    def contents(self, total: int) -> None: ...
-    def content(self, size: int) -> None: ...
 
 
 class Wanted(NamedTuple):
@@ -219,7 +199,7 @@ def _put(
 ) -> Exported:
     """Writes the contents. Raises _Purged where one is missing because it was purged."""
     exported = Exported(plan.head)
-    progress.contents(plan.contents)
+    progress.progress("messages", 0, plan.contents)
     for content in plan:
         stop.check()
         try:
@@ -234,7 +214,8 @@ def _put(
         else:
             exported.contents += 1
             exported.size += content.size
-        progress.content(content.size)
+        progress.advance("messages")
+        progress.advance("bytes", content.size)
     return exported
 
 
@@ -247,7 +228,7 @@ def _told(stop: Stop, progress: Progress) -> Callable[[], None]:
         count += 1
         if count % 500 == 0:
             stop.check()
-            progress.records(500)
+            progress.advance("records", 500)
 
     return told
 

@@ -30,8 +30,9 @@ from engine.exchange.imports.archive import Past
 from engine.query.accounts import Account
 from engine.restore.delivery import Delivered, deliver, foresee
 from engine.restore.plan import Plan, plan
-from engine.restore.selection import Message, Selection, message_of, source_name, subscribed
+from engine.restore.selection import Selection, message_of, source_name, subscribed
 from engine.settings.table import Settings
+from engine.system.progress import Progress
 from engine.system.stop import Stop
 
 _CHUNK = 1 << 20
@@ -92,7 +93,7 @@ def deliver_state(
     *,
     erased: Erased,
     dry_run: bool,
-    done: Callable[[Message], None],
+    progress: Progress,
 ) -> Iterator[Told]:
     """Delivers the living accounts that are chosen, and tells of each when it is done with. Blocks.
 
@@ -101,7 +102,7 @@ def deliver_state(
     other, unless it is an interruption, or several in a row came to the same end.
     """
     with stop.reaching(interrupts([target])):
-        yield from _all_delivered(past, target, choice, settings, stop, erased, dry_run, done)
+        yield from _all_delivered(past, target, choice, settings, stop, erased, dry_run, progress)
 
 
 def _all_delivered(
@@ -112,7 +113,7 @@ def _all_delivered(
     stop: Stop,
     erased: Erased,
     dry_run: bool,
-    done: Callable[[Message], None],
+    progress: Progress,
 ) -> Iterator[Told]:
     picked = _picked(past, choice)
     _refuse_several(past, picked, target)
@@ -124,7 +125,7 @@ def _all_delivered(
     for account in _accounts(past, picked, erased):
         stop.check()
         contents = Contents(past, account.rows, settings)
-        told = _delivered(account, target, contents, stop, done, dry_run=dry_run)
+        told = _delivered(account, target, contents, stop, progress, dry_run=dry_run)
         yield told
         ended = told.outcome.ended
         in_a_row = in_a_row + 1 if type(ended).__name__ == last else 1
@@ -138,7 +139,7 @@ def _delivered(
     target: Target,
     contents: Contents,
     stop: Stop,
-    done: Callable[[Message], None],
+    progress: Progress,
     *,
     dry_run: bool,
 ) -> Told:
@@ -151,7 +152,7 @@ def _delivered(
             if dry_run:
                 outcome = foresee(contents, made, mailbox)
             else:
-                outcome = deliver(contents, made, mailbox, stop, done)
+                outcome = deliver(contents, made, mailbox, stop, progress)
     except (SourceUnavailable, UsageError) as error:
         outcome = Delivered(unfinished=len(selection.messages), ended=error)
     return Told(selection, where, made, outcome, account.erased)

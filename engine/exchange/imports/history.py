@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
-from typing import BinaryIO, NamedTuple, Protocol
+from typing import BinaryIO, NamedTuple
 
 from blake3 import blake3
 
@@ -39,6 +39,7 @@ from engine.journal.records import (
 from engine.journal.replay import Replay, begin, forget, unfinished
 from engine.query import damage
 from engine.system.batched import batches
+from engine.system.progress import Progress
 from engine.system.stop import Stop
 
 PART = 1000
@@ -48,13 +49,6 @@ PART_BYTES = 32 << 20
 _SPANS = 50_000
 _SMALL = 4 << 20
 _NEW_CONTENT = frozenset(("create", "content", "return"))
-
-
-class Progress(Protocol):
-    """Is told how an import goes on."""
-
-    def transactions(self, count: int) -> None:
-        """So many more are recorded, or were before."""
 
 
 class Lost(NamedTuple):
@@ -247,7 +241,7 @@ class _Import:
                 passed += 1
                 if passed % PART == 0:
                     self._stop.check()
-                    self._progress.transactions(PART)
+                    self._progress.advance("transactions", PART)
                 continue
             yield change
 
@@ -373,7 +367,7 @@ class _Import:
                     known.accounts.get(account, AccountState()),
                 )
             replay.finish()
-        self._progress.transactions(len(part))
+        self._progress.advance("transactions", len(part))
 
     # What comes after them
 
