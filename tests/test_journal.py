@@ -171,7 +171,7 @@ def test_two_living_entries_never_have_one_name(desk: Desk) -> None:
 def test_a_message_takes_no_name_that_a_folder_has_in_any_case(desk: Desk) -> None:
     account = desk.account()
     guessed = desk.message(account, account, "m0") + 2
-    name = naming.message_name("stem_hello", guessed)
+    name = naming.described_name("stem_hello", guessed)
     folder = desk.folder(account, name.upper())
     message = desk.message(account, account, "m1")
     assert (message, folder) == (guessed, guessed - 1)

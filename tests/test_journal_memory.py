@@ -111,7 +111,7 @@ class Scribe:
 
     def created(self, item: int, draft: Draft, account: int) -> None:
         message = draft.kind is Kind.MESSAGE
-        wanted = naming.message_name(draft.name, item) if message else draft.name
+        wanted = naming.described_name(draft.name, item) if message else draft.name
         content = draft.content or Content(b"", 0, 0)
         version = Version(
             kind=draft.kind,

@@ -33,6 +33,8 @@ PURE = (
     "engine.system.progress",
     "engine.system.batched",
     "engine.domain.naming",
+    "engine.domain.kinds",
+    "engine.domain.description",
     "engine.domain.messages",
     "engine.domain.stored_form",
     "engine.domain.timestamps",

@@ -14,8 +14,8 @@ from engine.domain.model import MAX_ITEM, item_id
 from engine.domain.naming import (
     LONGEST,
     account_name,
+    described_name,
     folder_name,
-    message_name,
     message_stem,
     name_hash,
     unique,
@@ -34,7 +34,7 @@ FORBIDDEN = {"Cc", "Cf", "Zs", "Zl", "Zp", "Co", "Cs", "Cn"}
 
 
 def name_of(sender: str = "", subject: str = "", date: int = APRIL) -> str:
-    return message_name(message_stem(date, sender, subject), 116_455_106)
+    return described_name(message_stem(date, sender, subject), 116_455_106)
 
 
 def part_of(subject: str) -> str:
@@ -45,8 +45,8 @@ def part_of(subject: str) -> str:
 def test_the_name_of_a_message() -> None:
     stem = message_stem(APRIL, "Bob Example <bob@example.com>", "Quarterly numbers")
     assert stem == "2024-04-30T0912_bob@example.com_Quarterly-numbers"
-    assert message_name(stem, 5) == f"{stem}_000005.eml"
-    assert message_name(stem, ITEM, ".ics") == f"{stem}_{item_id(ITEM)}.ics"
+    assert described_name(stem, 5) == f"{stem}_000005.eml"
+    assert described_name(stem, ITEM, ".ics") == f"{stem}_{item_id(ITEM)}.ics"
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_names_sort_by_date(one: int, other: int) -> None:
 def test_any_message_has_a_name_that_every_system_takes(
     date: int, sender: str, subject: str, item: int, suffix: str
 ) -> None:
-    name = message_name(message_stem(date, sender, subject), item, suffix)
+    name = described_name(message_stem(date, sender, subject), item, suffix)
     assert len(name.encode()) <= LONGEST
     assert name == normalize("NFC", name)
     assert not FORBIDDEN & {category(letter) for letter in name}
@@ -158,7 +158,7 @@ def test_any_subject_is_shown_as_words(subject: str) -> None:
 @given(st.text(st.sampled_from("a-ü\u0301\u0323四𝒳 "), min_size=100), st.integers(0, 60))  # noqa: RUF001
 def test_a_cut_is_between_letters_with_their_marks(subject: str, shift: int) -> None:
     whole = message_stem(APRIL, "b" * shift, subject[:50])
-    cut = message_name(whole, ITEM, "." + "x" * 120).rpartition("_")[0]
+    cut = described_name(whole, ITEM, "." + "x" * 120).rpartition("_")[0]
     assert whole.startswith(cut)
     after = whole[len(cut) :].lstrip("-_.")
     assert not after or category(after[0])[0] != "M"
@@ -167,8 +167,8 @@ def test_a_cut_is_between_letters_with_their_marks(subject: str, shift: int) -> 
 def test_cutting_leaves_out_no_more_than_it_must() -> None:
     name = name_of("bob@example.com", "x" * 1000)
     assert len(name) == LONGEST - 2  # an ID may have two digits more
-    assert len(message_name(message_stem(APRIL, "", "x" * 1000), MAX_ITEM)) == LONGEST
-    assert len(message_name("x" * 300, ITEM, ".jpeg")) == LONGEST
+    assert len(described_name(message_stem(APRIL, "", "x" * 1000), MAX_ITEM)) == LONGEST
+    assert len(described_name("x" * 300, ITEM, ".jpeg")) == LONGEST
 
 
 @given(RAW, RAW, ITEMS, ITEMS)
@@ -176,8 +176,8 @@ def test_names_of_two_messages_differ_whatever_the_case(
     one: str, other: str, item: int, second: int
 ) -> None:
     names = (
-        message_name(message_stem(0, one, other), item),
-        message_name(message_stem(0, other, one), second),
+        described_name(message_stem(0, one, other), item),
+        described_name(message_stem(0, other, one), second),
     )
     assert (name_hash(names[0]) == name_hash(names[1])) <= (item == second)
 

@@ -7,9 +7,10 @@ from itertools import groupby, islice
 
 from engine.backup import Backup
 from engine.check.quarantine import Aside
+from engine.domain.description import HEAD, headers_of
 from engine.domain.errors import Damaged, RecordDamaged
-from engine.domain.messages import HEAD, parse_headers
-from engine.domain.model import Headers, Kind
+from engine.domain.kinds import DESCRIBED
+from engine.domain.model import Headers
 from engine.journal import timeline
 from engine.journal.environment import Txn
 from engine.journal.headers import blocks, unpack_block
@@ -19,7 +20,7 @@ from engine.journal.records import seal, unpack_version, unseal
 
 BATCH = 2_000
 """Messages that are read before what was found is written."""
-_Missing = tuple[int, int, bytes]
+_Missing = tuple[int, int, bytes, int]
 """Edition, item and digest of a message that has no header."""
 
 
@@ -36,12 +37,12 @@ def rebuild_headers(backup: Backup, aside: Aside) -> int:
             return found
         position = batch[-1][1].to_bytes(5, "big") + b"\xff" * 6
         headers: list[tuple[int, int, Headers]] = []
-        for edition, item, digest in batch:
+        for edition, item, digest, kind in batch:
             try:
                 head = backup.read_blob(digest, 0, HEAD)
             except Damaged:
                 continue  # reported as such
-            headers.append((edition, item, parse_headers(head)))
+            headers.append((edition, item, headers_of(kind, head)))
         with backup.journal.environment.write() as txn:
             for edition, group in groupby(sorted(headers, key=_place), lambda row: row[0]):
                 _insert(backup, txn, edition, [(item, header) for _, item, header in group])
@@ -89,7 +90,7 @@ def _missing(reader: Reader, position: bytes) -> Iterator[_Missing]:
         except RecordDamaged:
             continue
         item = split_pair(key)[0]
-        if version is None or version.kind != Kind.MESSAGE or known == (item, version.edition):
+        if version is None or version.kind not in DESCRIBED or known == (item, version.edition):
             continue
         known = (item, version.edition)
         try:
@@ -97,7 +98,7 @@ def _missing(reader: Reader, position: bytes) -> Iterator[_Missing]:
                 continue
         except RecordDamaged:
             continue  # it was damaged since, and waits for the next repair
-        yield version.edition, item, version.digest
+        yield version.edition, item, version.digest, version.kind
 
 
 def _insert(backup: Backup, txn: Txn, edition: int, headers: list[tuple[int, Headers]]) -> None:

@@ -248,11 +248,10 @@ def _action(before: Version | None, after: Version | None, *, earlier: bool) -> 
         return Action.DELETE
     if before is None:
         return Action.RETURN if earlier else Action.CREATE
-    if (before.folder, before.name) != (after.folder, after.name):
+    replaced = (before.digest, before.size, before.date) != (after.digest, after.size, after.date)
+    if before.folder != after.folder or (before.name != after.name and not replaced):
         return Action.MOVE
-    if (before.digest, before.size, before.date) != (after.digest, after.size, after.date):
-        return Action.CONTENT
-    return Action.CHANGE
+    return Action.CONTENT if replaced else Action.CHANGE
 
 
 # Where sources left off

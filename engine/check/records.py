@@ -12,7 +12,8 @@ from typing import NamedTuple, TypeAlias
 
 from engine.check.report import Report
 from engine.domain.errors import BackupUnusable, RecordDamaged
-from engine.domain.model import Kind, Version
+from engine.domain.kinds import DESCRIBED, Kind
+from engine.domain.model import Version
 from engine.journal import derive, timeline
 from engine.journal.environment import Tables
 from engine.journal.headers import unpack_block
@@ -317,7 +318,7 @@ class Versions:
             self._report.lose(version.digest)
         elif version.digest:
             self._content(item, version)
-        if version.kind == Kind.MESSAGE:
+        if version.kind in DESCRIBED:
             try:
                 header = self._reader.headers(item, version.edition)
             except RecordDamaged as error:

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, NamedTuple, Protocol, Self, runtime_checkable
 
 import msgspec
 
+from engine.domain.kinds import Kind
 from engine.domain.paths import FolderPath
 from engine.system.stop import Interrupt
 
@@ -174,13 +175,15 @@ class Fetched:
     Reading may raise OSError: also where something writes to the content meanwhile.
     """
 
-    def __init__(self, file: BinaryIO, size: int, date: int) -> None:
+    def __init__(self, file: BinaryIO, size: int, date: int, kind: Kind = Kind.MESSAGE) -> None:
         self.file = file
         """At position 0."""
         self.size = size
         """Bytes, when it was opened."""
         self.date = date
         """The item's own date (delivery, last modification) in microseconds since the epoch."""
+        self.kind = kind
+        """What the source takes the item for; its content may tell more (see `describe`)."""
 
     def close(self) -> None:
         self.file.close()

@@ -11,28 +11,14 @@ from typing import Any, NamedTuple
 import msgspec
 
 from engine.domain.errors import UsageError
+from engine.domain.kinds import CONTAINERS as CONTAINERS
+from engine.domain.kinds import Kind as Kind
 
 ROOT = 1
 """The item that holds the accounts. It has a timeline, but no version: it always was."""
 
 MAX_ITEM = 2**37 - 1
 """Item numbers fit 37 bits: the mount packs them into inode numbers (see `timefs.view.inodes`)."""
-
-
-class Kind(IntEnum):
-    """What an item is. The numbers are part of the on-disk format and are never used again."""
-
-    MESSAGE = 1
-    FOLDER = 2
-    ACCOUNT = 3
-    CONTACT = 4
-    CONTACT_GROUP = 5
-    APPOINTMENT = 6
-    TASK = 7
-    DOCUMENT = 8
-    DISTRIBUTION_LIST = 9
-    DOMAIN = 10
-    CLASS_OF_SERVICE = 11
 
 
 class Action(IntEnum):
@@ -47,7 +33,7 @@ class Action(IntEnum):
     CONTENT = 3
     """Another digest, size or date."""
     MOVE = 4
-    """Another folder or another name."""
+    """Another folder, or another name with the same content."""
     DELETE = 5
     RETURN = 6
     """A deleted item is there again."""
@@ -87,7 +73,7 @@ class Version(msgspec.Struct, frozen=True, array_like=True, gc=False):
     @property
     def container(self) -> bool:
         """Whether the item holds others, and is a directory in a view."""
-        return self.kind in (Kind.FOLDER, Kind.ACCOUNT)
+        return self.kind in CONTAINERS
 
 
 class Recorded(NamedTuple):

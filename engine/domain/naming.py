@@ -20,6 +20,7 @@ from unicodedata import category, normalize
 
 from blake3 import blake3
 
+from engine.domain.kinds import traits
 from engine.domain.messages import address
 from engine.domain.model import MAX_ITEM, item_id
 
@@ -108,8 +109,14 @@ def message_stem(date: int, sender: str, subject: str) -> str:
     return _shorten(f"{stem}_{what}" if what else stem, _STEM_LENGTH)
 
 
-def message_name(stem: str, item: int, suffix: str = ".eml") -> str:
-    """A message's name from its stem. Keeps to 200 bytes with a longer suffix, too."""
+def entry_name(kind: int, name: str, item: int) -> str:
+    """An item's name in a view: of a described kind made from its stem, else its own."""
+    row = traits(kind)
+    return described_name(name, item, row.suffix) if row.described else name
+
+
+def described_name(stem: str, item: int, suffix: str = ".eml") -> str:
+    """A described item's name from its stem. Keeps to 200 bytes with a longer suffix, too."""
     tail = f"_{item_id(item)}{suffix}"
     return _shorten(stem, LONGEST - len(tail.encode())) + tail
 

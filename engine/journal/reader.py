@@ -15,7 +15,8 @@ import lmdb
 import msgspec
 
 from engine.domain.errors import BackupUnusable, RecordDamaged
-from engine.domain.model import ROOT, Entry, Headers, Kind, Recorded, Version
+from engine.domain.kinds import CONTAINERS
+from engine.domain.model import ROOT, Entry, Headers, Recorded, Version
 from engine.domain.naming import name_hash
 from engine.journal import timeline
 from engine.journal.derive import identity_hash
@@ -51,10 +52,6 @@ from engine.system.batched import batches
 
 _BATCH = 1000
 """Rows that are read at once."""
-
-
-CONTAINER_KINDS = frozenset({int(Kind.FOLDER), int(Kind.ACCOUNT)})
-"""The kinds of items that hold others, as numbers: quicker to look for than `Version.container`."""
 
 
 class _KindOnly(msgspec.Struct, array_like=True, gc=False):
@@ -298,7 +295,7 @@ class Reader(Holdings):
         """Of `listing` those that hold others, at half its cost."""
         found = []
         for key, value in self._rows(folder, sequence):
-            if unpack(_KindOnly, "versions", key, value).kind in (Kind.FOLDER, Kind.ACCOUNT):
+            if unpack(_KindOnly, "versions", key, value).kind in CONTAINERS:
                 version = unpack_version(key, value)
                 if version is not None:
                     found.append(Entry(*split_pair(key), version))
@@ -308,7 +305,7 @@ class Reader(Holdings):
         """The folder's living messages as they are now, by item number. Costs half of `entries`."""
         for key, value in self._rows(folder, MAX_SEQUENCE):
             marks = unpack(_Marks, "versions", key, value)
-            if marks.kind not in CONTAINER_KINDS:
+            if marks.kind not in CONTAINERS:
                 yield Identified(int.from_bytes(key[:5], "big"), marks.identity, marks.flags)
 
     def _rows(self, folder: int, sequence: int) -> Iterator[tuple[bytes, bytes]]:

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from engine.domain.errors import RecordDamaged
-from engine.domain.model import Headers, Kind, Version
+from engine.domain.kinds import DESCRIBED
+from engine.domain.model import Headers, Version
 from engine.journal import derive, headers, timeline
 from engine.journal.environment import Environment, Table, Txn
 from engine.journal.keys import (
@@ -108,7 +109,7 @@ class Removal:
             self._touch(before.folder).entries += 1
             self._list_again(accounts[-1], before.folder)
         versions = [recorded.version for recorded in history if recorded.version]
-        for edition in {version.edition for version in versions if version.kind == Kind.MESSAGE}:
+        for edition in {version.edition for version in versions if version.kind in DESCRIBED}:
             self._headers.setdefault(edition, []).append(item)
         if versions and versions[-1].container:
             txn.delete(cursor_key(accounts[-1], item), db=tables.cursors)

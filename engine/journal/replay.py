@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 
 from engine.domain.errors import Conflict, ImportRefused
-from engine.domain.model import MAX_ITEM, ROOT, Action, Headers, Kind, Version, item_id
+from engine.domain.kinds import DESCRIBED, LEAVES, TOP, Kind
+from engine.domain.model import MAX_ITEM, ROOT, Action, Headers, Version, item_id
 from engine.domain.naming import LONGEST
 from engine.journal.environment import Environment, Tables, Txn
 from engine.journal.keys import MAX_SEQUENCE, item_key, sequence_key, time_key
@@ -126,8 +127,8 @@ class Replay(Commit):
         headers: Headers | None,
         state: AccountState,
     ) -> None:
-        """Records a transaction. `headers` are wanted where a message gets another content; `state`
-        where an account is new. Raises ImportRefused, RecordDamaged."""
+        """Records a transaction. `headers` are wanted where a described item gets another content,
+        `state` where an account is new. Raises ImportRefused, RecordDamaged."""
         recorded = self._reader.recorded(row.item, MAX_SEQUENCE)
         before = recorded.version if recorded else None
         last = before
@@ -138,7 +139,7 @@ class Replay(Commit):
             raise ImportRefused(f"transaction {sequence}, item {item_id(row.item)}: {problem}")
         self._next, self.account = sequence, row.account
         self._same = last.digest if last else b""
-        if after and after.kind == Kind.MESSAGE and (last is None or last.edition != after.edition):
+        if after and after.kind in DESCRIBED and (last is None or last.edition != after.edition):
             found = headers
             if found is None and last is not None and last.digest == after.digest:
                 found = self._reader.headers(row.item, last.edition)
@@ -223,13 +224,13 @@ class Replay(Commit):
             return "returns as it was"
         if (
             last is not None
-            and after.kind == Kind.MESSAGE
+            and after.kind in LEAVES
             and last.edition == after.edition
             and (last.digest, last.size, last.date) != (after.digest, after.size, after.date)
         ):
             return "has another content in the same edition"
-        if after.kind == Kind.MESSAGE and len(after.digest) != 32:
-            return "is a message without content"
+        if after.kind in LEAVES and len(after.digest) != 32:
+            return "is an item without content"
         return self._judge_place(row, after)
 
     def _judge_place(self, row: Transaction, after: Version) -> str:
@@ -243,7 +244,7 @@ class Replay(Commit):
             return "is in a deleted folder"
         elif self._within(folder, row.item):
             return "is in itself"
-        reserved = _IN_ROOT if after.kind == Kind.ACCOUNT else _IN_ACCOUNT
+        reserved = _IN_ROOT if after.kind in TOP else _IN_ACCOUNT
         low = name.casefold()
         long = len(name.encode("utf-8", "replace")) > LONGEST
         if long or _UNFIT.search(name) or low in _RESERVED or low in reserved:

@@ -16,8 +16,9 @@ import msgspec
 
 from engine.domain.errors import Conflict, RecordDamaged
 from engine.domain.identity import guid, stem
-from engine.domain.model import MAX_ITEM, ROOT, Action, Headers, Kind, Version
-from engine.domain.naming import message_name, name_hash, unique
+from engine.domain.kinds import CONTAINERS, DESCRIBED, MAIL, Kind
+from engine.domain.model import MAX_ITEM, ROOT, Action, Headers, Version
+from engine.domain.naming import entry_name, name_hash, unique
 from engine.journal import derive, headers, timeline
 from engine.journal.environment import Environment, Txn
 from engine.journal.horizon import next_time
@@ -57,8 +58,7 @@ class Draft(NamedTuple):
     kind: Kind
     folder: int
     name: str
-    """A container's own name; of a message what stands before `_ID.eml`
-    (`domain.naming.message_stem`)."""
+    """As `Described.name`: of a described item its stem, of others their own name."""
     identity: bytes
     content: Content | None = None
     flags: tuple[str, ...] = ()
@@ -136,8 +136,8 @@ class Commit:
         content: Content | None = None,
     ) -> bool:
         """Records what differs from the living item's last version, all in one transaction; returns
-        False, and records nothing, where nothing does. A message keeps its name unless the folder
-        it comes to has that already; `name` is for containers."""
+        False, and records nothing, where nothing does. An item keeps its name unless the folder it
+        comes to has that already, or another `name` is given, as `Draft` has it."""
         recorded = self._reader.recorded(item, MAX_SEQUENCE)
         if recorded is None:
             raise Conflict(f"item {item} was erased meanwhile")
@@ -148,7 +148,7 @@ class Commit:
         if folder is not None and folder != before.folder:
             changes["folder"] = folder
         target = changes.get("folder", before.folder)
-        wanted = before.name if name is None else name
+        wanted = before.name if name is None else entry_name(before.kind, name, item)
         if wanted != before.name or target != before.folder:
             changes["name"] = self._free_name(before.kind, target, wanted, item)
         for field, value in (("flags", flags), ("identity", identity)):
@@ -167,10 +167,11 @@ class Commit:
         after = msgspec.structs.replace(before, **changes)
         if content and after.edition != before.edition:
             self._put_headers(item, after, content)
-        if "folder" in changes or "name" in changes:
+        replaced = content is not None and "edition" in changes
+        if "folder" in changes or ("name" in changes and not replaced):
             action = Action.MOVE
         else:
-            action = Action.CONTENT if content and "edition" in changes else Action.CHANGE
+            action = Action.CONTENT if replaced else Action.CHANGE
         self._record(item, before, after, action)
         return True
 
@@ -205,7 +206,7 @@ class Commit:
 
     def _gone(self, draft: Draft) -> Iterator[int]:
         yield from self._reader.gone(self.account, draft.identity)
-        shorter = stem(draft.identity) if draft.kind is Kind.MESSAGE else b""
+        shorter = stem(draft.identity) if draft.kind in MAIL else b""
         if shorter not in (b"", draft.identity):
             yield from self._reader.gone(self.account, shorter)
 
@@ -220,7 +221,7 @@ class Commit:
         before = self._reader.version_before(item, recorded.sequence)
         content = draft.content or Content(b"", 0, 0)
         same = content.digest == before.digest
-        wanted = before.name if before.kind == Kind.MESSAGE else draft.name
+        wanted = before.name if before.kind in DESCRIBED else draft.name
         after = msgspec.structs.replace(
             before,
             folder=draft.folder,
@@ -320,14 +321,14 @@ class Commit:
             self._headers.setdefault(version.edition, {})[item] = content.headers
 
     def _name(self, draft: Draft, item: int) -> str:
-        message = draft.kind is Kind.MESSAGE
-        name = message_name(draft.name, item) if message else draft.name
-        return self._free_name(draft.kind, draft.folder, name, item)
+        return self._free_name(
+            draft.kind, draft.folder, entry_name(draft.kind, draft.name, item), item
+        )
 
     def _free_name(self, kind: int, folder: int, name: str, item: int) -> str:
         """`name`, or a form of it with the item's ID where another living entry has it. Two
         containers may differ in case alone, as they do at the source."""
-        container = kind in (Kind.FOLDER, Kind.ACCOUNT)
+        container = kind in CONTAINERS
 
         def taken(candidate: str) -> bool:
             for holder, _ in self._reader.holders(folder, candidate, MAX_SEQUENCE):

@@ -17,7 +17,7 @@ from itertools import islice
 
 from engine.backup import Backup
 from engine.domain.errors import RecordDamaged
-from engine.domain.model import ROOT, Kind, item_id
+from engine.domain.model import ROOT, item_id
 from engine.journal.keys import MAX_SEQUENCE, pair_key, split_pair
 from engine.journal.reader import Reader
 from engine.journal.records import unpack_item, unseal
@@ -117,7 +117,7 @@ class _Judge:
             due.awaiting += 1
         elif folder == ROOT:
             due.accounts.append(item)
-        elif reader.version_before(item, sequence).kind == Kind.FOLDER:
+        elif reader.version_before(item, sequence).container:
             due.folders.append(item)
         else:
             due.messages.setdefault(folder, array("Q")).append(item)

@@ -74,7 +74,7 @@ def judge(reader: Reader, item: int) -> Version:
                 f"account {version.name} is not deleted: the next scan would record it again; "
                 "delete it at its source, scan, and erase it then"
             )
-    elif version.kind == Kind.FOLDER:
+    elif version.container:
         raise UsageError(
             f"{item_id(item)} is a folder: erase the messages that were in it, or the account"
         )

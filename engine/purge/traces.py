@@ -18,7 +18,7 @@ import msgspec
 
 from engine.backup import Backup
 from engine.domain.errors import EngineError, Interrupted
-from engine.domain.model import Kind
+from engine.domain.kinds import DESCRIBED
 from engine.journal import copies
 from engine.journal.keys import MAX_SEQUENCE
 from engine.journal.reader import Reader
@@ -60,7 +60,7 @@ def words_of(reader: Reader, item: int) -> set[str]:
         if version is None:
             continue
         words |= {version.name, version.identity.decode("utf-8", "replace")}
-        headers = reader.headers(item, version.edition) if version.kind == Kind.MESSAGE else None
+        headers = reader.headers(item, version.edition) if version.kind in DESCRIBED else None
         if headers:
             words |= {headers.subject, headers.message_id}
     path = reader.path(item, MAX_SEQUENCE) if words else []

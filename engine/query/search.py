@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from engine.backup import Backup
 from engine.domain.errors import RecordDamaged
+from engine.domain.kinds import SCHEDULED
 from engine.domain.model import ROOT, Headers, Version
 from engine.domain.timestamps import listed_second
 from engine.journal import timeline
@@ -39,7 +40,7 @@ class Query:
     sender: str = ""
     subject: str = ""
     since: int | None = None
-    """Own date at or after this, in microseconds."""
+    """Own date at or after this, in microseconds; of what is scheduled when it takes place."""
     until: int | None = None
     """Own date at or before this."""
     deleted: bool = False
@@ -251,14 +252,14 @@ class _Matcher:
         query = self._query
         if query.deleted and not deleted:
             return False
-        if query.since is not None and version.date < query.since:
-            return False
-        if query.until is not None and version.date > query.until:
+        if version.kind not in SCHEDULED and not self._within(version.date):
             return False
         return not self._folder or f"{_folded(folder)}/".startswith(f"{self._folder}/")
 
     def fits(self, version: Version, headers: Headers) -> bool:
         """Whether the rest fits."""
+        if version.kind in SCHEDULED and not self._within(headers.date):
+            return False
         if self._sender and self._sender not in _folded(headers.sender):
             return False
         if self._subject and self._subject not in _folded(headers.subject):
@@ -266,6 +267,12 @@ class _Matcher:
         return not self._text or any(
             self._text in _folded(text)
             for text in (headers.subject, headers.sender, headers.recipients, version.name)
+        )
+
+    def _within(self, date: int) -> bool:
+        query = self._query
+        return (query.since is None or date >= query.since) and (
+            query.until is None or date <= query.until
         )
 
 

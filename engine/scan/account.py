@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -20,10 +20,11 @@ from engine.backup import Backup
 from engine.blobs import encode_location
 from engine.blobs.writer import PackWriter
 from engine.connectors.source import MailboxIdentity
+from engine.domain.description import HEAD, describe
 from engine.domain.errors import Conflict, ItemUnreadable, ItemVanished
-from engine.domain.messages import HEAD, parse_headers
-from engine.domain.model import ROOT, Kind
-from engine.domain.naming import account_name, folder_name, message_stem
+from engine.domain.kinds import Kind, traits
+from engine.domain.model import ROOT
+from engine.domain.naming import account_name, folder_name
 from engine.domain.paths import FolderPath
 from engine.domain.stored_form import stored_form
 from engine.journal.keys import MAX_SEQUENCE
@@ -46,9 +47,9 @@ GROUP_MESSAGES = 1000
 """Arrivals recorded by one commit, at most."""
 GROUP_BYTES = 32 << 20
 WHOLE = 4 << 20
-"""A message up to this size is read at once; a larger one is streamed."""
+"""An item up to this size is read at once; a larger one is streamed."""
 LATE = 3
-"""How often an account is planned anew because messages were gone before they were read."""
+"""How often an account is planned anew because items were gone before they were read."""
 ATTEMPTS = 10
 """How often an account is planned anew for a conflict, unless it is that others changed it: they
 come to an end."""
@@ -227,8 +228,17 @@ def _metadata(subject: Subject, problems: list[Problem]) -> dict[str, Any] | Non
         return None
 
 
+class _Stored(NamedTuple):
+    """An item whose content the blob writer has."""
+
+    kind: Kind
+    name: str
+    """As `Draft` has it."""
+    content: Content
+
+
 class _Late(Exception):
-    """Messages that are in the plan were gone before they were read: what it would leave in their
+    """Items that are in the plan were gone before they were read: what it would leave in their
     folders was never there."""
 
 
@@ -273,9 +283,9 @@ class _Recording:
         """Whether nothing is to be recorded for which it is too late, but to be planned anew."""
         self._late = False
         self._rewritten = 0
-        """Messages that have another content than the journal has."""
+        """Items that have another content than the journal has."""
         self._unread: set[int] = set()
-        """Folders in which a message could not be read: they are looked at again next time."""
+        """Folders in which an item could not be read: they are looked at again next time."""
         self._found: dict[bytes, str] = {}
         """Contents that aren't as they were sent, and aren't recorded yet: the form of each."""
         self._forms = Counter(looked.state.forms)
@@ -287,9 +297,9 @@ class _Recording:
         made = self._plan
         drafts: list[Draft] = []
         size = 0
-        for arrival, content in self._arrived():
-            drafts.append(_message(arrival, content))
-            size += content.size
+        for arrival, stored in self._arrived():
+            drafts.append(_draft(arrival, stored))
+            size += stored.content.size
             if len(drafts) >= GROUP_MESSAGES or size >= GROUP_BYTES:
                 with self._commit() as (commit, tally):
                     self._record_arrivals(commit, tally, drafts)
@@ -318,8 +328,8 @@ class _Recording:
 
     # Reading
 
-    def _arrived(self) -> Iterator[tuple[Arrival, Content]]:
-        """The messages to be recorded as new, with what was stored of them. A renamed one that has
+    def _arrived(self) -> Iterator[tuple[Arrival, _Stored]]:
+        """The items to be recorded as new, with what was stored of them. A renamed one that has
         the content that it had is a move; else it is new, and the other one is gone."""
         made = self._plan
         todo: list[tuple[Arrival, Rename | None]] = [(arrival, None) for arrival in made.arrivals]
@@ -327,25 +337,25 @@ class _Recording:
         sources = [arrival.source for arrival, _ in todo]
         ahead = take_ahead(self._subject.mailbox, sources, self._stop)
         for (arrival, rename), taken in zip(todo, ahead, strict=True):
-            content = self._store(taken)
-            if content is None:
+            stored = self._store(taken)
+            if stored is None:
                 self._unread.add(arrival.folder)
                 if rename and rename.folder in made.gone_folders:
                     self._removals.append(rename.item)  # else it stays as it was
-            elif rename and self._digest(rename.item) == content.digest:
+            elif rename and self._digest(rename.item) == stored.content.digest:
                 folder, source = arrival
                 self._moves.append(Move(rename.item, folder, source.identity, source.flags))
             else:
                 self._removals += [rename.item] if rename else []
-                yield arrival, content
+                yield arrival, stored
 
     def _digest(self, item: int) -> bytes:
         with self._backup.reader() as reader:
             version = reader.version(item, MAX_SEQUENCE)
         return version.digest if version else b""
 
-    def _store(self, taken: Taken) -> Content | None:
-        """Gives a message to the blob writer; None where it can't be read, which is a problem, or
+    def _store(self, taken: Taken) -> _Stored | None:
+        """Gives an item to the blob writer; None where it can't be read, which is a problem, or
         where it is gone since, which is none."""
         self._stop.check()
         mailbox, source = self._subject.mailbox, taken.source
@@ -372,24 +382,27 @@ class _Recording:
         self._progress.advance("messages")
         if form := stored_form(head):
             self._found[digest] = form
-        return Content(digest, size, taken.date, parse_headers(head))
+        own = os.fsdecode(source.identity.rpartition(b"/")[2])
+        kind, name, headers, date = describe(taken.kind, own, head, taken.date)
+        return _Stored(kind, name, Content(digest, size, date, headers))
 
-    def _other_contents(self) -> dict[int, Content]:
+    def _other_contents(self) -> dict[int, _Stored]:
         """Reads again what is to be read again; returns what differs from the last version."""
         rechecks = self._plan.rechecks
         sources = [recheck.source for recheck in rechecks]
-        found: dict[int, Content] = {}
+        found: dict[int, _Stored] = {}
         for recheck, taken in zip(
             rechecks, take_ahead(self._subject.mailbox, sources, self._stop), strict=True
         ):
-            content = self._store(taken)
-            if content is None:
+            stored = self._store(taken)
+            if stored is None:
                 self._unread.add(recheck.folder)
                 continue
+            content = stored.content
             with self._backup.reader() as reader:
                 version = reader.version(recheck.item, MAX_SEQUENCE)
             if version is None or content[:3] != (version.digest, version.size, version.date):
-                found[recheck.item] = content
+                found[recheck.item] = stored
             self._rewritten += version is not None and version.digest != content.digest
         return found
 
@@ -472,7 +485,7 @@ class _Recording:
             self._count_forms(draft.content.digest for draft in drafts if draft.content)
             commit.set_account_state(self._with_forms(self._state))
 
-    def _record_changes(self, commit: Commit, tally: Tally, contents: dict[int, Content]) -> None:
+    def _record_changes(self, commit: Commit, tally: Tally, contents: dict[int, _Stored]) -> None:
         """Moves, flags and contents: what happened to one item is one transaction."""
         changes: dict[int, dict[str, Any]] = {}
         for move in self._moves:
@@ -484,9 +497,13 @@ class _Recording:
         for flagged in self._plan.flag_changes:
             changes.setdefault(flagged.item, {}).setdefault("flags", flagged.flags)
         if self._found:
-            self._count_forms(c.digest for i, c in contents.items() if self._digest(i) != c.digest)
-        for item, content in contents.items():
-            changes.setdefault(item, {})["content"] = content
+            digests = {item: stored.content.digest for item, stored in contents.items()}
+            self._count_forms(new for item, new in digests.items() if self._digest(item) != new)
+        for item, stored in contents.items():
+            change = changes.setdefault(item, {})
+            change["content"] = stored.content
+            if traits(stored.kind).replaced:  # its name follows what it is about
+                change["name"] = stored.name
         for item, change in changes.items():
             self._stop.check()
             tally.changed += commit.change(item, **change)
@@ -539,14 +556,12 @@ class _Recording:
         )
 
 
-def _message(arrival: Arrival, content: Content) -> Draft:
-    headers = content.headers
-    sender, subject = (headers.sender, headers.subject) if headers else ("", "")
+def _draft(arrival: Arrival, stored: _Stored) -> Draft:
     return Draft(
-        kind=Kind.MESSAGE,
+        kind=stored.kind,
         folder=arrival.folder,
-        name=message_stem(content.date, sender, subject),
+        name=stored.name,
         identity=arrival.source.identity,
-        content=content,
+        content=stored.content,
         flags=arrival.source.flags,
     )

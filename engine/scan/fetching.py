@@ -1,6 +1,6 @@
-"""Reads messages from a source, small ones ahead of their use.
+"""Reads items from a source, small ones ahead of their use.
 
-A first scan reads every message there is. While one thread digests and records, two others open and
+A first scan reads every item there is. While one thread digests and records, two others open and
 read what comes next, for a disk is slow to answer and quick with several questions at once.
 """
 
@@ -15,35 +15,38 @@ from typing import BinaryIO, NamedTuple, cast
 
 from engine.connectors.source import Mailbox, SourceItem
 from engine.domain.errors import ItemUnreadable, ItemVanished
+from engine.domain.kinds import Kind
 from engine.system.stop import Stop
 from engine.system.text import reason
 
 THREADS = 2
 BATCH = 32
-"""Messages that a thread reads at a time, and so at least that many for threads to be worth it."""
+"""Items that a thread reads at a time, and so at least that many for threads to be worth it."""
 BATCHES = 4
 """Batches that are read, or being read, and not yet used."""
 SMALL = 256 << 10
-"""Larger messages are not read ahead: what waits in memory is bounded by all of these numbers."""
+"""Larger items are not read ahead: what waits in memory is bounded by all of these numbers."""
 
 
 class Taken(NamedTuple):
-    """A message, or why there is none."""
+    """An item, or why there is none."""
 
     source: SourceItem
     content: bytes | None
-    """None where there is an error, and of a message longer than was asked for: see `streamed`."""
+    """None where there is an error, and of an item longer than was asked for: see `streamed`."""
     date: int
     error: ItemUnreadable | ItemVanished | None
+    kind: Kind = Kind.MESSAGE
+    """What the source takes it for, where there is no error."""
 
 
 def take(mailbox: Mailbox, source: SourceItem, limit: int) -> Taken:
-    """Reads a message of up to `limit` bytes. Blocks."""
+    """Reads an item of up to `limit` bytes. Blocks."""
     try:
         with mailbox.fetch(source) as fetched:
             if fetched.size > limit:
-                return Taken(source, None, fetched.date, None)
-            return Taken(source, fetched.file.read(), fetched.date, None)
+                return Taken(source, None, fetched.date, None, fetched.kind)
+            return Taken(source, fetched.file.read(), fetched.date, None, fetched.kind)
     except (ItemUnreadable, ItemVanished) as error:
         return Taken(source, None, 0, error)
     except OSError as error:
@@ -51,7 +54,7 @@ def take(mailbox: Mailbox, source: SourceItem, limit: int) -> Taken:
 
 
 def take_ahead(mailbox: Mailbox, sources: Sequence[SourceItem], stop: Stop) -> Iterator[Taken]:
-    """Reads the messages in their order, those of up to `SMALL` bytes ahead. Raises Interrupted."""
+    """Reads the items in their order, those of up to `SMALL` bytes ahead. Raises Interrupted."""
     if len(sources) < BATCH:
         for source in sources:
             stop.check()
@@ -82,7 +85,7 @@ def take_ahead(mailbox: Mailbox, sources: Sequence[SourceItem], stop: Stop) -> I
 
 @contextmanager
 def streamed(mailbox: Mailbox, source: SourceItem, check: Callable[[], None]) -> Iterator[BinaryIO]:
-    """The content of a message of any size, for reading. Raises ItemUnreadable, also while it is
+    """The content of an item of any size, for reading. Raises ItemUnreadable, also while it is
     read, and ItemVanished; and before each piece whatever `check` raises."""
     with mailbox.fetch(source) as fetched:
         yield cast(BinaryIO, _Readable(fetched.file, source, check))

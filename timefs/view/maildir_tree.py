@@ -16,7 +16,8 @@ from collections.abc import Iterable, Iterator
 from engine.connectors.maildir import trees
 from engine.connectors.maildir.names import format_keywords
 from engine.connectors.maildir.trees import INBOX, directory_name, keywords_of, message_name
-from engine.domain.model import ROOT, Kind
+from engine.domain.kinds import MAIL, TOP, Kind
+from engine.domain.model import ROOT
 from timefs.view.inodes import Place
 from timefs.view.listing import Listing, Node
 from timefs.view.places import (
@@ -184,7 +185,7 @@ def messages(lists: Lists, moment: Moment, item: int) -> Listing:
         rows = [
             (entry.item, entry.version.flags, item_node(entry))
             for entry in reader.entries(folder, sequence)
-            if entry.version.kind == Kind.MESSAGE
+            if entry.version.kind in MAIL
         ]
         keywords = keywords_of(flags for _, flags, _ in rows)
         return Listing(
@@ -197,7 +198,7 @@ def messages(lists: Lists, moment: Moment, item: int) -> Listing:
 
 def message_folder(moment: Moment, item: int) -> int | None:
     """The folder whose messages a Maildir holds: of an account its inbox, if it has one."""
-    if container(moment, item).kind == Kind.FOLDER:
+    if container(moment, item).kind not in TOP:
         return item
     inbox = moment.reader.lookup(item, INBOX, moment.sequence)
     return inbox.item if inbox and inbox.version.container else None

@@ -28,7 +28,8 @@ from engine.connectors.maildir.trees import (
     subscriptions,
     uidlist,
 )
-from engine.domain.model import ROOT, Kind, Version
+from engine.domain.kinds import MAIL, Kind
+from engine.domain.model import ROOT, Version
 from engine.journal.arrivals import arrival
 from engine.journal.deleted import named
 from engine.journal.keys import MAX_SEQUENCE
@@ -144,7 +145,7 @@ class Living:
         if folder is None:
             return
         for entry in reader.entries(folder, moment.sequence):
-            if entry.version.kind == Kind.MESSAGE:
+            if entry.version.kind in MAIL:
                 yield entry.item, arrival(reader, entry.item, entry.sequence)
 
 
@@ -222,7 +223,7 @@ class Lost:
             return
         refuse_long(moment, folder)
         for number, at, version in reader.deletions(folder, sequence):
-            if version is not None and version.kind == Kind.MESSAGE:
+            if version is not None and version.kind in MAIL:
                 yield number, at, version
 
 

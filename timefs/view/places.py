@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from engine.domain.model import Entry, Kind, Version
+from engine.domain.kinds import CONTAINERS, TOP
+from engine.domain.model import Entry, Version
 from engine.journal.changes import Fate, Happened, Touched, happened
 from engine.journal.range_tree import Arrangement
-from engine.journal.reader import CONTAINER_KINDS, Reader
+from engine.journal.reader import Reader
 from engine.journal.records import Outline
 from engine.query.accounts import account_json
 from timefs.view.inodes import Place, Tag, constant_inode, local_inode
@@ -25,7 +26,7 @@ LISTED = 50_000
 DOCUMENTS = 8 << 20
 """Bytes of files that are kept, which are made from listings."""
 
-CONTAINERS = 8_000
+KEPT_CONTAINERS = 8_000
 """Containers that are kept, of about 1000 bytes each."""
 
 TOUCHED = 4_000_000
@@ -111,7 +112,7 @@ def item_lines(entries: Iterable[tuple[int, Outline]]) -> list[Line]:
     lines: list[Line] = []
     for item, outline in entries:
         name = outline.name.encode()
-        if outline.kind in CONTAINER_KINDS:
+        if outline.kind in CONTAINERS:
             lines.append((name, *directory(Place.FOLDER, item)))
         else:
             inode = constant_inode(tag, item, outline.edition)
@@ -138,7 +139,7 @@ def container(moment: Moment, item: int) -> Version:
     if recorded is None:
         raise Gone
     version = recorded.version or moment.reader.version_before(item, recorded.sequence)
-    if not version.container or (recorded.version is None and version.kind == Kind.FOLDER):
+    if not version.container or (recorded.version is None and version.kind not in TOP):
         raise Gone
     return version
 
@@ -173,7 +174,7 @@ class Lists:
         """Forgets them all: a purge changes what the past shows."""
         self._listings: Cache[Listing] = Cache(LISTED)
         self._documents: Cache[bytes] = Cache(DOCUMENTS)
-        self._containers: Cache[Sequence[Entry]] = Cache(CONTAINERS)
+        self._containers: Cache[Sequence[Entry]] = Cache(KEPT_CONTAINERS)
         self._happened: Cache[Happened] = Cache(TOUCHED)
         self._happened_last = Happened(0, 0, {})
         self._arrangements: Cache[Arrangement] = Cache(TOUCHED)

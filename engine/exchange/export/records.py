@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from engine.connectors.maildir.trees import INBOX, directory_name, keywords_of, message_name
 from engine.domain.errors import RecordDamaged
-from engine.domain.model import ROOT, Action, Entry, Kind, Recorded, Version, item_id
+from engine.domain.kinds import MAIL, Kind
+from engine.domain.model import ROOT, Action, Entry, Recorded, Version, item_id
 from engine.exchange.export import form
 from engine.exchange.export.form import Commit, Held, Owner, Row, Scan
 from engine.journal.reader import Reader
@@ -96,7 +97,7 @@ class Records:
 
     def _messages(self, folder: int) -> Iterator[tuple[int, Version]]:
         for entry in self._reader.entries(folder, self._sequence):
-            if entry.version.kind == Kind.MESSAGE:
+            if entry.version.kind in MAIL:
                 yield entry.item, entry.version
 
     def _living(self, account: int, entry: Entry, path: str) -> Row:
@@ -115,7 +116,7 @@ class Records:
         """Where the content of this version is in the export."""
         if not version.digest:
             return ""
-        if version.kind == Kind.MESSAGE:
+        if version.kind in MAIL:
             now = self._reader.version(item, self._sequence)
             if now and now.digest == version.digest and now.folder in self._boxes:
                 directory, keywords = self._boxes[now.folder]

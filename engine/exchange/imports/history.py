@@ -17,8 +17,8 @@ from blake3 import blake3
 from engine.backup import Backup
 from engine.blobs import encode_location
 from engine.blobs.writer import PackWriter
+from engine.domain.description import HEAD, headers_of
 from engine.domain.errors import Damaged, EngineError, ImportRefused, NotAnExport, UsageError
-from engine.domain.messages import HEAD, parse_headers
 from engine.domain.model import MAX_ITEM, ROOT, Action, Headers, Kind, Version, parse_item_id
 from engine.exchange.export import form
 from engine.exchange.export.choice import Choice, chosen
@@ -334,7 +334,7 @@ class _Import:
 
     def _store(self, first: bytes, file: BinaryIO, version: Version, writer: PackWriter) -> Headers:
         """Stores what a file has after `first`, with that. Raises Damaged."""
-        headers = parse_headers(first[:HEAD])
+        headers = headers_of(version.kind, first[:HEAD])
         if len(first) <= _SMALL:
             if blake3(first).digest() != version.digest or len(first) != version.size:
                 raise _other(version)
