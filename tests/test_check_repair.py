@@ -7,13 +7,13 @@ import random
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeAlias
 
 import pytest
 from blake3 import blake3
+from msgspec.structs import replace
 
 from engine.backup import Backup
 from engine.blobs import BlobStore, Form

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import os
 import tomllib
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import NODEFAULT
+from msgspec.structs import fields
 
 from engine.domain.errors import BackupUnusable, UsageError
 from engine.settings import config, positions
@@ -61,6 +62,14 @@ def test_every_setting_has_a_field_and_every_field_a_setting() -> None:
     settings = Settings(sources=(SOURCE,))
     values = [config.get(settings, row.key) for row in config.describe()]
     assert values == [getattr(settings, field.name) for field in fields(Settings)]
+
+
+def test_every_default_is_allowed() -> None:
+    for field in fields(Settings):
+        (setting,) = field.type.__metadata__
+        if field.default is not NODEFAULT:
+            written = tomllib.loads(f"value = {setting.type.write(field.default)}")["value"]
+            assert setting.type.check(written) == field.default
 
 
 def test_nobody_asks_for_the_lines_of_a_file_that_is_right(

@@ -7,13 +7,13 @@ import json
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import replace
 from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from engine.domain.errors import EngineError, SourceUnavailable, StorageFull
 from engine.notifications import Event, Level, Notifier, catalogue, channels

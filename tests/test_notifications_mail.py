@@ -11,11 +11,11 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import closing, suppress
-from dataclasses import replace
 from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from engine.notifications import Event, Level, Notifier, channels
 from engine.settings.table import Settings

@@ -14,9 +14,11 @@ import tempfile
 import textwrap
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import MISSING, fields, replace
 from pathlib import Path
-from typing import Any, NamedTuple, get_type_hints
+from typing import Any, NamedTuple
+
+from msgspec import NODEFAULT
+from msgspec.structs import fields, replace
 
 from engine.domain.errors import BackupUnusable, UsageError
 from engine.settings import positions
@@ -30,12 +32,10 @@ MODE = 0o640
 LARGEST = 1 << 20
 """Bytes that a file of settings may have."""
 
-
-_HINTS = get_type_hints(Settings, include_extras=True)
 _TABLE: dict[str, tuple[str, Setting, Value | None]] = {
-    setting.key: (field.name, setting, None if field.default is MISSING else field.default)
+    setting.key: (field.name, setting, None if field.default is NODEFAULT else field.default)
     for field in fields(Settings)
-    for setting in _HINTS[field.name].__metadata__
+    for setting in field.type.__metadata__
 }
 """By key: the field's name, the setting, and its default, or None if it must be given."""
 
@@ -211,8 +211,9 @@ def _settings(path: Path, text: str) -> Settings:
     values: dict[str, Any] = {}
     for keys, value in _leaves(_document(path, text)):
         try:
-            name, setting, _ = _known(positions.dotted(keys))
-            values[name] = _checked(setting, value)
+            name, setting, default = _known(positions.dotted(keys))
+            same = type(value) is type(default) and value == default  # as in most of a file
+            values[name] = value if same else _checked(setting, value)
         except UsageError as error:
             raise UsageError(f"{path}, line {_line(text, keys)}: {error}") from error
     for key, (name, setting, default) in _TABLE.items():

@@ -4,10 +4,9 @@ Not for the file that they stand in: that is `engine.settings.config`. Secrets a
 one names a file, a variable or a command.
 """
 
-from __future__ import annotations
-
-from dataclasses import dataclass
 from typing import Annotated, NamedTuple
+
+import msgspec
 
 from engine.settings.types import (
     LOG_FORMATS,
@@ -39,8 +38,7 @@ class Setting(NamedTuple):
 _SPACE = Text("a share of the disk or a size, as in 5% or 20GiB; 0 for none", space.PATTERN)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The settings of one backup path, all of them allowed values."""
 
     sources: Annotated[

@@ -12,9 +12,11 @@ import ipaddress
 import re
 import ssl
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
+
+from msgspec.structs import replace
 
 from engine.connectors.imap.client.connection import Endpoint
 from engine.connectors.imap.client.session import Bounds

@@ -14,10 +14,10 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
-from dataclasses import fields, replace
 from typing import BinaryIO, TypeVar, cast
 
 from blake3 import blake3
+from msgspec.structs import fields, replace
 
 from engine.connectors.imap import folders as arrangement
 from engine.connectors.imap.accounts import logins
