@@ -8,6 +8,7 @@ for its help, `add_arguments(parser)`, and `run(args)`, which returns the exit s
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import keyword
 import os
@@ -50,6 +51,10 @@ VERBS = {
 }
 """The verbs in the order of their help, each in a line."""
 
+_ALLOCATIONS = 20_000
+"""Objects after which Python looks for circles of garbage. A command that only starts makes none:
+by its own 700 it would look 60 times."""
+
 _INTERRUPTED = 130
 _PIPE_CLOSED = 141
 """What the shell says of a command that SIGPIPE ended. Python ignores that signal."""
@@ -86,6 +91,7 @@ Examples:
 
 def command() -> NoReturn:
     """The process of the command `engine`."""
+    gc.set_threshold(_ALLOCATIONS)
     leave(main())
 
 
