@@ -71,6 +71,11 @@ def pack_name(pack: int) -> str:
     return f"{pack:016x}"
 
 
+def new_number() -> int:
+    """A number for a new pack that no other has: 63 random bits."""
+    return int.from_bytes(os.urandom(8)) >> 1
+
+
 class DirectoryVolume:
     """Packs as files `XX/XXXXXXXXXXXXXXXX.pack` in a directory: a `Volume`, and where one writes.
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,7 +24,7 @@ from engine.blobs.draft import RecipeDraft
 from engine.blobs.pack import Entry, Head, Header, Kind, Location, PartPlace
 from engine.blobs.recovery import plan_recovery
 from engine.blobs.splitting import Lines, Text, split, split_stream
-from engine.blobs.volume import DirectoryVolume, OpenPack
+from engine.blobs.volume import DirectoryVolume, OpenPack, new_number
 from engine.domain.errors import Conflict, ItemUnreadable, StorageFull
 
 FRAME_SIZE = 128 << 10
@@ -346,7 +345,7 @@ class PackWriter:
 
     def _new_pack(self) -> OpenPack:
         while True:
-            pack = self._volume.create(secrets.randbits(63))
+            pack = self._volume.create(new_number())
             if pack:
                 self._begin(pack)
                 return pack

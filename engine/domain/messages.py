@@ -13,7 +13,6 @@ from __future__ import annotations
 import binascii
 import re
 from datetime import date
-from email.utils import parsedate_tz
 from functools import lru_cache
 
 from engine.domain.model import Headers
@@ -247,6 +246,8 @@ def _date(raw: bytes) -> int:
         offset = (int(east) * 60 + int(east[0] + more)) * 60 if east else 0
         clock = int(hour), int(minute), int(second)
         return _moment(int(year), _MONTHS[month], int(day), *clock, offset)
+    from email.utils import parsedate_tz  # loads sockets, which no scan of nothing new needs
+
     parsed = parsedate_tz(text)
     return _moment(*parsed[:6], parsed[9] or 0) if parsed else 0
 

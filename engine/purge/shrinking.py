@@ -8,7 +8,6 @@ gone. A pack that is being written to is left for the next purge.
 from __future__ import annotations
 
 import errno
-import secrets
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -17,7 +16,7 @@ from engine.backup import Backup
 from engine.blobs import Location, encode_location, pack_name
 from engine.blobs.compaction import Moved, copy_needed
 from engine.blobs.pack import Header, encode_header
-from engine.blobs.volume import OpenPack
+from engine.blobs.volume import OpenPack, new_number
 from engine.blobs.writer import PACK_SIZE
 from engine.domain.errors import BlobDamaged, StorageFull
 from engine.journal.environment import Txn
@@ -210,7 +209,7 @@ class _Target:
 
     def _begin(self) -> OpenPack:
         while True:
-            pack = self._backup.volume.create(secrets.randbits(63))
+            pack = self._backup.volume.create(new_number())
             if pack:
                 self._pack = pack
                 pack.append(encode_header(Header(pack.id, self._backup.identity.backup)))

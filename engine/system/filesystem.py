@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import tempfile
 import uuid
 from pathlib import Path
@@ -37,7 +36,7 @@ def server_id() -> str:
             continue
         if text:
             return blake3(b"timefs " + text.encode()).hexdigest(16)
-    return blake3(f"timefs {socket.gethostname()} {uuid.getnode()}".encode()).hexdigest(16)
+    return blake3(f"timefs {os.uname().nodename} {uuid.getnode()}".encode()).hexdigest(16)
 
 
 def file_system(path: Path) -> tuple[str, Path]:
