@@ -6,10 +6,10 @@ import base64
 import os
 import random
 import threading
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from engine.purge import purge
 from engine.system.stop import Stop

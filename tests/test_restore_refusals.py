@@ -6,11 +6,12 @@ import imaplib
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from blake3 import blake3
+from msgspec.structs import replace
 
 from engine.connectors.imap.client.wire import Status
 from engine.connectors.imap.options import options
