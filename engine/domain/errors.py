@@ -73,6 +73,11 @@ class SourceUnavailable(EngineError):
     status = 4
 
 
+class MailboxReplaced(SourceUnavailable):
+    """An account's name has another mailbox than it had a moment ago: whose it is, is to be decided
+    again."""
+
+
 class SourceEmpty(SourceUnavailable):
     """A source suddenly shows nothing of what it had. More likely unmounted than all deleted, so it
     is an error; whoever knows better may take it at its word."""

@@ -22,6 +22,7 @@ from engine.connectors.source import MailboxIdentity, interrupts
 from engine.domain.errors import (
     ClockError,
     EngineError,
+    MailboxReplaced,
     SourceEmpty,
     SourceRebuilt,
     SourceUnavailable,
@@ -60,6 +61,9 @@ from engine.system.progress import Progress
 from engine.system.stop import Stop
 
 __all__ = ["NamedSource", "Options", "Result", "SourcesMissing", "known_accounts", "scan"]
+
+
+_REPLACED = "another mailbox has got this name while the scan ran: scan again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -459,8 +463,7 @@ class _Scan:
                         return False
                     self._recognised[task.name] = identity
                 elif task.expected and not alike(task.expected, identity):
-                    what = "another mailbox has got this name while the scan ran: scan again"
-                    tally.problems.append(Problem(task.name, "", what))
+                    tally.problems.append(Problem(task.name, "", _REPLACED))
                     return True
                 subject = Subject(assignment.item, task.name, mailbox, source.name, identity)
                 replaced = partial(self._refuse_doubtful, known, identity)
@@ -487,6 +490,12 @@ class _Scan:
             self._doubted.add(task.name)
             del self._recognised[task.name]
             return False
+        except MailboxReplaced:
+            if task.known:
+                self._doubted.add(task.name)
+                self._recognised.pop(task.name, None)
+                return False
+            tally.problems.append(Problem(task.name, "", _REPLACED))
         except SourceUnavailable as error:
             self._recognised.pop(task.name, None)
             self._shut[task.name] = Problem(task.name, "", str(error))

@@ -26,6 +26,7 @@ from engine.connectors.imap.folders import Folder
 from engine.connectors.imap.likeness import likenesses
 from engine.connectors.source import (
     NEVER_WRITTEN,
+    NOBODY,
     Fetched,
     FolderChanges,
     FolderList,
@@ -37,7 +38,7 @@ from engine.connectors.source import (
     SourceItem,
     Written,
 )
-from engine.domain.errors import ItemUnreadable, ItemVanished, SourceUnavailable
+from engine.domain.errors import ItemUnreadable, ItemVanished, MailboxReplaced, SourceUnavailable
 from engine.domain.paths import FolderPath
 from engine.system.clock import Clock
 from engine.system.text import shown
@@ -71,6 +72,8 @@ class ImapMailbox:
         self._arranged: FolderList | None = None
         """All folders, where they were asked for to know the account by, and nobody has seen them
         since."""
+        self._judged = NOBODY
+        """What the mailbox was first known by: all that is read must be of that one."""
         self._metadata: dict[str, Any] = {}
         self._trouble = ""
         """Why nothing is known of the scripts."""
@@ -94,6 +97,15 @@ class ImapMailbox:
         if self._folders is None:
             self._arranged = self.folders()
         return arrangement.inbox_identity(self._known_folders())
+
+    def require_same(self, session: Session) -> None:
+        """Whoever signs in anew may find another's mailbox under the name. Raises MailboxReplaced
+        where a session leads to another one than was seen first; Refused, Lost, Nonsense."""
+        if session.reader is self:
+            return
+        if self._judged != NOBODY and _differs(self._judged, session.inbox()):
+            raise MailboxReplaced(f"{self._shown()}: has another mailbox than a moment ago")
+        session.reader = self
 
     def metadata(self) -> dict[str, Any]:
         self._known_folders()
@@ -123,6 +135,8 @@ class ImapMailbox:
             else:
                 metadata |= scripts.metadata()
         with self._lock:
+            if self._judged == NOBODY:
+                self._judged = arrangement.inbox_identity(folders)
             self._folders = folders
             self._metadata = metadata
             self._trouble = trouble
@@ -311,6 +325,7 @@ class ImapMailbox:
         folder = self._folder(path)
         try:
             with self._pool.lent(self._account, self._login, folder.name) as session:
+                self.require_same(session)
                 return work(session)
         except Lost:
             self._pool.drop(self._account)
@@ -322,6 +337,7 @@ class ImapMailbox:
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 with self._pool.lent(self._account, self._login, folder) as session:
+                    self.require_same(session)
                     return work(session)
             except Lost as lost:
                 self._pool.drop(self._account)
@@ -381,6 +397,17 @@ class ImapMailbox:
         if path:
             parts.append(shown("/".join(path)))
         return ", ".join(parts)
+
+
+def _differs(judged: MailboxIdentity, inbox: Counts) -> bool:
+    """Whether an inbox isn't the one that was judged, as far as the server tells both times."""
+    guid = inbox.guid.removeprefix("guid:")
+    if judged.guid and guid and judged.guid != guid:
+        return True
+    if not (judged.validity and inbox.validity):
+        return False
+    fewer = 0 < inbox.next < judged.next_uid
+    return judged.validity != inbox.validity or fewer
 
 
 def _why(error: Lost | Refused) -> str:

@@ -323,6 +323,7 @@ class ImapTargetMailbox:
     def _ask(self, work: Callable[[Session], T]) -> T:
         try:
             with self._pool.lent(self._account, self._login) as session:
+                self._reading.require_same(session)
                 return work(session)
         except (Lost, Refused) as error:
             raise SourceUnavailable(f"{self.where}: {error}") from error
@@ -331,6 +332,7 @@ class ImapTargetMailbox:
         where = f"{self.where}, {shown('/'.join(path))}"
         try:
             with self._pool.lent(self._account, self._login) as session:
+                self._reading.require_same(session)
                 work(session)
         except Lost as lost_:
             self._pool.drop(self._account)

@@ -12,7 +12,7 @@ from contextlib import closing
 from engine.backup import Backup
 from engine.blobs.writer import PackWriter
 from engine.connectors.source import MailboxIdentity
-from engine.domain.errors import SourceEmpty
+from engine.domain.errors import MailboxReplaced, SourceEmpty
 from engine.scan.account import scan_account
 from engine.scan.comparison import Subject
 from engine.scan.folder_cache import Memory
@@ -79,7 +79,7 @@ def look_at(
                 emptied=emptied,
                 replaced=replaced,
             )
-        except Doubted:
+        except (Doubted, MailboxReplaced):
             return False
     return True
 

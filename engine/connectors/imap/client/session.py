@@ -94,6 +94,8 @@ class Session:
         self.disturbed = False
         """Whether messages came to it or went since it was opened. What was fetched before and
         after that were never together in it."""
+        self.reader: object = None
+        """Who knows that it leads to the mailbox that he reads."""
         connection.literals = "LITERAL+" in capabilities
         connection.patient = True
 
@@ -156,6 +158,23 @@ class Session:
                 if says_gone(status):
                     found.is_gone(name)
         return found.result()
+
+    def inbox(self) -> Counts:
+        """What the account's inbox is recognised by. Raises Nonsense where that isn't told."""
+        if self.xguid is None:
+            self.xguid = self._probe()
+        commands = self._enabling()
+        commands.append([b"STATUS INBOX", self._items()])
+        if self.has("OBJECTID"):
+            commands.append([b"STATUS INBOX (MAILBOXID)"])
+        told = OverviewTaker()
+        self._connection.run_all(commands, told.take)
+        found = told.counts.get(b"INBOX", Counts())
+        if not found.validity:
+            found = self.examine(b"INBOX")._replace(guid=found.guid)
+        if not (found.validity or found.guid):
+            raise Nonsense("it doesn't say which mailbox the inbox is")
+        return found
 
     def answers(self, name: bytes) -> bool:
         """Whether there is a folder that the server knows by this name, listed so or not."""
