@@ -27,8 +27,6 @@ from engine.system.clock import Clock, SystemClock
 if TYPE_CHECKING:
     from engine.blobs.writer import PackWriter
 
-DEFAULT_PATH = Path("/var/lib/timefs")
-
 
 class Backup:
     """One backup path, open for reading, or for writing too.

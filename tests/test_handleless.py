@@ -49,3 +49,8 @@ def test_it_can_be_loaded_more_than_once_and_is_not_in_effect_without_requests()
 def test_the_command_loads_it_before_pyfuse3() -> None:
     told = "import sys, timefs.cli, timefs.fuse.handleless; print('pyfuse3' in sys.modules)"
     assert python(told) == "False\n"
+
+
+def test_what_unmounts_loads_nothing_that_a_mount_needs() -> None:
+    heavy = {"pyfuse3", "trio", "lmdb", "zstandard", "blake3", "socket", "email"}
+    assert python(f"import sys, timefs.cli; print({heavy} & set(sys.modules))") == "set()\n"

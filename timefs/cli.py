@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import logging.handlers
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -12,8 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-from engine import __version__
-from engine.backup import DEFAULT_PATH
+from engine import DEFAULT_PATH, __version__
 from engine.domain.errors import EngineError, UsageError
 from engine.domain.timestamps import is_time_name, local_zone
 from engine.journal import fatal
@@ -206,7 +204,9 @@ def _log_to(file: str | None, foreground: bool) -> None:
         handler = logging.StreamHandler()
         form = "timefs: %(message)s"
     elif os.path.exists(_SYSLOG):
-        handler = logging.handlers.SysLogHandler(_SYSLOG)
+        from logging.handlers import SysLogHandler  # loads sockets, which nothing else here needs
+
+        handler = SysLogHandler(_SYSLOG)
         form = "timefs: %(message)s"
     else:
         handler = logging.NullHandler()

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from datetime import tzinfo
 from pathlib import Path
 
-from engine.backup import DEFAULT_PATH, Backup
+from engine import DEFAULT_PATH
+from engine.backup import Backup
 from engine.domain.errors import UsageError
 from engine.domain.timestamps import format_time, local_zone, parse
 from engine.system.clock import Clock, SystemClock

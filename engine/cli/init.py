@@ -8,8 +8,7 @@ import shlex
 from pathlib import Path
 from typing import NamedTuple
 
-from engine import backup
-from engine.backup import DEFAULT_PATH
+from engine import DEFAULT_PATH, backup
 from engine.cli import output
 from engine.cli.arguments import backup_path, opened
 from engine.cli.parser import CommandParser

@@ -9,7 +9,7 @@ import shlex
 from importlib.resources import files
 from pathlib import Path
 
-from engine.backup import DEFAULT_PATH
+from engine import DEFAULT_PATH
 from engine.domain.errors import UsageError
 from engine.settings.table import Settings
 
