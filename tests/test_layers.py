@@ -61,6 +61,7 @@ PURE = (
     "engine.connectors.imap.crlf",
     "engine.connectors.imap.target_names",
     "engine.connectors.imap.target_flags",
+    "engine.connectors.mail",
     "engine.connectors.unpacking",
     "engine.restore.plan",
     "engine.connectors.maildir.trees",

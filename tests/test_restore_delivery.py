@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 
 import pytest
 
-from engine.connectors.target import Letter
+from engine.connectors.target import Delivery
 from engine.domain.errors import DeliveryFailed, EngineError, SourceUnavailable, TargetFull
 from engine.domain.paths import FolderPath
 from engine.query.accounts import Account
@@ -48,7 +48,7 @@ class Obedient:
         self.made: list[FolderPath] = []
         self.shown: list[FolderPath] = []
 
-    def refuses(self, form: str) -> str:
+    def refuses(self, kind: int, form: str) -> str:
         return "nobody can read it" if form == self.unreadable else ""
 
     def has_folder(self, path: FolderPath) -> bool:
@@ -70,11 +70,11 @@ class Obedient:
         self.shown += paths
         return len(paths)
 
-    def deliver(self, letter: Letter) -> str:
+    def deliver(self, delivery: Delivery) -> str:
         self.tries += 1
         self.act(self.tries)
-        self.got[b"".join(letter.chunks)] += 1
-        self.dates.append(letter.date)
+        self.got[b"".join(delivery.chunks)] += 1
+        self.dates.append(delivery.date)
         return ""
 
     def sync(self) -> None:
@@ -231,7 +231,7 @@ def test_a_folder_that_was_there_after_all_is_compared_with(small: SmallBackup) 
     told = Counted()
     done = deliver(small.backup, made, mailbox, Stop(), told)
     assert done.ok
-    assert {skipped.message for skipped in done.skipped} == set(messages[:2])
+    assert [skipped.message for skipped in done.skipped] == messages[:2]
     assert (len(done.restored), done.unfinished, told.counts["messages"]) == (
         MESSAGES - 2,
         0,

@@ -12,19 +12,18 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from blake3 import blake3
 from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.connectors.imap.crlf import with_crlf
 from engine.connectors.imap.names import date_of, folder_path
 from engine.connectors.imap.target_names import date_time, flag_list, folder_name, lost
-from engine.connectors.target import Letter
 from engine.connectors.targets import open_target
 from engine.domain.errors import DeliveryFailed, SourceUnavailable, TargetFull
 from engine.domain.paths import FolderPath
 from engine.domain.stored_form import stored_form
 from engine.system.clock import SystemClock
+from tests.deliveries import delivery
 from tests.dovecot import Dovecot, dovecot
 from tests.faults import Server
 from tests.restores import House
@@ -232,7 +231,7 @@ def test_a_message_that_is_refused(
 ) -> None:
     monkeypatch.setenv("TROUBLED", "secret")
     raw = b"Subject: x\n\n"
-    letter = Letter(blake3(raw).digest(), len(raw), DATE, (), b"", [raw])
+    letter = delivery(raw)
     with (
         troubled(answer) as spec,
         closing(open_target(spec, SystemClock()).mailbox("dora")) as mailbox,
@@ -247,7 +246,7 @@ def test_a_message_that_is_refused(
 
 def test_a_folder_that_somebody_deletes_is_made_again(server: Dovecot) -> None:
     raw = b"Subject: x\r\n\r\n"
-    letter = Letter(blake3(raw).digest(), len(raw), DATE, (), b"", [raw])
+    letter = delivery(raw)
     with (
         server.client("erin") as client,
         closing(open_target(server.spec(["erin"]), SystemClock()).mailbox("erin")) as mailbox,

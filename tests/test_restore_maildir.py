@@ -29,7 +29,7 @@ from engine.connectors.maildir.delivery_names import (
 from engine.connectors.maildir.folders import path_below
 from engine.connectors.maildir.names import MAX_KEYWORDS, flags_of, parse_keywords
 from engine.connectors.maildir.target import MaildirTarget
-from engine.connectors.target import Letter, TargetMailbox, Wanted
+from engine.connectors.target import Delivery, TargetMailbox, Wanted
 from engine.connectors.targets import open_target
 from engine.domain.errors import (
     BlobDamaged,
@@ -41,6 +41,7 @@ from engine.domain.errors import (
 )
 from engine.domain.paths import FolderPath
 from engine.system.clock import ManualClock
+from tests.deliveries import delivery
 from tests.maildrop import Maildir
 
 NOW = 1_714_557_600_123_456
@@ -49,8 +50,8 @@ INBOX = ("INBOX",)
 RAW = b"Subject: hello\n\nthere\n"
 
 
-def letter(raw: bytes = RAW, *flags: str, date: int = DATE, identity: bytes = b"m1") -> Letter:
-    return Letter(blake3(raw).digest(), len(raw), date, tuple(sorted(flags)), identity, [raw])
+def letter(raw: bytes = RAW, *flags: str, identity: bytes = b"m1") -> Delivery:
+    return delivery(raw, *flags, date=DATE, identity=identity)
 
 
 @contextmanager
@@ -60,7 +61,7 @@ def opened(path: Path) -> Iterator[TargetMailbox]:
         yield mailbox
 
 
-def put(path: Path, folder: FolderPath, *letters: Letter) -> frozenset[str]:
+def put(path: Path, folder: FolderPath, *letters: Delivery) -> frozenset[str]:
     """Delivers, and returns the keywords that couldn't be kept."""
     with opened(path) as mailbox:
         mailbox.make_folder(folder)

@@ -8,15 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.connectors.mail import kept_flags
 from engine.connectors.targets import open_target
 from engine.domain.errors import UsageError
+from engine.domain.kinds import Kind
 from engine.domain.paths import FolderPath
 from engine.journal.erasures import account_hash, content_hash, record
 from engine.journal.records import Erasure
 from engine.query.accounts import Account
 from engine.restore.destination import Destination
 from engine.restore.existing import compare
-from engine.restore.plan import kept_flags, placed, plan
+from engine.restore.plan import placed, plan
 from engine.restore.selection import Message, Selection, deleted, subtree
 from engine.restore.throttle import Throttle
 from engine.system.clock import ManualClock
@@ -29,7 +31,7 @@ DIGESTS = [b"a", b"b", b"c"]
 
 
 def message(item: int, folder: FolderPath, digest: bytes) -> Message:
-    return Message(item, folder, f"{item}.eml", digest, 3, 0, (), b"")
+    return Message(item, folder, f"{item}.eml", digest, 3, 0, (), b"", Kind.MESSAGE, {})
 
 
 messages = st.lists(st.tuples(st.sampled_from(FOLDERS), st.sampled_from(DIGESTS)), max_size=12).map(

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from blake3 import blake3
 from msgspec.structs import replace
 
 from engine.connectors.imap.client.wire import Status
@@ -18,7 +17,7 @@ from engine.connectors.imap.options import options
 from engine.connectors.imap.target import ImapTarget
 from engine.connectors.imap.target_flags import Flags, over_flags, says_full
 from engine.connectors.imap.target_names import same_but_case, says_exists
-from engine.connectors.target import Letter, TargetMailbox, Wanted
+from engine.connectors.target import Delivery, TargetMailbox, Wanted
 from engine.connectors.targets import open_target
 from engine.domain.errors import DeliveryFailed, SettingMissing, TargetFull, UsageError
 from engine.domain.paths import FolderPath
@@ -26,6 +25,7 @@ from engine.settings.secrets import Secret
 from engine.settings.table import Settings
 from engine.system.clock import SystemClock
 from tests import cyrus
+from tests.deliveries import delivery
 from tests.dovecot import dovecot
 from tests.faults import Server
 from tests.imap_script import Script, serving
@@ -196,9 +196,8 @@ def mailbox_of(server: Picky, monkeypatch: pytest.MonkeyPatch) -> Iterator[Targe
             yield mailbox
 
 
-def letter(number: int, *flags: str) -> Letter:
-    raw = b"Subject: %d\r\n\r\n" % number
-    return Letter(blake3(raw).digest(), len(raw), DATE, tuple(sorted(flags)), b"", [raw])
+def letter(number: int, *flags: str) -> Delivery:
+    return delivery(b"Subject: %d\r\n\r\n" % number, *flags, date=DATE)
 
 
 FLAGS = [(), ("\\Seen", "todo"), ("\\Seen", "$Junk"), ("todo",), ("\\Flagged", "\\Seen")]

@@ -13,6 +13,7 @@ import pytest
 from engine.cli import main
 from engine.connectors.maildir.delivery_named import KEPT
 from engine.connectors.source import SourceItem
+from engine.domain.kinds import Kind
 from engine.domain.paths import INBOX, FolderPath
 from engine.query.accounts import Account
 from engine.restore import existing
@@ -214,7 +215,7 @@ def test_on_a_file_system_without_links_files_are_moved_aside(
 
 
 def message(item: int, folder: FolderPath, identity: bytes, digest: bytes) -> Message:
-    return Message(item, folder, "x.eml", digest, 1, item, (), identity)
+    return Message(item, folder, "x.eml", digest, 1, item, (), identity, Kind.MESSAGE, {})
 
 
 def compared(

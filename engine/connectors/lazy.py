@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 
+from engine.connectors.mail import refused_kind
 from engine.connectors.source import NOBODY, MailboxIdentity
-from engine.connectors.target import TargetFolder, TargetMailbox, Wanted
+from engine.connectors.target import Subscribing, TargetFolder, TargetMailbox, Wanted
 from engine.domain.errors import DeliveryFailed
 from engine.domain.paths import FolderPath
 
@@ -36,8 +37,8 @@ class UnmadeMailbox:
     def where(self) -> str:
         return self._where
 
-    def refuses(self, form: str) -> str:
-        return ""
+    def refuses(self, kind: int, form: str) -> str:
+        return refused_kind(kind)
 
     def has_folder(self, path: FolderPath) -> bool:
         return self._made is not None and self._made.has_folder(path)
@@ -63,7 +64,9 @@ class UnmadeMailbox:
         return self._made.open_folder(path, flags)
 
     def subscribe(self, paths: Collection[FolderPath], *, begin: bool = False) -> int:
-        return 0 if self._made is None else self._made.subscribe(paths, begin=begin)
+        return (
+            self._made.subscribe(paths, begin=begin) if isinstance(self._made, Subscribing) else 0
+        )
 
     def close(self) -> None:
         if self._made is not None:

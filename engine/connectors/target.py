@@ -9,20 +9,25 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from blake3 import blake3
 
 from engine.connectors.source import Mailbox, MailboxIdentity, SourceItem
 from engine.domain.errors import ItemUnreadable, ItemVanished
+from engine.domain.kinds import traits
 from engine.domain.paths import FolderPath
 
 _CHUNK = 1 << 20
 
 
-class Letter(NamedTuple):
-    """A message to deliver."""
+class Delivery(NamedTuple):
+    """An item to deliver."""
 
+    kind: int
+    """A `Kind`."""
+    name: str
+    """As views show it."""
     digest: bytes
     """BLAKE3 of the content."""
     size: int
@@ -30,15 +35,22 @@ class Letter(NamedTuple):
     date: int
     """When it was delivered first, in microseconds since the epoch."""
     flags: tuple[str, ...]
-    """IMAP flags and keywords, sorted."""
+    """IMAP flags and keywords, sorted, as they were."""
     identity: bytes
     """What the place that it came from knew it by. Not for recognising it: it becomes another."""
+    meta: Mapping[str, Any]
+    """What else its source told of it, as `Version.meta` has it."""
     chunks: Iterable[bytes]
     """The content, read once and in order. May raise Damaged."""
 
+    @property
+    def media(self) -> str:
+        """Its MIME type."""
+        return traits(self.kind).media
+
 
 class Wanted(NamedTuple):
-    """As much of a message's content as is needed to find it at a target."""
+    """As much of an item's content as is needed to find it at a target."""
 
     digest: bytes
     size: int
@@ -49,25 +61,25 @@ class TargetFolder(Protocol):
 
     @property
     def lost(self) -> frozenset[str]:
-        """Of the flags that were said to come, those that this place can't keep."""
+        """Of the flags that were said to come, those that this place should keep and can't."""
         ...
 
     @property
     def problems(self) -> Sequence[str]:
-        """What else went wrong in this folder, each fit to be shown: messages are there all the
+        """What else went wrong in this folder, each fit to be shown: the items are there all the
         same."""
         ...
 
     @property
     def numbered(self) -> bool:
-        """Whether the place numbers messages as they come, so that they are to come one after the
+        """Whether the place numbers items as they come, so that they are to come one after the
         other, in order of their dates."""
         ...
 
-    def deliver(self, letter: Letter) -> str:
-        """Adds a message: wholly, or after any failure not at all. May be called from any thread,
-        by several at once. The message is as durable as `sync` makes it. Returns what the place
-        knows the message by in this folder, such as the unique part of its file name; empty where
+    def deliver(self, delivery: Delivery) -> str:
+        """Adds an item: wholly, or after any failure not at all. May be called from any thread,
+        by several at once. The item is as durable as `sync` makes it. Returns what the place
+        knows the item by in this folder, such as the unique part of its file name; empty where
         it doesn't say.
 
         Raises Damaged where its content can't be read or isn't what its digest says,
@@ -102,9 +114,9 @@ class TargetMailbox(Protocol):
         Other places get what was compressed unpacked or not at all, and nothing encrypted."""
         ...
 
-    def refuses(self, form: str) -> str:
-        """Why no content in this form (see `engine.domain.stored_form`) is taken; empty where it
-        is."""
+    def refuses(self, kind: int, form: str) -> str:
+        """Why no item of this kind, or none whose content is in this form (see
+        `engine.domain.stored_form`), is taken; empty where it is."""
         ...
 
     def has_folder(self, path: FolderPath) -> bool:
@@ -119,7 +131,7 @@ class TargetMailbox(Protocol):
         read: Callable[[bytes], Iterable[bytes]],
     ) -> Counter[bytes]:
         """How often each of the wanted contents is in a folder, by digest, as the mailbox is now;
-        empty for a folder that isn't there. All that counts is read. `known` tells what a message
+        empty for a folder that isn't there. All that counts is read. `known` tells what an item
         contained by its identity, where the backup has it: a place where contents never change may
         leave those unread that contained something else. `read` gives the chunks of a wanted
         content, and raises Damaged; for a place that stores something else for it.
@@ -137,17 +149,21 @@ class TargetMailbox(Protocol):
         ...
 
     def open_folder(self, path: FolderPath, flags: Collection[str]) -> TargetFolder:
-        """Opens a folder for messages that have these flags. Raises DeliveryFailed, TargetFull."""
-        ...
-
-    def subscribe(self, paths: Collection[FolderPath], *, begin: bool = False) -> int:
-        """Adds folders to what the account's clients show, and returns how many were new. Where an
-        account has no such list, one is made only to `begin` with. Raises DeliveryFailed,
-        TargetFull."""
+        """Opens a folder for items that have these flags. Raises DeliveryFailed, TargetFull."""
         ...
 
     def close(self) -> None:
         """Lets go of what is held open. Twice does no harm; nothing else works afterwards."""
+        ...
+
+
+@runtime_checkable
+class Subscribing(Protocol):
+    """A mailbox with a list of the folders that the account's clients show."""
+
+    def subscribe(self, paths: Collection[FolderPath], *, begin: bool = False) -> int:
+        """Adds folders to the list, and returns how many were new. Where an account has none yet,
+        one is made only to `begin` with. Raises DeliveryFailed, TargetFull."""
         ...
 
 

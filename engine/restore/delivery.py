@@ -18,7 +18,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from engine.connectors.target import Letter, TargetFolder, TargetMailbox, Wanted
+from engine.connectors.target import Delivery, Subscribing, TargetFolder, TargetMailbox, Wanted
 from engine.domain.errors import (
     Damaged,
     DeliveryFailed,
@@ -29,7 +29,7 @@ from engine.domain.errors import (
 )
 from engine.domain.paths import FolderPath
 from engine.domain.stored_form import ENCRYPTED, LONGEST, stored_form
-from engine.restore.plan import Plan, Skipped, kept_flags
+from engine.restore.plan import Plan, Skipped
 from engine.restore.selection import Message
 from engine.restore.throttle import Throttle
 from engine.settings.table import Settings
@@ -122,7 +122,7 @@ def foresee(
             try:
                 if forms:
                     form = stored_form(next(iter(contents.chunks(message.digest)), b""))
-                why = mailbox.refuses(form)
+                why = mailbox.refuses(message.kind, form)
             except Damaged as error:
                 why = str(error)
             if why:
@@ -212,6 +212,8 @@ class _Delivery:
 
     def _subscribe(self) -> None:
         """What the account's clients show: what they did, or else also the folders that are new."""
+        if not isinstance(self._mailbox, Subscribing):
+            return
         wanted, begin = self._plan.subscriptions, True
         if wanted is None:
             wanted, begin = self._outcome.folders, False
@@ -226,7 +228,7 @@ class _Delivery:
         """Delivers to a folder, or lets it be done: returns what isn't done yet."""
         try:
             messages = self._missing(path, messages)
-            flags = {flag for message in messages for flag in kept_flags(message.flags)}
+            flags = {flag for message in messages for flag in message.flags}
             folder = self._mailbox.open_folder(path, flags)
         except DeliveryFailed as error:
             with self._lock:
@@ -302,7 +304,7 @@ class _Delivery:
                 return
             try:
                 self._stop.check()
-                name = folder.deliver(self._letter(message))
+                name = folder.deliver(self._delivery(message))
             except (Damaged, DeliveryFailed) as error:
                 with self._lock:
                     self._fail([message], path, str(error))
@@ -320,13 +322,19 @@ class _Delivery:
         self._progress.advance("messages")
         self._progress.advance("bytes", message.size)
 
-    def _letter(self, message: Message) -> Letter:
-        return Letter(
+    def _delivery(self, message: Message) -> Delivery:
+        """What is given to the target. Raises DeliveryFailed where that takes no such items."""
+        if why := self._mailbox.refuses(message.kind, ""):
+            raise DeliveryFailed(why)
+        return Delivery(
+            kind=message.kind,
+            name=message.name,
             digest=message.digest,
             size=message.size,
             date=message.date,
-            flags=kept_flags(message.flags),
+            flags=message.flags,
             identity=message.identity,
+            meta=message.meta,
             chunks=self._throttle.through(self._noted(message)),
         )
 

@@ -17,8 +17,6 @@ from typing import NamedTuple
 from engine.domain.paths import FolderPath
 from engine.restore.selection import Message, Selection
 
-FLAGGED_DELETED = "\\Deleted"
-
 
 class Skipped(NamedTuple):
     """A message that need not be delivered."""
@@ -103,8 +101,3 @@ def in_order(deliveries: Mapping[FolderPath, list[Message]]) -> dict[FolderPath,
         path: sorted(messages, key=lambda message: (message.date, message.item))
         for path, messages in sorted(deliveries.items())
     }
-
-
-def kept_flags(flags: tuple[str, ...]) -> tuple[str, ...]:
-    """The flags that a restored message gets. Not the one by which it would be gone again."""
-    return tuple(flag for flag in flags if flag != FLAGGED_DELETED)

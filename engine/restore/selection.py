@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -28,6 +29,8 @@ class Message(NamedTuple):
     date: int
     flags: tuple[str, ...]
     identity: bytes
+    kind: int
+    meta: Mapping[str, Any]
 
 
 class Unreadable(NamedTuple):
@@ -153,6 +156,8 @@ def message_of(item: int, folder: FolderPath, version: Version) -> Message:
         date=version.date,
         flags=version.flags,
         identity=version.identity,
+        kind=version.kind,
+        meta=version.meta,
     )
 
 

@@ -39,8 +39,9 @@ from engine.connectors.imap.target_names import (
     same_but_case,
     says_exists,
 )
+from engine.connectors.mail import kept_flags, refused_kind
 from engine.connectors.source import MailboxIdentity
-from engine.connectors.target import Letter, Wanted, content_digest
+from engine.connectors.target import Delivery, Wanted, content_digest
 from engine.connectors.unpacking import refused, unpacked
 from engine.domain.errors import (
     BlobDamaged,
@@ -187,8 +188,8 @@ class ImapTargetMailbox:
     def identity(self) -> MailboxIdentity:
         return self._reading.identity()
 
-    def refuses(self, form: str) -> str:
-        return refused(form, allowed=self.unpack)
+    def refuses(self, kind: int, form: str) -> str:
+        return refused_kind(kind) or refused(form, allowed=self.unpack)
 
     def has_folder(self, path: FolderPath) -> bool:
         return self._seen(path) is not None
@@ -280,7 +281,7 @@ class ImapTargetMailbox:
         self._reading.close()
 
     def append(
-        self, path: FolderPath, name: bytes, letter: Letter, content: BinaryIO, flags: Flags
+        self, path: FolderPath, name: bytes, delivery: Delivery, content: BinaryIO, flags: Flags
     ) -> str:
         """Appends a message, with as many of its flags as the folder takes, and without its date
         where the server refuses that. Makes the folder anew where somebody has deleted it
@@ -294,8 +295,8 @@ class ImapTargetMailbox:
 
         def appending(session: Session) -> None:
             nonlocal place
-            attempts = flags.attempts(letter.flags)
-            trying = ways(attempts, date_time(letter.date))
+            attempts = flags.attempts(kept_flags(delivery.flags))
+            trying = ways(attempts, date_time(delivery.date))
             why: Refused | None = None
             made = False
             while True:
@@ -353,7 +354,7 @@ class ImapFolder:
         self._mailbox = mailbox
         self._path = path
         self._name = name
-        self._flags = Flags(refused=set(filter(lost, flags)))
+        self._flags = Flags(refused=set(filter(lost, kept_flags(tuple(flags)))))
 
     @property
     def lost(self) -> frozenset[str]:
@@ -367,17 +368,17 @@ class ImapFolder:
         what = "1 message has" if count == 1 else f"{count} messages have"
         return [f"{what} the date of the restore: the server doesn't take the one that was kept"]
 
-    def deliver(self, letter: Letter) -> str:
+    def deliver(self, delivery: Delivery) -> str:
         with tempfile.SpooledTemporaryFile(max_size=SPOOL) as spool:
             content = cast(BinaryIO, spool)
             try:
-                _spool(letter, content, unpack=self._mailbox.unpack)
+                _spool(delivery, content, unpack=self._mailbox.unpack)
             except OSError as error:
                 raise DeliveryFailed(
                     f"{tempfile.gettempdir()}: {error.strerror}, and long messages are put there "
                     "before they are sent: make room, or set TMPDIR"
                 ) from error
-            return self._mailbox.append(self._path, self._name, letter, content, self._flags)
+            return self._mailbox.append(self._path, self._name, delivery, content, self._flags)
 
     def sync(self) -> None:
         """Nothing: what the server said OK to, it has."""
@@ -426,19 +427,19 @@ def _look_for(
         flags.saw(given, given)
 
 
-def _spool(letter: Letter, content: BinaryIO, *, unpack: bool) -> None:
+def _spool(delivery: Delivery, content: BinaryIO, *, unpack: bool) -> None:
     """Writes a message as it is sent. Raises Damaged, DeliveryFailed and OSError."""
     hasher = blake3()
 
     def hashed() -> Iterable[bytes]:
-        for chunk in letter.chunks:
+        for chunk in delivery.chunks:
             hasher.update(chunk)
             yield chunk
 
     for chunk in with_crlf(unpacked(hashed(), allowed=unpack)):
         content.write(chunk)
-    if hasher.digest() != letter.digest:
-        raise BlobDamaged(f"blob {letter.digest.hex()}: what was read is something else")
+    if hasher.digest() != delivery.digest:
+        raise BlobDamaged(f"blob {delivery.digest.hex()}: what was read is something else")
 
 
 def _canonical(chunks: Iterable[bytes], *, unpack: bool) -> Wanted | None:

@@ -16,6 +16,7 @@ from contextlib import suppress
 
 from blake3 import blake3
 
+from engine.connectors.mail import kept_flags
 from engine.connectors.maildir import keywords, quota
 from engine.connectors.maildir.delivery_names import (
     LineCounter,
@@ -27,7 +28,7 @@ from engine.connectors.maildir.dotlock import NotOurs, Patience
 from engine.connectors.maildir.keywords import Letters
 from engine.connectors.maildir.names import flag_letters
 from engine.connectors.ownership import make_directory, make_file, owner_beside, owner_of, write_all
-from engine.connectors.target import Letter
+from engine.connectors.target import Delivery
 from engine.domain.errors import BlobDamaged, DeliveryFailed, TargetFull
 from engine.system.beneath import Tree
 from engine.system.text import reason, shown
@@ -97,19 +98,19 @@ class MaildirFolder:
     def lost(self) -> frozenset[str]:
         return self._letters.lost
 
-    def deliver(self, letter: Letter) -> str:
+    def deliver(self, delivery: Delivery) -> str:
         try:
-            return self._deliver(letter)
+            return self._deliver(delivery)
         except OSError as error:
             raise failure(self._path, error) from error
 
-    def _deliver(self, letter: Letter) -> str:
+    def _deliver(self, delivery: Delivery) -> str:
         if self._held:
-            wanted = keywords.keywords_among(letter.flags)
+            wanted = keywords.keywords_among(delivery.flags)
             if not wanted.issubset(self._letters.keywords):
                 raise TimeoutError(self._held)
         unique = unique_name(
-            letter.date,
+            delivery.date,
             os.getpid(),
             next(_NUMBERS),
             secrets.token_bytes(8),
@@ -118,22 +119,22 @@ class MaildirFolder:
         fd = make_file(self._tmp, unique, self._owner)
         try:
             try:
-                sizes = _write(fd, letter)
+                sizes = _write(fd, delivery)
                 size = counted_size(sizes) or os.fstat(fd).st_size
-                os.utime(fd, ns=(letter.date * 1000, letter.date * 1000))
+                os.utime(fd, ns=(delivery.date * 1000, delivery.date * 1000))
                 os.fsync(fd)
             finally:
                 os.close(fd)
-            return self._publish(unique, sizes, size, letter)
+            return self._publish(unique, sizes, size, delivery)
         except BaseException:
             with suppress(FileNotFoundError):
                 os.unlink(unique, dir_fd=self._tmp)
             raise
 
-    def _publish(self, temporary: str, sizes: str, size: int, letter: Letter) -> str:
+    def _publish(self, temporary: str, sizes: str, size: int, delivery: Delivery) -> str:
         """Gives what was written its name; returns the unique part of that. Raises OSError."""
         unique = f"{temporary}{sizes}"
-        name = f"{unique}:2,{flag_letters(letter.flags, self._letters.keywords)}"
+        name = f"{unique}:2,{flag_letters(kept_flags(delivery.flags), self._letters.keywords)}"
         os.rename(temporary, name, src_dir_fd=self._tmp, dst_dir_fd=self._cur)
         self._sizes.append(size)
         return unique
@@ -162,15 +163,15 @@ class MaildirFolder:
         self._tmp = self._cur = -1
 
 
-def _write(fd: int, letter: Letter) -> str:
+def _write(fd: int, delivery: Delivery) -> str:
     """Writes the content; the fields of the message's name that tell its size. Raises Damaged."""
     hasher, lines, size, head = blake3(), LineCounter(), 0, b""
-    for chunk in letter.chunks:
+    for chunk in delivery.chunks:
         hasher.update(chunk)
         lines.add(chunk)
         size += len(chunk)
         head = head or chunk[:_HEAD]
         write_all(fd, chunk)
-    if hasher.digest() != letter.digest:
-        raise BlobDamaged(f"blob {letter.digest.hex()}: what was read is something else")
-    return size_fields(head, size, lines.bare, letter.identity)
+    if hasher.digest() != delivery.digest:
+        raise BlobDamaged(f"blob {delivery.digest.hex()}: what was read is something else")
+    return size_fields(head, size, lines.bare, delivery.identity)

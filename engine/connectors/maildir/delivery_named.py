@@ -12,12 +12,13 @@ import os
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 
+from engine.connectors.mail import kept_flags
 from engine.connectors.maildir.delivery import MaildirFolder, failure
 from engine.connectors.maildir.delivery_names import NAME_MAX
 from engine.connectors.maildir.dotlock import Patience
 from engine.connectors.maildir.names import flag_letters, unique_part
 from engine.connectors.ownership import PRIVATE, make_directory, owner_of, sync_directory
-from engine.connectors.target import Letter
+from engine.connectors.target import Delivery
 from engine.system.beneath import Tree
 
 KEPT = "timefs-damaged"
@@ -50,13 +51,13 @@ class NamedFolder(MaildirFolder):
         self._changed: set[tuple[str, ...]] = set()
         """Directories whose names aren't durable yet."""
 
-    def _publish(self, temporary: str, sizes: str, size: int, letter: Letter) -> str:
-        unique = os.fsdecode(letter.identity)
-        locator = self._there.get(letter.identity)
+    def _publish(self, temporary: str, sizes: str, size: int, delivery: Delivery) -> str:
+        unique = os.fsdecode(delivery.identity)
+        locator = self._there.get(delivery.identity)
         if locator is None:
-            name = f"{unique}:2,{flag_letters(letter.flags, self._letters.keywords)}"
+            name = f"{unique}:2,{flag_letters(kept_flags(delivery.flags), self._letters.keywords)}"
             if not _is_name(unique) or len(os.fsencode(name)) > NAME_MAX:
-                return super()._publish(temporary, sizes, size, letter)
+                return super()._publish(temporary, sizes, size, delivery)
             os.rename(temporary, name, src_dir_fd=self._tmp, dst_dir_fd=self._cur)
             self._sizes.append(size)
             return unique

@@ -16,6 +16,7 @@ from contextlib import suppress
 from functools import partial
 
 from engine.connectors.lazy import UnmadeMailbox
+from engine.connectors.mail import refused_kind
 from engine.connectors.maildir import subscriptions
 from engine.connectors.maildir.delivery import MaildirFolder, failure
 from engine.connectors.maildir.delivery_named import KEPT, NamedFolder
@@ -147,8 +148,8 @@ class MaildirTargetMailbox:
     def identity(self) -> MailboxIdentity:
         return self._reading.identity()
 
-    def refuses(self, form: str) -> str:
-        return ""
+    def refuses(self, kind: int, form: str) -> str:
+        return refused_kind(kind)
 
     def has_folder(self, path: FolderPath) -> bool:
         seen = self._seen(path)
