@@ -5,13 +5,18 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from engine.cli import main
-from engine.connectors.maildir.delivery_named import KEPT
+from engine.connectors import ownership
+from engine.connectors.maildir import delivery_named, dotlock
+from engine.connectors.maildir.delivery_named import KEPT, NamedFolder
 from engine.connectors.source import SourceItem
 from engine.domain.kinds import Kind
 from engine.domain.paths import INBOX, FolderPath
@@ -19,6 +24,8 @@ from engine.query.accounts import Account
 from engine.restore import existing
 from engine.restore.contents import plan_contents
 from engine.restore.selection import Message, Selection
+from engine.system.beneath import open_tree
+from tests.deliveries import delivery
 from tests.maildrop import Maildir
 from tests.test_rewritten import overwrite
 
@@ -196,6 +203,43 @@ def test_what_is_planted_where_damaged_files_are_kept_leads_nowhere(
 def test_contents_go_nowhere_else(site: Site, more: list[str]) -> None:
     _, err = site.run("restore", "alice", "--contents", *more, status=2)
     assert "--contents puts messages back where they were" in err
+
+
+def test_threads_make_the_directory_for_damaged_files_one_after_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box = Maildir(tmp_path / "box")
+    names = [f"m{number}" for number in range(4)]
+    for name in names:
+        box.deliver(b"!", unique=name)
+    there = {
+        name.encode(): f"{path.parent.name}/{path.name}" for name, path in box.messages().items()
+    }
+    inside, met = threading.Semaphore(1), threading.Event()
+    make = ownership.make_directory
+
+    def making(directory: int, name: str, owner: ownership.Owner) -> bool:
+        alone = inside.acquire(blocking=False)
+        if not alone:
+            met.set()
+        met.wait(0.02)  # gives the others a chance to come, too
+        made = make(directory, name, owner)
+        if alone:
+            inside.release()
+        return made
+
+    tree = open_tree(str(box.root), ())
+    with (
+        closing(tree),
+        closing(
+            NamedFolder("box", tree, (), (), dotlock.Patience(), there=there, run="now")
+        ) as folder,
+    ):
+        monkeypatch.setattr(delivery_named, "make_directory", making)
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda n: folder.deliver(delivery(b"x", identity=n.encode())), names))
+    assert not met.is_set()
+    assert len(list(box.root.glob(f"{KEPT}/now/m*"))) == 4
 
 
 def test_on_a_file_system_without_links_files_are_moved_aside(

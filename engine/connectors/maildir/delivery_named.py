@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 
@@ -50,6 +51,8 @@ class NamedFolder(MaildirFolder):
         self._kept_parts = (KEPT, run, *parts)
         self._changed: set[tuple[str, ...]] = set()
         """Directories whose names aren't durable yet."""
+        self._making = threading.Lock()
+        """A directory that one thread makes and gives away another would take for a stranger's."""
 
     def _publish(self, temporary: str, sizes: str, size: int, delivery: Delivery) -> str:
         unique = os.fsdecode(delivery.identity)
@@ -87,6 +90,10 @@ class NamedFolder(MaildirFolder):
             os.close(kept)
 
     def _make_kept(self) -> None:
+        with self._making:
+            self._make_steps()
+
+    def _make_steps(self) -> None:
         for length in range(1, len(self._kept_parts) + 1):
             above = self._tree.open_directory(self._kept_parts[: length - 1])
             try:
