@@ -192,7 +192,8 @@ def test_nothing_can_be_written_into_the_past(past: Past) -> None:
     ],
 )
 def test_nobody_else_gets_in(past: Past, login: str, password: str) -> None:
-    with pytest.raises(imaplib.IMAP4.error), signed_in(past.port, login, password):
+    refused = pytest.raises(imaplib.IMAP4.error, match="AUTHENTICATIONFAILED")
+    with refused, signed_in(past.port, login, password):
         pass
 
 

@@ -9,25 +9,28 @@ import io
 import os
 import pwd
 import shutil
+import subprocess
 import tempfile
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from engine.domain.errors import SettingMissing, UsageError
-from engine.past_imap import mailboxes, service
+from engine.past_imap import dovecot, mailboxes, service
 from engine.past_imap.acting import Owner
 from engine.past_imap.dovecot import VERSIONS, Serving, Site, folders, server
-from engine.past_imap.gate import converse
+from engine.past_imap.gate import Gate, Later, converse
 from engine.past_imap.live import Live, Unavailable, live
 from engine.past_imap.logins import Login, Refused, Throttle, split
 from engine.past_imap.mailboxes import NotThere, clean, forget, prepare
+from tests.programs import needs
 
 NOW = 1_714_564_800_000_000  # 2024-05-01T12:00:00Z
 
@@ -170,6 +173,63 @@ def test_the_gate_is_asked_in_every_way_that_imap_has(lines: list[bytes]) -> Non
 def test_the_gate_says_why_not() -> None:
     text, _ = said(b"a AUTHENTICATE PLAIN " + PLAIN, answer="no such account")
     assert b"a NO [AUTHENTICATIONFAILED] no such account\r\n" in text
+
+
+def test_what_is_no_wrong_password_is_not_called_one() -> None:
+    text, _ = said(b"a AUTHENTICATE PLAIN " + PLAIN, answer=Later("not now"))
+    assert b"a NO [UNAVAILABLE] not now\r\n" in text
+
+
+WORDS = st.text(st.characters(exclude_characters="\0\r\n", codec="utf-8"), min_size=1, max_size=20)
+
+
+@pytest.fixture(scope="module")
+def asking() -> Iterator[Callable[[str, str, str], tuple[int, str, list[tuple[str, str, str]]]]]:
+    """Asks a gate with an answer, as Dovecot 2.3 does: the exit status, the name that the program
+    behind it gets, and what the gate was asked."""
+    needs("bash")
+    asked: list[tuple[str, str, str]] = []
+    answers: list[str] = []
+
+    def answer(*words: str) -> str:
+        asked.append(words)  # type: ignore[arg-type]
+        return answers.pop()
+
+    def ask(name: str, password: str, said: str) -> tuple[int, str, list[tuple[str, str, str]]]:
+        asked.clear()
+        answers[:] = [said]
+        typed = f"{name}\0{password}\0" + "0\0"
+        place.write_bytes(typed.encode())
+        words = ["bash", "-c", 'exec 3<"$1" && exec bash "$2" printenv USER', "-", place, program]
+        ran = subprocess.run(
+            words, env={**os.environ, "TCPREMOTEIP": "::1"}, capture_output=True, timeout=30
+        )
+        return ran.returncode, ran.stdout.decode().removesuffix("\n"), list(asked)
+
+    with tempfile.TemporaryDirectory() as directory, Gate(0, answer) as gate:
+        place, program = Path(directory, "typed"), Path(directory, "ask")
+        program.write_text(dovecot.ask(gate.server_address[1]))
+        serving = threading.Thread(target=gate.serve_forever)
+        serving.start()
+        yield ask
+        gate.shutdown()
+        serving.join()
+
+
+@settings(max_examples=15, deadline=None)
+@given(WORDS, WORDS)
+@example("alice@example.com@latest", 'a "b" \\ $x `id` %s \'ä{3}')
+def test_dovecot_23_asks_at_the_gate_with_the_words_as_they_were_typed(
+    asking: Callable[..., tuple[int, str, list[tuple[str, str, str]]]], name: str, password: str
+) -> None:
+    assert asking(name, password, "") == (0, name, [("::1", name, password)])
+
+
+@pytest.mark.parametrize(("said", "status"), [("wrong", 1), (Later("not now"), 111)])
+def test_dovecot_23_is_told_a_wrong_password_from_a_failure(
+    asking: Callable[..., tuple[int, str, list[tuple[str, str, str]]]], said: str, status: int
+) -> None:
+    assert asking("alice@latest", "x", said)[:2] == (status, "")
 
 
 @pytest.mark.parametrize(
@@ -338,7 +398,7 @@ def guarded() -> Iterator[Guarded]:
 def test_a_directory_of_roots_alone_is_taken_also_below_a_sticky_one(guarded: Guarded) -> None:
     os.chmod(guarded.above, 0o1777)
     files = guarded.write()
-    assert [file.stat().st_uid for file in files] == [0] * 4
+    assert [file.stat().st_uid for file in files] == [0] * 5
     assert guarded.write() == files
     stranger = guarded.directory / f"{files[0].name}.new"
     stranger.write_text("x")

@@ -69,6 +69,11 @@ def server(version: str, site: Site, serving: Serving) -> str:
     return _template(f"server-{version}.conf").format(**fields)
 
 
+def ask(gate: int) -> str:
+    """The program by which Dovecot 2.3 asks at the gate's port."""
+    return _template("ask-2.3.sh").replace("GATE", str(gate))
+
+
 def folders(version: str, site: Site, separator: str) -> str:
     """What the live server includes, whose namespaces have this separator."""
     fields = _fields(site)

@@ -1,8 +1,9 @@
 """What Dovecot asks about a login: a few words of IMAP (RFC 9051), on loopback.
 
-Dovecot's `passdb imap` signs in here with what the user typed, `ADDRESS/LOGIN` as the name. The
-answer is OK where the live server takes the password for the account that has that name now; then
-the mailbox is ready. Everything else is NO, and slows the next attempts.
+Dovecot's `passdb imap`, or for 2.3 a little program, signs in here with what the user typed,
+`ADDRESS/LOGIN` as the name. The answer is OK where the live server takes the password for the
+account that has that name now; then the mailbox is ready. Everything else is NO: a wrong password
+slows the next attempts.
 """
 
 from __future__ import annotations
@@ -30,6 +31,10 @@ _PATIENCE = 20.0
 _COMMAND = re.compile(rb"([^ \r\n]{1,60}) ([A-Za-z]{1,20})(?: (.*))?", re.DOTALL)
 _QUOTED = re.compile(rb'"((?:[^"\\\r\n]|\\["\\])*)"|([^ "(){}\r\n]+)')
 _LITERAL = re.compile(rb"\{([0-9]{1,5})(\+?)\}$")
+
+
+class Later(str):
+    """What to say where nothing is known of the password, or it isn't the reason."""
 
 
 class Answer(Protocol):
@@ -122,8 +127,9 @@ def converse(lines: BinaryIO, say: Callable[[bytes], object], answer: Answer) ->
         elif word in (b"LOGIN", b"AUTHENTICATE"):
             said = _plain(rest, lines, say) if word == b"AUTHENTICATE" else _words(rest)
             told = "wrong words" if said is None else answer(*said)
-            text = told.encode("ascii", "replace")
-            say(tag + (b" NO [AUTHENTICATIONFAILED] " + text if text else b" OK done") + b"\r\n")
+            code = b"UNAVAILABLE" if isinstance(told, Later) else b"AUTHENTICATIONFAILED"
+            text = b"NO [%s] %s" % (code, told.encode("ascii", "replace"))
+            say(tag + b" " + (text if told else b"OK done") + b"\r\n")
         else:
             say(tag + b" BAD not known here\r\n")
 

@@ -24,7 +24,7 @@ from engine.journal.records import AccountState
 from engine.past_imap import dovecot, mailboxes, own
 from engine.past_imap.acting import Owner
 from engine.past_imap.dovecot import Serving, Site
-from engine.past_imap.gate import Gate
+from engine.past_imap.gate import Gate, Later
 from engine.past_imap.live import Live, Unavailable, is_loopback, live
 from engine.past_imap.logins import Refused, Throttle, split
 from engine.past_imap.mailboxes import NotThere
@@ -34,6 +34,7 @@ from engine.system.stop import Stop
 
 SERVER_FILE, FOLDERS_FILE = "past-server.conf", "backup-folders.conf"
 ACL_FILE, FOLDERS_ACL_FILE = "acl", "acl-folders"
+ASK_FILE = "ask"
 WRONG = "wrong name or password"
 ANOTHER = "the name has another mailbox since it was last backed up: try again after the next scan"
 _SHARED = 10
@@ -115,6 +116,8 @@ def write(made: Arrangement, version: str, separator: str) -> list[Path]:
         ACL_FILE: dovecot.acl(),
         FOLDERS_ACL_FILE: dovecot.folders_acl(separator),
     }
+    if version == "2.3":
+        texts[ASK_FILE] = dovecot.ask(made.serving.gate)
     directory.mkdir(mode=0o755, parents=True, exist_ok=True)
     if os.geteuid() == 0:
         own.require(directory, made.site.user)
@@ -191,7 +194,7 @@ class Door:
             return self._decide(address, login, password)
         except Exception as error:  # nobody gets in by a defect
             _log.defect("login-failed", error)
-            return "not now"
+            return Later("not now")
 
     def _decide(self, address: str, login: str, password: str) -> str:
         name = login.rpartition("@")[0].lower()[:200]
@@ -199,7 +202,7 @@ class Door:
             now = self._clock()
             pause = max(self._accounts.turn(name, now), self._addresses.turn(address, now))
         if pause > _PATIENCE:
-            return "too many failures: try again later"
+            return Later("too many failures: try again later")
         self._sleep(pause)
         try:
             meant = split(login, self._zone, self._backup.clock.now())
@@ -209,7 +212,7 @@ class Door:
             return self._refuse(name, login, address, str(error))
         except Unavailable as error:
             _log.error("live-server-unavailable", error=str(error))
-            return "the mail server can't be asked now"
+            return Later("the mail server can't be asked now")
         if inbox is None:
             return self._refuse(name, login, address, WRONG)
         with self._lock:
@@ -217,13 +220,13 @@ class Door:
             self._addresses.succeeded(address)
         if inbox.is_anothers(account):
             _log.warning("another-mailbox", login=login, address=address)
-            return ANOTHER
+            return Later(ANOTHER)
         try:
             site = self._made.site
             mailboxes.prepare(site.directory, login, meant, site.mount, self._made.owner)
         except (NotThere, OSError) as error:
             _log.error("mailbox-not-ready", login=login, error=str(error))
-            return "the backup can't be shown now"
+            return Later("the backup can't be shown now")
         _log.info("login", login=login, address=address)
         return ""
 
