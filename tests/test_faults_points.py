@@ -176,7 +176,7 @@ class Purge(Scenario):
         limit = time.time_ns() // 1000 - days * DAY
         self._going = due(self._memory, limit, limit, set())
         assert len(self._going) > 10
-        self.words = ["purge", "-b", self._path]
+        self.words = ["purge", "--accept-clock", "-b", self._path]
         self.below = (self._path,)
 
     def prepare(self) -> None:

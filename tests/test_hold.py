@@ -108,7 +108,7 @@ def test_the_command(small: SmallBackup) -> None:
     assert row["account"] == "alice@example.com"
     assert row["reason"] == "case 4711"
     assert row["deleted"] is None
-    assert engine("purge", *backup, "--json").json["held"] == 1
+    assert engine("purge", "--accept-clock", *backup, "--json").json["held"] == 1
     assert "1 kept by holds" in engine("purge", *backup, "--dry-run").out
     gone = engine("hold", *backup, "remove", "alice@example.com")
     assert gone.out == "alice@example.com (000002) is no longer on hold\n"

@@ -49,7 +49,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, quick: Server) -> Prepare
     limit = time.time_ns() // 1000 - days * DAY
     going = due(memory, limit, limit, set())
     shutil.copytree(past.small.path, work / "undisturbed")
-    ran = quick.engine("purge", "-b", work / "undisturbed", "--json", small=True)
+    ran = quick.engine("purge", "--accept-clock", "-b", work / "undisturbed", "--json", small=True)
     assert ran.json["items"] == len(going) > 20
     assert ran.json["packs"] >= 1
     assert_purged(work / "undisturbed", memory, going)
@@ -84,13 +84,15 @@ def kill_and_go_on(
 ) -> None:
     shutil.copytree(prepared.backup, work)
     for death in deaths:
-        killed = quick.engine("purge", "-b", work, die=death, unsynced=unsynced, small=True)
+        killed = quick.engine(
+            "purge", "--accept-clock", "-b", work, die=death, unsynced=unsynced, small=True
+        )
         if killed.status == 0:
             break
         assert killed.status == -signal.SIGKILL
         with Backup(work) as backup:
             assert_whole(backup, prepared.memory, prepared.going)
-    ran = quick.engine("purge", "-b", work, small=True)
+    ran = quick.engine("purge", "--accept-clock", "-b", work, small=True)
     assert (ran.status, ran.err) == (0, "") or "died" in ran.err
     assert_purged(work, prepared.memory, prepared.going)
     shutil.rmtree(work)

@@ -32,7 +32,7 @@ from engine.journal.records import (
     seal,
     unpack,
 )
-from engine.purge import hold
+from engine.purge import find_due, hold
 from engine.scan.smart import NamedSource, Options, scan
 from engine.system.clock import ManualClock
 from engine.system.stop import Stop
@@ -349,7 +349,10 @@ def test_a_clock_that_nothing_keeps_right_is_not_followed_far(
     mailbox.deliver(b"Subject: one\n\n")
     path = tmp_path / "backup"
     quick("init", "-b", path, "--source", f"maildir:{tmp_path}/vmail/{{account}}")
-    scan_at(path, now() - MAX_JUMP - 60 * SECOND, doubted=True)  # the first is taken
+    mailbox.deliver(b"Subject: gone\n\n", unique="gone")
+    scan_at(path, now() - MAX_JUMP - 120 * SECOND, doubted=True)  # the first is taken
+    mailbox.expunge("gone")
+    scan_at(path, now() - MAX_JUMP - 60 * SECOND)
     mailbox.deliver(b"Subject: two\n\n")
 
     def shimmed(*words: object, status: int = 0) -> str:
@@ -360,6 +363,12 @@ def test_a_clock_that_nothing_keeps_right_is_not_followed_far(
     assert "clock is 40 days past the last change that was recorded" in refused
     assert "'engine scan --accept-clock'" in refused
     assert "nothing can be recorded: this machine's clock" in shimmed("status", status=1)
+    assert "clock is 40 days past" in shimmed("purge", status=3)
+    with Backup(path) as backup:
+        assert find_due(backup, now()).messages, "it is kept, as nobody knows what time it is"
+    assert shimmed("purge", "--accept-clock") == ""
+    with Backup(path) as backup:
+        assert not find_due(backup, now()).messages
     assert shimmed("scan", "--accept-clock") == ""
     mailbox.deliver(b"Subject: three\n\n")
     assert shimmed("scan") == ""

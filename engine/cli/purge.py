@@ -14,6 +14,7 @@ from engine.domain.model import item_id
 from engine.operations import Outcome
 from engine.purge import Due, find_due, nothing_to_do, purge
 from engine.purge import Outcome as Purged
+from engine.system.clock import SystemClock
 
 DESCRIPTION = """\
 Removes what was deleted longer ago than the retention says, for good: messages and folders after
@@ -46,6 +47,12 @@ def add_arguments(parser: CommandParser) -> None:
     parser.add_argument(
         "--dry-run", action="store_true", help="only tell what would be removed, and change nothing"
     )
+    parser.add_argument(
+        "--accept-clock",
+        action="store_true",
+        help="believe this machine's clock, though nothing keeps it right and it is more than "
+        "40 days past all that was recorded",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -56,10 +63,12 @@ def run(args: argparse.Namespace) -> int:
         with opened(path) as backup:
             _foretell(backup, as_json=args.json)
         return 0
-    with failures_told(path, "purge"), opened(path, write=True) as backup:
+    clock = SystemClock(trusted=args.accept_clock)
+    with failures_told(path, "purge"), opened(path, write=True, clock=clock) as backup:
         if nothing_to_do(backup):
             outcome = Purged()
         else:
+            backup.journal.require_clock()  # by one far ahead, all would be past its retention
             with operating(backup, "purge") as work:
                 outcome = purge(backup, work.stop, work.operation)
                 if outcome.problems:
