@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from engine.connectors.sources import open_sources
 from engine.daemon.jobs import Context, Scanning
