@@ -7,7 +7,6 @@ needs of any place; appending (`OpenPack`) needs a directory, for it locks and s
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import re
 import threading
@@ -18,7 +17,7 @@ from typing import NamedTuple, Protocol
 
 from engine.domain.errors import BackupUnusable, BlobDamaged
 from engine.system import plainfile
-from engine.system.files import sync_directory
+from engine.system.files import sync_directory, try_lock
 
 _NO_PACK = (
     errno.EISDIR,
@@ -185,11 +184,10 @@ class DirectoryVolume:
     def _locked(self, pack: int, descriptor: int) -> OpenPack | None:
         path = self.path_of(pack)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # Whoever had the lock before may have removed the file.
-            if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+            if try_lock(descriptor) and os.path.samestat(os.fstat(descriptor), os.stat(path)):
                 return OpenPack(pack, path, descriptor)
-        except (BlockingIOError, FileNotFoundError):
+        except FileNotFoundError:
             pass
         except BaseException:
             os.close(descriptor)

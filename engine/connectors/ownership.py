@@ -12,6 +12,8 @@ from collections import Counter
 from itertools import islice
 from typing import NamedTuple
 
+from engine.system.files import sync_directory
+
 PRIVATE = 0o700
 """Mode of a mailbox that is made where there was none."""
 
@@ -127,15 +129,6 @@ def finish_directory(directory: int, name: str, owner: Owner) -> None:
         if ours and not os.listdir(fd):
             owner.give(fd)
             os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def sync_directory(directory: int) -> None:
-    """Makes the names in a directory durable, also of a descriptor that can't be read from."""
-    fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=directory)
-    try:
-        os.fsync(fd)
     finally:
         os.close(fd)
 

@@ -10,7 +10,6 @@ Not for judging what is written there: that is for whoever calls.
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -29,6 +28,7 @@ from engine.operations.record import (
     operation_id,
 )
 from engine.system import plainfile
+from engine.system.files import lock, replace_file, try_lock
 
 _DIRECTORY = 0o750
 _DAY = 86_400_000_000
@@ -49,8 +49,7 @@ class Place:
 
     def write(self, record: Record) -> None:
         """Says how it stands. Whoever reads sees this or what was before. Not durable."""
-        _write(self.path / _NEW, encode(record))
-        os.replace(self.path / _NEW, self.path / _RECORD)
+        replace_file(self.path / _RECORD, encode(record))
 
     def open_to_others(self) -> None:
         """Lets the backup's group look."""
@@ -94,7 +93,7 @@ class Directory:
             descriptor = _opened(path)
             if descriptor is None:
                 continue
-            mine = _locked(descriptor, fcntl.LOCK_EX) and os.fstat(descriptor).st_nlink > 0
+            mine = try_lock(descriptor) and os.fstat(descriptor).st_nlink > 0
             if mine and self.filed(path.name, day(start)) is None:
                 return Place(path, descriptor)
             if mine:  # one that began at the same moment has ended already
@@ -108,7 +107,7 @@ class Directory:
             self._ended.mkdir(_DIRECTORY, parents=True)
         descriptor = plainfile.open_plain(self._ended / f"{day(time)}.jsonl", flags)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            lock(descriptor)
             length = os.fstat(descriptor).st_size
             whole = not length or os.pread(descriptor, 1, length - 1) == b"\n"
             line = encode(record)
@@ -125,7 +124,7 @@ class Directory:
             if descriptor is None:
                 continue
             try:
-                if not _locked(descriptor, fcntl.LOCK_EX) or not os.fstat(descriptor).st_nlink:
+                if not try_lock(descriptor) or not os.fstat(descriptor).st_nlink:
                     continue
                 record = _read(path)
                 if record and self.filed(record.id) is None:
@@ -150,7 +149,7 @@ class Directory:
         for name in self._days():
             descriptor = plainfile.open_plain(self._ended / f"{name}.jsonl", os.O_RDWR)
             with open(descriptor, "r+b") as file:
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                lock(descriptor)
                 lines = file.read().splitlines(keepends=True)
                 kept = [
                     line if (changed := change(record)) == record else encode(changed)
@@ -174,7 +173,7 @@ class Directory:
                 continue
             try:
                 # In this order: whoever ends files its record, and removes all before it unlocks.
-                alive = not _locked(descriptor, fcntl.LOCK_SH)
+                alive = not try_lock(descriptor, shared=True)
                 record = _read(path)
                 if record:
                     yield record if alive else _dead(path, record)
@@ -238,23 +237,6 @@ def _opened(path: Path) -> int | None:
         return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except (FileNotFoundError, PermissionError):
         return None
-
-
-def _locked(descriptor: int, kind: int) -> bool:
-    """Locks it, if nobody else has."""
-    try:
-        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _write(path: Path, data: bytes) -> None:
-    descriptor = plainfile.open_plain(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    try:
-        os.write(descriptor, data)
-    finally:
-        os.close(descriptor)
 
 
 def _read(path: Path) -> Record | None:

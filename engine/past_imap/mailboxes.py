@@ -13,13 +13,12 @@ put anything there: it is only touched as that user.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,11 +26,14 @@ from engine.domain.errors import EngineError
 from engine.past_imap.acting import Owner, acting_as
 from engine.past_imap.logins import Login
 from engine.system import plainfile
+from engine.system.files import locked_directory, replace_file
 from engine.system.logs import Log
 
 SERVER, FOLDER = "server", "folder"
 MAIL, CONTROL, INDEX, USED = "mail", "control", "index", "used"
 UIDLIST, KEYWORDS, SUBSCRIPTIONS = "dovecot-uidlist", "dovecot-keywords", "subscriptions"
+FILE_MODE = 0o666
+"""Of files for Dovecot: it may read what the umask lets it."""
 INBOX = ".INBOX"
 """What Dovecot calls the inbox's own directory for control files and indexes."""
 
@@ -59,10 +61,10 @@ def prepare(directory: Path, login: str, meant: Login, mount: Path, owner: Owner
         place = directory / SERVER / login
         for path in (place, place / CONTROL, place / INDEX):
             _make(path)
-        with _locked(place):
+        with locked_directory(place):
             _link(place / MAIL, shown)
             _copy_uids(place, shown)
-            _write(place / USED, b"")
+            replace_file(place / USED, b"", mode=FILE_MODE)
 
 
 def make(path: Path, owner: Owner) -> None:
@@ -161,16 +163,6 @@ def _make(path: Path) -> None:
         path.mkdir(mode=0o700)
 
 
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
 def _link(link: Path, shown: Path) -> None:
     if link.is_symlink() and os.readlink(link) == os.fspath(shown):
         return
@@ -211,14 +203,5 @@ def _replace(source: Path, target: Path) -> bool:
         before = b""
     if before == data:
         return False
-    _write(target, data)
+    replace_file(target, data, mode=FILE_MODE)
     return before is not None
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Writes a file anew, whatever has its name."""
-    new = path.with_name(f"{path.name}.new")
-    new.unlink(missing_ok=True)
-    with new.open("xb") as file:
-        file.write(data)
-    os.replace(new, path)

@@ -29,6 +29,7 @@ from engine.past_imap.live import Live, Unavailable, is_loopback, live
 from engine.past_imap.logins import Refused, Throttle, split
 from engine.past_imap.mailboxes import NotThere
 from engine.settings.table import Settings
+from engine.system.files import replace_file
 from engine.system.logs import Log
 from engine.system.stop import Stop
 
@@ -124,11 +125,7 @@ def write(made: Arrangement, version: str, separator: str) -> list[Path]:
     for name in (mailboxes.SERVER, mailboxes.FOLDER):
         mailboxes.make(directory / name, made.owner)
     for name, text in texts.items():
-        new = directory / f"{name}.new"
-        new.unlink(missing_ok=True)
-        with new.open("x", encoding="utf-8") as file:  # a new one is nobody else's
-            file.write(text)
-        os.replace(new, directory / name)
+        replace_file(directory / name, text.encode(), mode=mailboxes.FILE_MODE)
     return [directory / name for name in texts]
 
 

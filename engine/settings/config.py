@@ -10,10 +10,10 @@ import json
 import os
 import re
 import stat
-import tempfile
 import textwrap
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +25,7 @@ from engine.settings import positions
 from engine.settings.table import Setting, Settings
 from engine.settings.types import Texts, Value
 from engine.system import plainfile
-from engine.system.files import sync_directory
+from engine.system.files import locked_directory, replace_file
 
 MODE = 0o640
 """Of a new file: the backup's group reads it, so that its members can mount."""
@@ -139,23 +139,15 @@ def write(path: Path, text: str) -> None:
     """
     path = Path(os.path.realpath(path))
     try:
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with open(descriptor, "wb") as file:
-                _take_over(file.fileno(), path)
-                file.write(text.encode())
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
-        sync_directory(path.parent)
+        with locked_directory(path.parent):
+            replace_file(
+                path, text.encode(), durable=True, mode=0o600, prepare=partial(_take_over, path)
+            )
     except OSError as error:
         raise BackupUnusable(f"can't write {path}: {error.strerror}") from error
 
 
-def _take_over(descriptor: int, path: Path) -> None:
+def _take_over(path: Path, descriptor: int) -> None:
     """Gives a new file the owner and mode of the one that it is to replace, if there is one."""
     try:
         old = os.stat(path)

@@ -9,7 +9,6 @@ No part of the journal: both may be deleted while no daemon runs.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 from contextlib import suppress
@@ -20,7 +19,7 @@ import msgspec
 
 from engine.domain.errors import AlreadyRunning, BackupUnusable
 from engine.system import plainfile
-from engine.system.files import sync_directory
+from engine.system.files import replace_file, try_lock
 
 _DIRECTORY = "daemon"
 _PATIENCE = 1.0
@@ -81,15 +80,8 @@ class Heartbeat:
     def write(self, state: State, *, durable: bool = False) -> None:
         """Replaces what the daemon before, or this one, wrote. `durable`: a crash of the machine
         doesn't undo it. Raises OSError."""
-        temporary = self._path / "state.json.new"
-        with open(temporary, "wb", opener=plainfile.opener) as file:
-            file.write(msgspec.json.encode(state) + b"\n")
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
-        os.replace(temporary, self._path / "state.json")
-        if durable:
-            sync_directory(self._path)
+        data = msgspec.json.encode(state) + b"\n"
+        replace_file(self._path / "state.json", data, durable=durable)
 
     def close(self) -> None:
         """Lets go of the lock."""
@@ -97,14 +89,12 @@ class Heartbeat:
 
     def _take(self, backup: Path) -> None:
         end = time.monotonic() + _PATIENCE
-        while True:
-            try:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
-            except BlockingIOError:
-                if time.monotonic() >= end:
-                    break
+        while not try_lock(self._lock):
+            if time.monotonic() >= end:
+                break
             time.sleep(0.01)
+        else:
+            return
         process = os.pread(self._lock, 20, 0).decode("ascii", "replace").strip()
         raise AlreadyRunning(
             f"{backup}: 'engine run' or 'engine watch' runs here already (process {process}): stop "
@@ -124,9 +114,6 @@ def look(backup: Path) -> Seen:
     except OSError:
         return Seen(False, state)
     try:
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return Seen(True, state)
+        return Seen(not try_lock(lock, shared=True), state)
     finally:
         os.close(lock)
-    return Seen(False, state)

@@ -18,9 +18,10 @@ from engine.connectors.maildir.delivery import MaildirFolder, failure
 from engine.connectors.maildir.delivery_names import NAME_MAX
 from engine.connectors.maildir.dotlock import Patience
 from engine.connectors.maildir.names import flag_letters, unique_part
-from engine.connectors.ownership import PRIVATE, make_directory, owner_of, sync_directory
+from engine.connectors.ownership import PRIVATE, make_directory, owner_of
 from engine.connectors.target import Delivery
 from engine.system.beneath import Tree
+from engine.system.files import sync_directory
 
 KEPT = "timefs-damaged"
 """The directory in a mailbox for what was replaced: below it one for each run, and in that one for

@@ -17,7 +17,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from engine.connectors.ownership import Owner, make_file, sync_directory, write_all
+from engine.connectors.ownership import Owner, make_file, write_all
+from engine.system.files import sync_directory
 
 PATIENCE = 10.0
 """Seconds to wait for somebody else's locks, for all of a mailbox together."""

@@ -34,7 +34,6 @@ from engine.connectors.ownership import (
     make_file,
     owner_beside,
     owner_of,
-    sync_directory,
 )
 from engine.connectors.source import MailboxIdentity, SourceItem
 from engine.connectors.target import TargetMailbox, Wanted, content_digest
@@ -48,6 +47,7 @@ from engine.domain.errors import (
 from engine.domain.paths import FolderPath
 from engine.system.beneath import Tree, open_tree
 from engine.system.clock import Clock
+from engine.system.files import sync_directory
 from engine.system.text import reason, shown
 
 _OF_GROUP = stat.S_ISGID | stat.S_IRWXG

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import shutil
 from collections.abc import Iterable, Iterator
@@ -17,7 +16,7 @@ from engine.exchange.export import form
 from engine.exchange.export.form import Head, Tail
 from engine.exchange.export.plan import DIRECTORY_MODE, FILE_MODE
 from engine.exchange.export.records import Content
-from engine.system.files import sync_directory
+from engine.system.files import locked_directory, sync_directory
 
 _PART = ".part"
 """What is being written. There is one at a time."""
@@ -108,15 +107,8 @@ def opened(path: Path) -> Iterator[ExportDirectory]:
     is at work in it; OSError.
     """
     path.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(f"{path}: another export is writing here") from None
+    with locked_directory(path, UsageError(f"{path}: another export is writing here")):
         yield ExportDirectory(path, _begun(path))
-    finally:
-        os.close(fd)
 
 
 def _begun(path: Path) -> Head | None:
