@@ -383,3 +383,27 @@ def test_nor_does_a_copied_or_renumbered_mailbox_bring_mail_into_anothers_accoun
     story: list[tuple[int, int, int]], kind: type[Hall], guids: bool
 ) -> None:
     check_story(story, kind, guids=guids)
+
+
+def test_most_of_the_accounts_are_not_gone_at_once(hall: Hall) -> None:
+    """A few mailboxes may be on a mount point whose volume isn't there."""
+    names = [f"user{number}" for number in range(8)]
+    for name in names:
+        hall.found(name)
+    hall.scan()
+    before, last = hall.living(), hall.last()
+    gone = [hall.take_away(name) for name in names[:5]]
+    with pytest.raises(SourceEmpty, match="5 of 8 accounts can't be found there any more"):
+        hall.scan()
+    assert (hall.living(), hall.last()) == (before, last)
+    hall.bring_back(gone.pop(), names[4])
+    hall.scan()  # half of them may have been removed
+    assert hall.living().keys() == {*names[4:]}
+    for name in names[4:]:
+        hall.take_away(name)
+    for name in ("new1", "new2"):
+        hall.found(name)
+    with pytest.raises(SourceEmpty, match="all of 4 accounts"):
+        hall.scan()
+    hall.scan(accept_empty=True)
+    assert hall.living().keys() == {"new1", "new2"}

@@ -339,9 +339,10 @@ class _Scan:
                 f"{names}: {which} can't be found there any more: is the mail volume mounted? "
                 "Nothing was recorded; 'engine scan --accept-empty' if that is meant"
             )
+        had = Counter(account.origin for account in living)
         if not options.accept_empty:
             self._refuse_made_anew(compared, living)
-        had = Counter(account.origin for account in living)
+            self._refuse_missing(compared, had)
         lost = Counter(a.origin for a in gone if a.item in compared.succeeded)
         for origin, count in lost.items():
             if count >= roster.REBUILT and 2 * count > had[origin]:
@@ -349,6 +350,24 @@ class _Scan:
                     f"{origin}: {count} of {had[origin]} accounts have another mailbox than they "
                     "had: was the mail server made anew? Nothing of these was recorded; 'engine "
                     "scan --accept-rebuilt' if same names are the same accounts still"
+                )
+
+    def _refuse_missing(self, compared: roster.Roster, had: Counter[str]) -> None:
+        """Raises SourceEmpty where more than half of a source's accounts are gone at once, and
+        nobody else has their names: a few mailboxes may be on a mount point without its volume."""
+        if not self._found.complete:
+            return
+        missing = Counter(
+            account.origin
+            for account in compared.gone
+            if account.item not in compared.succeeded and account.name not in self._found.doubtful
+        )
+        for origin, count in missing.items():
+            if count >= roster.REBUILT and 2 * count > had[origin]:
+                raise SourceEmpty(
+                    f"{origin}: {count} of {had[origin]} accounts can't be found there any more: "
+                    "is the mail volume mounted? Nothing of these was recorded; 'engine scan "
+                    "--accept-empty' if that is meant"
                 )
 
     def _refuse_made_anew(self, compared: roster.Roster, living: list[KnownAccount]) -> None:
