@@ -16,7 +16,6 @@ from typing import Any, NoReturn
 
 import pytest
 
-import engine.cli.scan
 import engine.cli.search
 import engine.cli.show
 import engine.cli.status
@@ -391,7 +390,7 @@ def test_a_scan_that_is_interrupted_says_so(
         stop.check()
 
     before = signal.getsignal(number)
-    monkeypatch.setattr(engine.cli.scan, "scan", interrupted)
+    monkeypatch.setattr(engine.scan.smart, "scan", interrupted)
     ran = run("scan", "-b", scanned.backup)
     assert ran.status == 130
     assert "interrupted" in ran.complaint

@@ -18,6 +18,7 @@ FLOORS = (
     ("engine.query", "engine.operations", "engine.notifications"),
     ("engine.scan", "engine.check", "engine.past_imap", "engine.query.status", "engine.purge"),
     ("engine.restore", "engine.scan.follow", "engine.exchange"),
+    ("engine.services",),
     ("engine.daemon",),
     ("engine.cli", "timefs"),
 )
@@ -151,3 +152,38 @@ def test_the_engine_never_imports_the_mount() -> None:
     for module, path in MODULES.items():
         if module.startswith("engine"):
             assert not any(name.split(".")[0] == "timefs" for name in imports(path)), module
+
+
+CLI = {"output", "arguments", "parser", "calling", "progress"}
+"""What all verbs may use of `engine.cli`."""
+VERBS_THAT_SHARE = {
+    ("restore", "restoring"),
+    ("undelete", "restoring"),
+    ("import_", "restoring"),
+    ("import_", "export"),
+    ("watch", "log"),
+}
+"""Verbs, and what else they use."""
+
+
+def test_verbs_import_one_another_only_where_that_is_listed() -> None:
+    found = set()
+    for module, path in MODULES.items():
+        if module.startswith("engine.cli."):
+            for name in imports(path):
+                parts = name.split(".")
+                if (
+                    parts[:2] == ["engine", "cli"]
+                    and len(parts) > 2
+                    and ".".join(parts[:3]) in MODULES
+                ):
+                    found.add((module.split(".")[2], parts[2]))
+    assert {(verb, other) for verb, other in found if other not in CLI} == VERBS_THAT_SHARE
+
+
+def test_services_know_no_command_line() -> None:
+    for module, path in MODULES.items():
+        if module.startswith("engine.services"):
+            names = imports(path)
+            assert not any(name.startswith("engine.cli") for name in names), module
+            assert not names & {"argparse", "sys", "signal"}, module

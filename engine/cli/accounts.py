@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 
 from engine.cli import output
-from engine.cli.arguments import backup_path, brief, opened, when, zone
+from engine.cli.arguments import backup_path, opened, zone
 from engine.cli.parser import CommandParser
 from engine.domain.errors import UsageError
 from engine.domain.model import item_id
-from engine.notifications import Notifier, catalogue
-from engine.purge import acknowledge, waiting
+from engine.domain.timestamps import brief, when
 from engine.query.accounts import Account, AccountFigures, Owner, accounts, figures, owners_of_names
+from engine.services.accounts import acknowledge
+from engine.services.caller import Caller
 
 DESCRIPTION = """\
 Lists the accounts that the backup knows, by name, with the number of their messages and folders and
@@ -50,10 +51,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _acknowledge(args: argparse.Namespace) -> int:
     with opened(backup_path(args), write=True) as backup:
-        done = acknowledge(backup, args.account)
+        done = acknowledge(backup, Caller(warn=output.complain), args.account)
         days = backup.settings.retention_accounts_days
-        notifier = Notifier(backup.path, backup.settings, backup.clock, output.complain)
-        catalogue.succession(notifier, waiting(backup))
     if args.json:
         output.document([{"name": one.name, "id": item_id(one.item)} for one in done])
         return 0

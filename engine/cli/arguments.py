@@ -13,7 +13,7 @@ from pathlib import Path
 from engine import DEFAULT_PATH
 from engine.backup import Backup
 from engine.domain.errors import UsageError
-from engine.domain.timestamps import format_time, local_zone, parse
+from engine.domain.timestamps import local_zone, parse
 from engine.system.clock import Clock, SystemClock
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -60,13 +60,3 @@ def duration(option: str, text: str) -> int:
     if match is None:
         raise UsageError(f"{option}: {text!r} is not a length of time: write 90s, 30m, 2h, 3d, 1w")
     return int(match[1]) * _UNITS[match[2]]
-
-
-def when(instant: int | None, where: tzinfo) -> str | None:
-    """A time as JSON has it: None stays None."""
-    return None if instant is None else format_time(instant, where)
-
-
-def brief(instant: int, where: tzinfo) -> str:
-    """A time for people, who don't count microseconds: rounded down to the second."""
-    return format_time(instant - instant % 1_000_000, where).replace(".000000", "")

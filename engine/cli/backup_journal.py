@@ -6,10 +6,11 @@ import argparse
 from pathlib import Path
 
 from engine.cli import output
-from engine.cli.arguments import backup_path, opened, when, zone
-from engine.cli.operating import operating
+from engine.cli.arguments import backup_path, opened, zone
+from engine.cli.calling import calling
 from engine.cli.parser import CommandParser
-from engine.journal import copies
+from engine.domain.timestamps import when
+from engine.services.backup_journal import backup_journal
 
 DESCRIPTION = """\
 Copies the journal, which says what there was and where its content is, to a file of its own, as it
@@ -40,15 +41,10 @@ def run(args: argparse.Namespace) -> int:
     path = backup_path(args)
     with (
         opened(path, write=not args.directory) as backup,
-        operating(backup, "backup-journal", interrupted="no copy was made") as work,
+        calling("backup-journal", interrupted="no copy was made") as caller,
     ):
-        environment, now = backup.journal.environment, backup.clock.now()
-        if args.directory:
-            made = copies.make(environment, Path(args.directory), now, work.stop.check)
-            removed = 0
-        else:
-            days = backup.settings.journal_copy_days
-            made, removed = copies.rotate(environment, backup.path, now, days, work.stop.check)
+        directory = Path(args.directory) if args.directory else None
+        made, removed = backup_journal(backup, caller, directory)
     if args.json:
         document = {
             "path": str(made.path.absolute()),

@@ -5,27 +5,16 @@ from __future__ import annotations
 import argparse
 import re
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
-from engine.backup import Backup
-from engine.check import Report, Scope, check
-from engine.check.salvage import Salvaged, salvage
+from engine.check import Report
 from engine.cli import output
-from engine.cli.arguments import backup_path, brief, when, zone
-from engine.cli.operating import failures_told, operating
+from engine.cli.arguments import backup_path, zone
+from engine.cli.calling import calling, failures_told
 from engine.cli.parser import CommandParser
-from engine.cli.progress import bars
-from engine.connectors.source import interrupts
-from engine.connectors.sources import open_sources
-from engine.domain.errors import BackupUnusable, JournalDamaged, UsageError
-from engine.journal.verified import Dates, dates
-from engine.notifications import catalogue
-from engine.operations import Outcome
-from engine.query.accounts import named
-from engine.scan.smart import NamedSource
-from engine.system.clock import SystemClock
+from engine.domain.errors import UsageError
+from engine.domain.timestamps import brief, when
+from engine.journal.verified import Dates
+from engine.services.check import Options, check, opened
 
 DESCRIPTION = """\
 Reads every record of the journal and every pack of content, and verifies their checksums and that
@@ -92,75 +81,32 @@ def run(args: argparse.Namespace) -> int:
     """See DESCRIPTION."""
     if args.clock and not args.repair:
         raise UsageError("--clock: goes with --repair alone")
+    options = Options(
+        deep=args.deep,
+        account=args.account or "",
+        share=_share(args.sample),
+        source=args.source,
+        repair=args.repair,
+        clock=args.clock,
+    )
     path = backup_path(args)
-    share = _share(args.sample)
+    goes_on = "; the next --deep goes on from there" if args.deep else ""
     with (
         failures_told(path, "check"),
-        _opened(path, args) as (backup, salvaged),
-        bars("records", quiet=args.json) as progress,
-        operating(
-            backup,
+        opened(path, options) as (backup, salvaged),
+        calling(
             "check",
-            accounts=[args.account] if args.account else [],
-            detail=_detail(args),
-            interrupted="nothing is half done"
-            + ("; the next --deep goes on from there" if args.deep else ""),
-            progress=progress,
-        ) as work,
+            until=None if args.json else "records",
+            interrupted=f"nothing is half done{goes_on}",
+        ) as caller,
     ):
-        with backup.reader() as reader:
-            chosen = (
-                [account.item for account in named(reader, [args.account])] if args.account else []
-            )
-        scope = Scope(args.deep, tuple(chosen), share, backup.clock.now(), args.source)
-        sources = _sources(backup) if args.source or args.repair else []
-        with work.stop.reaching(interrupts(each.source for each in sources)):
-            report = check(
-                backup,
-                scope,
-                repair=args.repair,
-                clock=args.clock,
-                salvaged=salvaged,
-                sources=sources,
-                stop=work.stop,
-                progress=work.operation,
-            )
-        if report.problems:
-            count = output.counted(len(report.problems) + report.omitted, "problem")
-            work.operation.ends(Outcome.PROBLEMS, count)
-        damage = [f"{kind}: {what}" for kind, what in report.problems if kind != "source"]
-        if damage or (not chosen and share == 1):
-            catalogue.checked(work.notifier, damage, report.omitted, deep=args.deep)
-        with backup.reader() as reader:
-            verified = dates(reader)
+        checked = check(backup, caller, options, salvaged)
+    report, verified = checked.report, checked.verified
     if args.json:
         output.document(_document(report, verified))
     else:
         _print(report, verified if args.deep else None, repair=args.repair)
     return 0 if report.ok else 1
-
-
-@contextmanager
-def _opened(path: Path, args: argparse.Namespace) -> Iterator[tuple[Backup, Salvaged | None]]:
-    """The backup, open for writing where something is to be written; a deep check can do
-    without."""
-    write = args.repair or args.deep
-    salvaged = None
-    try:
-        backup = Backup(path, write=write, verify=True)
-    except JournalDamaged:
-        if not args.repair:
-            raise
-        salvaged = salvage(path, SystemClock())
-        backup = Backup(path, write=True, verify=True)
-    except BackupUnusable:
-        if args.repair or not write:
-            raise
-        backup = Backup(path, verify=True)
-    try:
-        yield backup, salvaged
-    finally:
-        backup.close()
 
 
 def _share(text: str | None) -> float:
@@ -173,17 +119,6 @@ def _share(text: str | None) -> float:
     ):
         raise UsageError(f"--sample: {text!r} is not a share: write 5%, or 0.5%")
     return float(text.rstrip("%")) / 100
-
-
-def _sources(backup: Backup) -> list[NamedSource]:
-    specs = backup.settings.sources
-    found = open_sources(specs, backup.path, backup.clock, backup.settings)
-    return [NamedSource(*pair) for pair in zip(specs, found, strict=True)]
-
-
-def _detail(args: argparse.Namespace) -> str:
-    words = [word for word in ("deep", "source", "repair", "clock") if getattr(args, word)]
-    return ", ".join([*words, *([f"sample {args.sample}"] if args.sample else [])])
 
 
 def _document(report: Report, verified: Dates) -> dict[str, object]:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import argparse
 import sys
 
-from engine.backup import Backup
 from engine.cli import output
-from engine.cli.arguments import backup_path, opened, when, zone
-from engine.cli.operating import operating
+from engine.cli.arguments import backup_path, opened, zone
+from engine.cli.calling import calling
 from engine.cli.parser import CommandParser
 from engine.domain.errors import Interrupted, UsageError
-from engine.domain.model import item_id, parse_item_id
-from engine.purge import Erased, erase
-from engine.purge.erasing import judge
-from engine.query.accounts import accounts
+from engine.domain.model import item_id
+from engine.domain.timestamps import when
+from engine.purge import Erased
+from engine.services.erase import erase, find
 from engine.system.clock import SystemClock
 
 DESCRIPTION = """\
@@ -54,11 +53,11 @@ def run(args: argparse.Namespace) -> int:
     """See DESCRIPTION."""
     path = backup_path(args)
     with opened(path, write=True) as backup:
-        item, name = _find(backup, args.what)
+        item, name = find(backup, args.what)
         if not args.yes:
             _ask(name)
-        with operating(backup, "erase", detail=item_id(item)) as work:
-            erased = erase(backup, item, work.stop)
+        with calling("erase") as caller:
+            erased = erase(backup, caller, item)
     outcome = erased.outcome
     if args.json:
         output.document(_document(item, erased))
@@ -81,30 +80,6 @@ def run(args: argparse.Namespace) -> int:
                 "run 'engine purge' when no scan runs"
             )
     return 1 if outcome.problems else 0
-
-
-def _find(backup: Backup, what: str) -> tuple[int, str]:
-    """The item that is meant, and what to call it. Raises UsageError."""
-    with backup.reader() as reader:
-        found = [a for a in accounts(reader) if what in (a.name, a.source_name)]
-        dead = [account for account in found if account.deleted]
-        if len(dead) > 1:
-            ids = ", ".join(item_id(account.item) for account in dead)
-            raise UsageError(f"several deleted accounts had the name {what}: name one by ID: {ids}")
-        item = (dead or found)[0].item if found else _number(what)
-        version = judge(reader, item)
-        return item, f"account {version.name}" if version.container else version.name
-
-
-def _number(text: str) -> int:
-    """An item's number. Raises UsageError."""
-    try:
-        return parse_item_id(text)
-    except UsageError:
-        raise UsageError(
-            f"{text!r} is no account of this backup and no item ID: 'engine accounts' and "
-            "'engine search --deleted' list them"
-        ) from None
 
 
 def _ask(name: str) -> None:

@@ -11,15 +11,14 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from engine.cli import output
-from engine.cli.arguments import backup_path, brief, opened, time, when, zone
-from engine.cli.operating import operating
+from engine.cli.arguments import backup_path, opened, time, zone
+from engine.cli.calling import calling
 from engine.cli.parser import CommandParser
-from engine.cli.progress import bars
 from engine.domain.errors import UsageError
-from engine.exchange.export.archive import SUFFIX
+from engine.domain.timestamps import brief, when
 from engine.exchange.export.choice import Choice
-from engine.exchange.export.export import Exported, Wanted, to_archive, to_directory, to_stream
-from engine.operations import Outcome
+from engine.exchange.export.export import Exported, Wanted
+from engine.services.export import export, is_archive, refuse
 from engine.system.clock import SystemClock
 
 DESCRIPTION = """\
@@ -53,10 +52,6 @@ def add_arguments(parser: CommandParser) -> None:
     choice_arguments(parser)
     parser.add_argument("--at", metavar="TIME", help="the state at this instant")
     parser.add_argument("--history", action="store_true", help="all that ever happened")
-
-
-_ARCHIVES = (".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".zip", ".7z", ".mbox", ".pst")
-"""How names of files end that no export makes; one of a directory hardly does."""
 
 
 def choice_arguments(parser: CommandParser) -> None:
@@ -95,30 +90,19 @@ def run(args: argparse.Namespace) -> int:
     if piped and sys.stdout.isatty():
         raise UsageError("standard output is a terminal: give the target a name, or use a pipe")
     if not piped:
-        _question_target(args.target)
+        refuse(args.target)
     wanted = Wanted(choice(args), instant, args.history)
     began = clock.monotonic()
+    target = cast(BinaryIO, _Output()) if piped else Path(args.target)
     with (
         opened(backup_path(args)) as backup,
-        bars("records", quiet=args.json or piped) as progress,
-        operating(
-            backup,
+        calling(
             "export",
-            accounts=wanted.choice.accounts,
-            detail=_detail(args),
-            progress=progress,
+            until=None if args.json or piped else "records",
             interrupted=_interrupted(args.target),
-        ) as work,
+        ) as caller,
     ):
-        if piped:
-            done = to_stream(backup, wanted, cast(BinaryIO, _Output()), work.stop, work.operation)
-        elif args.target.endswith(SUFFIX):
-            done = to_archive(backup, wanted, Path(args.target), work.stop, work.operation)
-        else:
-            done = to_directory(backup, wanted, Path(args.target), work.stop, work.operation)
-        if done.missing:
-            count = output.counted(len(done.missing), "content")
-            work.operation.ends(Outcome.PROBLEMS, f"{count} missing")
+        done = export(backup, caller, wanted, target)
     seconds = clock.monotonic() - began
     if args.json:
         output.document(_document(args.target, done, seconds))
@@ -127,35 +111,8 @@ def run(args: argparse.Namespace) -> int:
     return 1 if done.missing else 0
 
 
-def _question_target(target: str) -> None:
-    """Raises UsageError for what would be taken for a directory, and was meant as something else,
-    or can't be made."""
-    path = Path(target)
-    if path.is_dir():
-        return
-    if target.startswith(("maildir:", "imap:", "imaps:")):
-        raise UsageError(
-            f"{target}: an export goes to a directory, or to a file NAME{SUFFIX}; mailboxes are "
-            "filled by 'engine restore' and 'engine import', with --target"
-        )
-    archive = target.endswith(SUFFIX)
-    if path.name.lower().endswith(_ARCHIVES) and not archive:
-        raise UsageError(
-            f"{target}: is no archive that can be written: name a directory, or NAME{SUFFIX}"
-        )
-    if path.exists() and not archive:
-        raise UsageError(f"{target}: is no directory: choose another name")
-    if not path.absolute().parent.is_dir():
-        raise UsageError(f"{target}: there is no directory {path.parent}: make it first")
-
-
-def _detail(args: argparse.Namespace) -> str:
-    history = ", with history" if args.history else ""
-    return f"to {args.target}{history}"
-
-
 def _interrupted(target: str) -> str:
-    if target == "-" or target.endswith(SUFFIX):
+    if target == "-" or is_archive(Path(target)):
         return "nothing was left behind; the next export begins anew"
     return "the same command goes on from there"
 

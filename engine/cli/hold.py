@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 
 from engine.cli import output
-from engine.cli.arguments import backup_path, brief, opened, when, zone
+from engine.cli.arguments import backup_path, opened, zone
 from engine.cli.parser import CommandParser
 from engine.domain.errors import UsageError
 from engine.domain.model import item_id
+from engine.domain.timestamps import brief, when
 from engine.purge import Held, hold, holds, release
 
 DESCRIPTION = """\

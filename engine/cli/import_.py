@@ -11,27 +11,19 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
-from engine import operations
 from engine.backup import Backup
 from engine.cli import output
-from engine.cli.arguments import backup_path, brief, time, zone
+from engine.cli.arguments import backup_path, time, zone
+from engine.cli.calling import calling
 from engine.cli.export import choice, choice_arguments
-from engine.cli.operating import operating, stoppable
 from engine.cli.parser import CommandParser
-from engine.cli.progress import bars
 from engine.cli.restoring import failures, remarks
-from engine.connectors.targets import open_target
-from engine.domain.errors import BackupUnusable, EngineError, Interrupted, UsageError
+from engine.domain.errors import BackupUnusable, EngineError, UsageError
 from engine.domain.model import item_id
-from engine.exchange.imports.delivery import Erased, Told, deliver_state
-from engine.exchange.imports.history import Imported, begin_import, begun, import_history
-from engine.exchange.imports.open import clear, opened_past
-from engine.journal import erasures
-from engine.operations import Outcome
-from engine.settings.table import Settings
-from engine.system.clock import SystemClock
-from engine.system.progress import Progress
-from engine.system.stop import Stop
+from engine.domain.timestamps import brief
+from engine.exchange.imports.delivery import Told
+from engine.exchange.imports.history import Imported
+from engine.services.imports import import_history, import_state
 
 DESCRIPTION = """\
 Takes in what 'engine export' wrote: a directory or a .tar.zst; or another backup path, be it of
@@ -96,52 +88,19 @@ def run(args: argparse.Namespace) -> int:
 
 def _history(args: argparse.Namespace) -> int:
     path, source, wanted = backup_path(args), Path(args.source), choice(args)
-    if _same(path, source):
-        raise UsageError(f"{source}: can't be imported into itself: name a new path with -b")
     began = clock.monotonic()
-    with Backup(path, write=True, importing=True) as backup, ExitStack() as closing:
-        drawn = closing.enter_context(bars("transactions", quiet=args.json))
-        work = closing.enter_context(
-            operating(
-                backup,
-                "import",
-                accounts=wanted.accounts,
-                detail=f"from {source}",
-                progress=drawn,
-                interrupted="the same command goes on from there",
-            )
-        )
-        clear(path)  # also where all was imported, and the next line refuses
-        instant = begun(backup)
-        with opened_past(source, wanted, work.stop, work=path, instant=instant) as past:
-            if not past.head.history:
-                raise UsageError(
-                    f"{source}: has one state and no history: export it with --history, or deliver "
-                    "it with --target"
-                )
-            begin_import(backup, past, wanted)
-            work.operation.progress("transactions", 0, past.head.transactions or None)
-            done = import_history(backup, past, wanted, work.stop, work.operation)
-        with backup.reader() as reader:
-            ahead = reader.horizon() > backup.clock.now() and backup.journal.clock_problem(reader)
-        if ahead:
-            output.complain(f"nothing can be recorded in {path} yet: {ahead}")
-        if done.lost:
-            count = output.counted(len(done.lost), "content")
-            work.operation.ends(Outcome.PROBLEMS, f"{count} missing")
+    with calling(
+        "import",
+        until=None if args.json else "transactions",
+        interrupted="the same command goes on from there",
+    ) as caller:
+        done = import_history(path, caller, source, wanted)
     seconds = clock.monotonic() - began
     if args.json:
         output.document(_document(path, source, done, seconds))
     else:
         _print(path, done, seconds)
     return 1 if done.lost else 0
-
-
-def _same(path: Path, source: Path) -> bool:
-    try:
-        return os.path.samefile(path, source)
-    except FileNotFoundError:
-        return False
 
 
 def _document(path: Path, source: Path, done: Imported, seconds: float) -> dict[str, object]:
@@ -187,55 +146,45 @@ def _print(path: Path, done: Imported, seconds: float) -> None:
 def _state(args: argparse.Namespace, instant: int | None) -> int:
     source, wanted = Path(args.source), choice(args)
     began = clock.monotonic()
-    told: list[dict[str, object]] = []
-    failed = False
-    why: EngineError | None = None
-    ended = ""
-    """What ended an account last, and how that is told."""
+    rows: list[dict[str, object]] = []
     with ExitStack() as closing:
         backup = _own(args, closing)
-        settings = backup.settings if backup else Settings(sources=(args.target,))
-        drawn = closing.enter_context(bars("messages", quiet=args.json))
-        stop, operation = _work(args, backup, drawn, closing)
-        target = open_target(args.target, SystemClock(), settings)
-        past = closing.enter_context(
-            opened_past(source, wanted, stop, work=None, instant=instant, own=backup)
+        caller = closing.enter_context(
+            calling(
+                "import",
+                until=None if args.json else "messages",
+                interrupted="what was delivered stays, the same command brings the rest",
+            )
         )
         write = closing.enter_context(_map(args))
-        for one in deliver_state(
-            past,
-            target,
-            wanted,
-            settings,
-            stop,
-            erased=_ledger(backup, past.head.instant),
-            dry_run=args.dry_run,
-            progress=operation or drawn,
-        ):
-            failed = failed or not one.outcome.ok
-            row = _row(one)
-            told.append(row)
+
+        def told(one: Told) -> None:
+            rows.append(_row(one))
             for line in _lines(one):
                 write(line)
             if one.where and not args.json:
                 _report(one, dry_run=args.dry_run)
-            if one.outcome.ended:
-                if ended:
-                    output.complain(ended)
-                name = one.selection.account.name
-                ended, why = f"{name}: {one.outcome.ended}", one.outcome.ended
-        if failed and operation:
-            operation.ends(Outcome.PROBLEMS, "not everything could be delivered")
-        if why:
-            if args.json:
-                _told(args, told, began)
-            raise _explained(why, ended)
-        instant = past.head.instant
+
+        try:
+            done = import_state(
+                backup,
+                caller,
+                source,
+                wanted,
+                args.target,
+                instant=instant,
+                dry_run=args.dry_run,
+                told=told,
+            )
+        except EngineError:
+            if args.json and rows:
+                _told(args, rows, began)
+            raise
     if args.json:
-        _told(args, told, began)
-    elif not told:
-        output.line(f"{source}: nobody had an account at {brief(instant, zone())}")
-    return 1 if failed else 0
+        _told(args, rows, began)
+    elif not rows:
+        output.line(f"{source}: nobody had an account at {brief(done.instant, zone())}")
+    return 0 if done.ok else 1
 
 
 def _own(args: argparse.Namespace, closing: ExitStack) -> Backup | None:
@@ -250,42 +199,6 @@ def _own(args: argparse.Namespace, closing: ExitStack) -> Backup | None:
         if path.exists() or os.environ.get("TIMEFS_BACKUP"):
             output.complain(f"its settings, and what was erased from it, don't count: {error}")
         return None
-
-
-def _work(
-    args: argparse.Namespace, backup: Backup | None, drawn: Progress, closing: ExitStack
-) -> tuple[Stop, operations.Operation | None]:
-    again = "what was delivered stays, the same command brings the rest"
-    if backup is None:
-        return closing.enter_context(stoppable(f"interrupted: {again}")), None
-    work = closing.enter_context(
-        operating(
-            backup,
-            "import",
-            accounts=args.account,
-            detail=f"from {args.source} to {args.target}",
-            recorded=not args.dry_run,
-            progress=drawn,
-            interrupted=again,
-        )
-    )
-    return work.stop, work.operation
-
-
-def _ledger(backup: Backup | None, instant: int) -> Erased:
-    """What was erased from this backup path, or from its accounts before `instant`."""
-    if backup is None:
-        return lambda account, digest: False
-    own = backup.identity.backup
-
-    def erased(account: bytes, digest: bytes) -> bool:
-        with backup.reader() as reader:
-            if digest:
-                return erasures.erased_content(reader, own, account, digest) is not None
-            found = erasures.erased_account(reader, own, account)
-        return found is not None and found.time > instant
-
-    return erased
 
 
 @contextmanager
@@ -328,13 +241,6 @@ def _lines(one: Told) -> Iterator[dict[str, object]]:
             "digest": skipped.message.digest.hex(),
             "was_there": True,
         }
-
-
-def _explained(why: EngineError, ended: str) -> EngineError:
-    again = "what was delivered stays, and the same command brings the rest"
-    if isinstance(why, Interrupted):
-        return Interrupted(f"interrupted: {again}")
-    return type(why)(f"{ended}; {again}")
 
 
 def _told(args: argparse.Namespace, rows: list[dict[str, object]], began: float) -> None:

@@ -7,9 +7,10 @@ from collections.abc import Container
 from datetime import tzinfo
 
 from engine.cli import output
-from engine.cli.arguments import backup_path, opened, time, when, zone
+from engine.cli.arguments import backup_path, opened, time, zone
 from engine.cli.parser import CommandParser
 from engine.domain.model import item_id
+from engine.domain.timestamps import when
 from engine.query.damage import KnownDamage
 from engine.query.history import Happening, log
 

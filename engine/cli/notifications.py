@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from engine.cli import output
-from engine.cli.arguments import backup_path, brief, opened, when, zone
+from engine.cli.arguments import backup_path, opened, zone
 from engine.cli.parser import CommandParser
 from engine.domain.errors import BackupUnusable, UsageError
+from engine.domain.timestamps import brief, when
 from engine.notifications import Notifier
 
 DESCRIPTION = """\

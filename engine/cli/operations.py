@@ -12,9 +12,10 @@ from pathlib import Path
 
 from engine import operations
 from engine.cli import output
-from engine.cli.arguments import backup_path, brief, duration, opened, when, zone
+from engine.cli.arguments import backup_path, duration, opened, zone
 from engine.cli.parser import CommandParser
 from engine.domain.errors import EngineError, UsageError
+from engine.domain.timestamps import brief, when
 from engine.operations import Count, Outcome, Record
 from engine.system.clock import SystemClock
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from engine.cli import output
 from engine.cli.arguments import backup_path, opened
-from engine.cli.operating import stoppable
+from engine.cli.calling import stoppable
 from engine.cli.parser import CommandParser, own_command
 from engine.domain.errors import EngineError, UsageError
 from engine.past_imap import dovecot, service

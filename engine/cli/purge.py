@@ -7,13 +7,14 @@ import time
 
 from engine.backup import Backup
 from engine.cli import output
-from engine.cli.arguments import backup_path, brief, opened, when, zone
-from engine.cli.operating import failures_told, operating
+from engine.cli.arguments import backup_path, opened, zone
+from engine.cli.calling import calling, failures_told
 from engine.cli.parser import CommandParser
 from engine.domain.model import item_id
-from engine.operations import Outcome
-from engine.purge import Due, find_due, nothing_to_do, purge
+from engine.domain.timestamps import brief, when
+from engine.purge import Due, find_due
 from engine.purge import Outcome as Purged
+from engine.services.purge import purge
 from engine.system.clock import SystemClock
 
 DESCRIPTION = """\
@@ -65,15 +66,8 @@ def run(args: argparse.Namespace) -> int:
         return 0
     clock = SystemClock(trusted=args.accept_clock)
     with failures_told(path, "purge"), opened(path, write=True, clock=clock) as backup:
-        if nothing_to_do(backup):
-            outcome = Purged()
-        else:
-            backup.journal.require_clock()  # by one far ahead, all would be past its retention
-            with operating(backup, "purge") as work:
-                outcome = purge(backup, work.stop, work.operation)
-                if outcome.problems:
-                    count = output.counted(len(outcome.problems), "problem")
-                    work.operation.ends(Outcome.PROBLEMS, count)
+        with calling("purge") as caller:
+            outcome = purge(backup, caller)
         with backup.reader() as reader:
             since = reader.complete_since()
         forever = not (

@@ -4,53 +4,22 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 
-from engine.backup import Backup
 from engine.cli import output
-from engine.cli.arguments import opened
-from engine.cli.operating import Work
+from engine.cli.calling import calling
 from engine.cli.parser import CommandParser
-from engine.connectors.source import interrupts
-from engine.connectors.target import OwnNames
-from engine.domain.errors import BackupUnusable, EngineError, Interrupted, UsageError
+from engine.domain.errors import UsageError
 from engine.domain.model import item_id
 from engine.domain.paths import FolderPath
 from engine.domain.stored_form import ENCRYPTED
-from engine.operations import Outcome
-from engine.restore.delivery import Delivered, Failure, deliver, foresee
-from engine.restore.destination import Destination
-from engine.restore.existing import compare, compare_contents
-from engine.restore.plan import Plan, placed
-from engine.restore.selection import Selection
-from engine.system.stop import Stop
+from engine.restore.delivery import Delivered
+from engine.services.caller import Caller
+from engine.services.restoring import Listener, Restored, Task
 
 _NAMED = 20
 """Failures that are told in lines; `--json` has them all."""
-
-
-@dataclass(slots=True)
-class Task:
-    """A selection and where it goes, and in the end what became of it."""
-
-    selection: Selection
-    open: Callable[[Stop], Destination]
-    into: FolderPath
-    anywhere: bool = False
-    """Whether what is in any other folder of the mailbox is left out."""
-    contents: bool = False
-    """Whether messages come back under their own names."""
-    kept: str = ""
-    """Where the files are kept that were replaced so."""
-    name: str = ""
-    """The account that it goes to, as the target names it."""
-    where: str = ""
-    """The mailbox of that."""
-    plan: Plan = field(default_factory=Plan)
-    outcome: Delivered = field(default_factory=Delivered)
 
 
 def add_arguments(parser: CommandParser) -> None:
@@ -80,119 +49,41 @@ def folder_path(option: str, text: str) -> FolderPath:
     return parts
 
 
-@contextmanager
-def opened_to_scan(path: Path, *, scan: bool, dry_run: bool) -> Iterator[tuple[Backup, bool]]:
-    """The backup at `path`, for as long as the block lasts, and whether it can be scanned if that
-    is wanted: a dry run does without where nothing can be written, and tells it. Raises
-    BackupUnusable."""
-    with ExitStack() as closing:
-        try:
-            backup = closing.enter_context(opened(path, write=scan))
-        except BackupUnusable as error:
-            if not (scan and dry_run):
-                raise
-            backup = closing.enter_context(opened(path))
-            output.complain(f"not scanned first, what changed lately isn't known: {error}")
-            scan = False
-        yield backup, scan
+def calling_restore(kind: str, args: argparse.Namespace) -> AbstractContextManager[Caller]:
+    """Whoever called one of them."""
+    return calling(kind, until=None if args.json else "comparing")
 
 
-def run(args: argparse.Namespace, backup: Backup, work: Work, tasks: list[Task]) -> int:
-    """Plans and does what the tasks say, tells it, and returns the exit status. What ends one
-    mailbox ends no other, but for an interruption."""
-    began = time.monotonic()
-    ended: dict[int, EngineError] = {}
-    """Why it is no use to go on with an account."""
-    for task in tasks:
-        account = task.selection.account.item
-        if account in ended:
-            task.outcome.unfinished = len(task.selection.messages)
-            continue
-        try:
-            destination = task.open(work.stop)
-            reaching = work.stop.reaching(interrupts([destination.mailbox]))
-            with closing(destination.mailbox), reaching:
-                _perform(args, backup, work, task, destination)
-        except EngineError as error:
-            if isinstance(error, Interrupted):
-                error = Interrupted("interrupted while comparing: nothing was written")
-            if len(tasks) == 1 or (task is tasks[0] and isinstance(error, UsageError)):
-                raise error from None
-            task.outcome.ended = error
-            task.outcome.unfinished = len(task.selection.messages)
-        if not args.json:
-            _report(task, dry_run=args.dry_run)
-        if isinstance(task.outcome.ended, Interrupted):
-            break
-        if task.outcome.ended:
-            ended[account] = task.outcome.ended
-    problems = sum(len(task.outcome.failed) for task in tasks)
-    if problems:
-        work.operation.ends(Outcome.PROBLEMS, f"{output.counted(problems, 'failure')}")
-    if args.json:
-        output.document(
-            {
-                "dry_run": args.dry_run,
-                "accounts": [_row(task) for task in tasks],
-                "seconds": round(time.monotonic() - began, 3),
-            }
-        )
-    endings = [(task, task.outcome.ended) for task in tasks if task.outcome.ended]
-    for task, ending in endings[:-1]:
-        output.complain(f"{task.selection.account.name}: {ending}")
-    if endings:
-        raise _explained(endings[-1][1], tasks)
-    return 0 if all(task.outcome.ok for task in tasks) else 1
+class Report(Listener):
+    """Tells how a restore goes on."""
 
+    def __init__(self, args: argparse.Namespace, head: str = "") -> None:
+        """`head` is what is told of an account before all else."""
+        self._json: bool = args.json
+        self._dry_run: bool = args.dry_run
+        self._head = head
+        self._began = time.monotonic()
 
-def _perform(
-    args: argparse.Namespace, backup: Backup, work: Work, task: Task, destination: Destination
-) -> None:
-    into, mailbox = task.into, destination.mailbox
-    task.name, task.where = destination.name, mailbox.where
-    if task.contents:
-        task.plan = compare_contents(backup, task.selection, destination, work.stop)
-    else:
-        task.plan = compare(
-            backup, task.selection, destination, into, work.stop, anywhere=task.anywhere
-        )
-    if task.plan.replaced is not None and isinstance(mailbox, OwnNames):
-        task.kept = mailbox.replace(task.plan.replaced)
-    if not args.json:
-        _announce(task, dry_run=args.dry_run)
-    if args.dry_run:
-        task.outcome = _foreseen(backup, task, destination)
-    else:
-        task.outcome = _delivered(backup, work, task.plan, destination)
-    task.outcome.failed += [
-        Failure(None, placed(folder, task.selection.base, into), what)
-        for folder, what in task.selection.unreadable
-    ]
+    def planned(self, task: Task) -> None:
+        if self._json:
+            return
+        if self._head:
+            output.line(f"{task.selection.account.name}, {self._head}")
+        _announce(task, dry_run=self._dry_run)
 
+    def done(self, task: Task) -> None:
+        if not self._json:
+            _report(task, dry_run=self._dry_run)
 
-def _delivered(backup: Backup, work: Work, made: Plan, destination: Destination) -> Delivered:
-    work.operation.progress("messages", 0, made.count)
-    mailbox = destination.mailbox
-    return deliver(backup, made, mailbox, work.stop, work.operation, own=destination.own)
-
-
-def _foreseen(backup: Backup, task: Task, destination: Destination) -> Delivered:
-    with backup.reader() as reader:
-        forms = reader.account_state(task.selection.account.item).forms
-    return foresee(backup, task.plan, destination.mailbox, own=destination.own, forms=bool(forms))
-
-
-def _explained(ended: EngineError, tasks: list[Task]) -> EngineError:
-    left = sum(task.outcome.unfinished for task in tasks)
-    if not left and not isinstance(ended, Interrupted):
-        return ended
-    again = (
-        f"{output.counted(left, 'message')} left; what was restored stays, "
-        "and the same command brings the rest"
-    )
-    if isinstance(ended, Interrupted):
-        return Interrupted(f"interrupted: {again}")
-    return type(ended)(f"{ended}; {again}")
+    def finished(self, restored: Restored) -> None:
+        if self._json:
+            output.document(
+                {
+                    "dry_run": self._dry_run,
+                    "accounts": [_row(task) for task in restored.tasks],
+                    "seconds": round(time.monotonic() - self._began, 3),
+                }
+            )
 
 
 # What is told
@@ -226,15 +117,6 @@ def remarks(outcome: Delivered) -> Iterator[str]:
             f"{output.counted(packed, 'message')} came compressed as their server kept them "
             f"({forms}): the mail server there must be able to read that"
         )
-
-
-def _places(task: Task) -> dict[int, FolderPath]:
-    """The folder that each message goes to, by item."""
-    return {
-        message.item: path
-        for path, messages in task.plan.deliveries.items()
-        for message in messages
-    }
 
 
 def _announce(task: Task, *, dry_run: bool) -> None:
@@ -273,7 +155,7 @@ def _report(task: Task, *, dry_run: bool) -> None:
     )
     if task.plan.erased:
         counts += f", {len(task.plan.erased):,} left out as they were erased"
-    if damaged := _damaged(task):
+    if damaged := task.damaged:
         counts += f"; {damaged:,} of them damaged: what was there is kept in {task.kept}"
     if outcome.folders:
         counts += f"; {output.counted(len(outcome.folders), 'folder')} made"
@@ -283,17 +165,8 @@ def _report(task: Task, *, dry_run: bool) -> None:
         output.line(f"{task.selection.account.name}: {counts}")
 
 
-def _damaged(task: Task) -> int:
-    """How many of the restored messages replaced a damaged one."""
-    replaced, places = task.plan.replaced or {}, _places(task)
-    return sum(
-        message.identity in replaced.get(places[message.item], {})
-        for message in task.outcome.restored
-    )
-
-
 def _row(task: Task) -> dict[str, object]:
-    outcome, places, damaged = task.outcome, _places(task), _damaged(task)
+    outcome, places, damaged = task.outcome, task.places, task.damaged
     return {
         "account": task.selection.account.name,
         "to": {

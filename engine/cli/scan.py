@@ -5,19 +5,13 @@ from __future__ import annotations
 import argparse
 import time
 
-from engine.backup import Backup
 from engine.cli import output
-from engine.cli.arguments import backup_path, opened, when, zone
-from engine.cli.operating import Work, failures_told, operating
+from engine.cli.arguments import backup_path, opened, zone
+from engine.cli.calling import calling, failures_told
 from engine.cli.parser import CommandParser
-from engine.cli.progress import bars
-from engine.connectors.sources import open_sources
-from engine.domain.timestamps import format_listed, listed_second
-from engine.notifications import catalogue
-from engine.operations import Outcome
-from engine.query.succession import waiting
-from engine.scan.smart import NamedSource, Options, Result, SourcesMissing, scan
-from engine.system import space
+from engine.domain.timestamps import format_listed, listed_second, when
+from engine.scan.smart import Options, Result, SourcesMissing
+from engine.services.scan import scan
 from engine.system.clock import SystemClock
 
 DESCRIPTION = """\
@@ -109,17 +103,9 @@ def run(args: argparse.Namespace) -> int:
             opened(
                 path, write=not options.dry_run, clock=SystemClock(trusted=args.accept_clock)
             ) as backup,
-            bars("looking for accounts", quiet=args.json) as progress,
-            operating(
-                backup,
-                "scan",
-                accounts=options.accounts,
-                detail="deep" if options.deep else "",
-                recorded=not options.dry_run,
-                progress=progress,
-            ) as work,
+            calling("scan", until=None if args.json else "looking for accounts") as caller,
         ):
-            result = _scan(backup, options, work)
+            result = scan(backup, caller, options)
     except SourcesMissing as error:
         if args.json:
             seconds = time.monotonic() - began
@@ -133,34 +119,6 @@ def run(args: argparse.Namespace) -> int:
     else:
         _print(result, options, seconds)
     return 1 if result.tally.problems else 0
-
-
-def _scan(backup: Backup, options: Options, work: Work) -> Result:
-    if not options.dry_run:
-        space.require(backup.path, backup.settings.space_stop)
-    specs = backup.settings.sources
-    found = open_sources(specs, backup.path, backup.clock, backup.settings)
-    named = [NamedSource(*pair) for pair in zip(specs, found, strict=True)]
-    try:
-        result = scan(backup, named, options, work.stop, work.operation)
-    except SourcesMissing as error:
-        _tell(backup, work, error.result)
-        raise
-    problems = result.tally.problems
-    if problems:
-        work.operation.ends(Outcome.PROBLEMS, output.counted(len(problems), "problem"))
-    if options.dry_run:
-        return result
-    _tell(backup, work, result)
-    if not options.accounts:
-        catalogue.scanned(work.notifier, problems)
-    return result
-
-
-def _tell(backup: Backup, work: Work, result: Result) -> None:
-    catalogue.lost(work.notifier, backup.settings, result.turnover)
-    if result.handed_on:
-        catalogue.succession(work.notifier, waiting(backup))
 
 
 def _view(result: Result, options: Options) -> str | None:

@@ -8,11 +8,11 @@ from collections.abc import Container
 from datetime import tzinfo
 
 from engine.cli import output
-from engine.cli.arguments import backup_path, brief, opened, time, when, zone
+from engine.cli.arguments import backup_path, opened, time, zone
 from engine.cli.parser import CommandParser
 from engine.domain.errors import RecordDamaged
 from engine.domain.model import Kind, item_id
-from engine.domain.timestamps import format_time
+from engine.domain.timestamps import brief, format_time, when
 from engine.query.damage import KnownDamage
 from engine.query.history import word
 from engine.query.search import Hit, Place, Query, search

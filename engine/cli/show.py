@@ -10,10 +10,11 @@ from pathlib import Path
 
 from engine.backup import Backup
 from engine.cli import output
-from engine.cli.arguments import backup_path, opened, time, when, zone
+from engine.cli.arguments import backup_path, opened, time, zone
 from engine.cli.parser import CommandParser
 from engine.domain.errors import EngineError, UsageError
 from engine.domain.model import Kind, item_id, parse_item_id
+from engine.domain.timestamps import when
 from engine.query.damage import is_damaged
 from engine.query.history import Spell, spells, word
 from engine.system.mounts import item_at

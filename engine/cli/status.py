@@ -9,9 +9,9 @@ from datetime import tzinfo
 from pathlib import Path
 
 from engine.cli import output
-from engine.cli.arguments import backup_path, duration, opened, when, zone
+from engine.cli.arguments import backup_path, duration, opened, zone
 from engine.cli.parser import CommandParser
-from engine.domain.timestamps import format_listed, listed_second
+from engine.domain.timestamps import format_listed, listed_second, when
 from engine.query.status import Status, status, upkeep
 from engine.scan.forms import told_forms
 from engine.scan.problems import Problems

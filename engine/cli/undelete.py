@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from functools import partial
 
-from engine.backup import Backup
-from engine.cli import output, restoring
-from engine.cli.arguments import backup_path, brief, time, zone
-from engine.cli.operating import Work, operating
+from engine.cli import restoring
+from engine.cli.arguments import backup_path, time, zone
 from engine.cli.parser import CommandParser
-from engine.cli.progress import bars
 from engine.domain.errors import UsageError
-from engine.query.accounts import Account, meant
-from engine.restore.destination import open_destination
-from engine.restore.safety import scan_first
-from engine.restore.selection import deleted
+from engine.domain.timestamps import brief
+from engine.services.undelete import Undelete, undelete
+from engine.system.clock import SystemClock
 
 DESCRIPTION = """\
 Puts what was deleted from an account in a window of time back into its live mailbox, with flags and
@@ -74,65 +69,22 @@ def run(args: argparse.Namespace) -> int:
     assert since is not None
     if until is not None and until <= since:
         raise UsageError("--until is not after --since: nothing can have been deleted in between")
-    with (
-        restoring.opened_to_scan(path, scan=not args.no_scan, dry_run=args.dry_run) as (
-            backup,
-            scan,
-        ),
-        bars("comparing", quiet=args.json) as progress,
-        operating(
-            backup,
-            "undelete",
-            accounts=[args.account],
-            recorded=not args.dry_run,
-            progress=progress,
-        ) as work,
-    ):
-        now = backup.clock.now()
-        if since >= now:
-            raise UsageError(f"--since: {args.since} is in the future")
-        if not into and not args.to_original:
-            into = (f"Undeleted {brief(now, where)[:10]}",)
-        account = _living(backup, args.account)
-        if scan:
-            _scan_first(backup, work, account, until)
-            account = _living(backup, args.account)  # the name may have come to somebody else
-        with backup.reader() as reader:
-            last = reader.last_sequence() if until is None else reader.sequence_at(until)
-            selection = deleted(reader, account, reader.sequence_at(since), last, folder)
-        if not args.json:
-            end = "now" if until is None else brief(until, where)
-            output.line(f"{account.name}, what was deleted from {brief(since, where)} to {end}:")
-        if into:
-            selection.folders.clear()  # empty ones are of no use there
-        task = restoring.Task(
-            selection, partial(open_destination, backup, account), into, anywhere=bool(into)
-        )
-        return restoring.run(args, backup, work, [task])
-
-
-def _living(backup: Backup, name: str) -> Account:
-    """The account of that name. Raises UsageError."""
-    with backup.reader() as reader:
-        found = meant(reader, [name])
-    for account in found:
-        if account.deleted is None:
-            return account
-    raise UsageError(
-        f"{name} is deleted as a whole: 'engine restore {name} --to-original' brings it back"
+    now = SystemClock().now()
+    if since >= now:
+        raise UsageError(f"--since: {args.since} is in the future")
+    if not into and not args.to_original:
+        into = (f"Undeleted {brief(now, where)[:10]}",)
+    end = "now" if until is None else brief(until, where)
+    wanted = Undelete(
+        account=args.account,
+        since=since,
+        until=until,
+        folder=folder,
+        into=into,
+        scan=not args.no_scan,
+        dry_run=args.dry_run,
     )
-
-
-def _scan_first(backup: Backup, work: Work, account: Account, until: int | None) -> None:
-    """Scans the account. What the scan finds may have happened before the end of a window, and is
-    recorded after it: then that is said."""
-    with backup.reader() as reader:
-        before = reader.account_state(account.item).scanned
-    result = scan_first(backup, account, work.stop)
-    for problem in result.tally.problems:
-        output.complain(f"the scan before: {problem}")
-    if until is not None and before < until < result.end and result.tally.deleted:
-        output.complain(
-            f"what was deleted since the last scan, at {brief(before, zone())}, has been recorded "
-            "just now, after --until, and is left out: leave --until out to have it, too"
-        )
+    head = f"what was deleted from {brief(since, where)} to {end}:"
+    with restoring.calling_restore("undelete", args) as caller:
+        done = undelete(path, caller, wanted, restoring.Report(args, head))
+    return 0 if done.ok else 1

@@ -15,17 +15,16 @@ from types import FrameType
 from engine.backup import Backup
 from engine.cli import output
 from engine.cli.arguments import backup_path, opened, zone
+from engine.cli.calling import calling, failures_told
 from engine.cli.log import document_of, show
-from engine.cli.operating import failures_told, operating
 from engine.cli.parser import CommandParser
-from engine.connectors.sources import open_sources
 from engine.domain.errors import EngineError, Interrupted
-from engine.operations import Outcome
 from engine.query.damage import KnownDamage
 from engine.query.history import log
 from engine.scan.follow.follower import Follower
+from engine.scan.follow.listener import Listener
 from engine.scan.report import Tally
-from engine.scan.smart import NamedSource
+from engine.services.watch import following
 from engine.system.heartbeat import Heartbeat, State
 from engine.system.stop import Stop
 
@@ -63,27 +62,24 @@ def run(args: argparse.Namespace) -> int:
         failures_told(path, "watch"),
         opened(path, write=True) as backup,
         closing(Heartbeat(path)) as heartbeat,
-        operating(backup, "watch") as work,
+        calling("watch") as caller,
         _caught() as signals,
     ):
-        found = open_sources(backup.settings.sources, path, backup.clock, backup.settings)
-        named = [NamedSource(*pair) for pair in zip(backup.settings.sources, found, strict=True)]
-        told = _Told(backup, work.stop, args)
+        told = _Told(backup, caller.stop, args)
         mark = _Mark(backup, heartbeat)
-        follower = Follower(backup, named, listener=told, pulse=lambda: mark.beat(follower))
-        if not args.json:
-            for spec in backup.settings.sources:
-                output.line(f"Following {spec}")
-            output.flush()
-        try:
-            follower.run(work.stop)
-        finally:
-            mark.end(follower)
-        if told.failure:
-            raise told.failure
-        if signal.SIGTERM not in signals:
-            raise Interrupted("stopped: what was recorded stays")
-        work.operation.ends(Outcome.STOPPED)
+        with following(backup, caller, told, pulse=lambda: mark.beat(follower)) as follower:
+            if not args.json:
+                for spec in backup.settings.sources:
+                    output.line(f"Following {spec}")
+                output.flush()
+            try:
+                follower.run(caller.stop)
+            finally:
+                mark.end(follower)
+            if told.failure:
+                raise told.failure
+            if signal.SIGTERM not in signals:
+                raise Interrupted("stopped: what was recorded stays")
     return 0
 
 
@@ -108,7 +104,7 @@ def _caught() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-class _Told:
+class _Told(Listener):
     """A listener that prints."""
 
     def __init__(self, backup: Backup, stop: Stop, args: argparse.Namespace) -> None:

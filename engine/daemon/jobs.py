@@ -13,19 +13,20 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from engine.backup import Backup
-from engine.connectors.sources import open_sources
 from engine.daemon.figures import Figures
 from engine.daemon.losses import Losses
 from engine.daemon.notification_queue import Teller
 from engine.daemon.parts import Pulse
 from engine.daemon.schedule import When
 from engine.domain.errors import Interrupted
-from engine.journal import copies
 from engine.notifications import catalogue
-from engine.operations import Outcome, running
-from engine.purge import nothing_to_do, purge, waiting
+from engine.purge import nothing_to_do
 from engine.scan.loss import Turnover
-from engine.scan.smart import NamedSource, Options, Result, SourcesMissing, scan
+from engine.scan.smart import NamedSource, Options, Result, SourcesMissing
+from engine.services.backup_journal import backup_journal
+from engine.services.caller import Caller
+from engine.services.purge import purge
+from engine.services.scan import scan as services_scan
 from engine.settings.table import Settings
 from engine.settings.types import WEEKDAYS
 from engine.system.logs import Log
@@ -43,8 +44,16 @@ class Context:
     teller: Teller
     losses: Losses = field(default_factory=Losses)
 
-    def lost(self, turnover: Turnover) -> None:
-        """A scan took this from an account: tells, if that is alarming."""
+    def caller(self, stop: Stop, pulse: Pulse) -> Caller:
+        """The daemon as one who asks for a service; that goes on beats the pulse."""
+        return Caller(stop=Alive(stop, pulse), warn=_warn, queue=self.teller.ask)
+
+    def lost(self, turnover: Iterable[Turnover]) -> None:
+        """A scan took this from accounts: tells of what is alarming."""
+        for each in turnover:
+            self._lost(each)
+
+    def _lost(self, turnover: Turnover) -> None:
         settings = self.backup.settings
         share, least = settings.alert_share, settings.alert_least
         alarm = self.losses.add(turnover, time.monotonic(), share_percent=share, least=least)
@@ -98,13 +107,17 @@ class Alive(Stop):
         return self._stop.reaching(interrupts)
 
 
+def _warn(text: str) -> None:
+    _log.warning("warning", text=text)
+
+
 class Scanning:
-    """Smart scans of these sources: each is an operation, is logged, counted and told."""
+    """Smart scans of these sources, or of the backup's: each is logged, counted and told."""
 
     def __init__(
         self,
         context: Context,
-        sources: Sequence[NamedSource],
+        sources: Sequence[NamedSource] | None,
         pulse: Pulse,
         *,
         detail: str,
@@ -116,18 +129,17 @@ class Scanning:
 
     def scan(self, options: Options, stop: Stop) -> Result:
         """Makes one. Raises as `engine.scan.smart.scan`."""
-        backup, figures, teller = self._context.backup, self._context.figures, self._context.teller
+        backup, figures = self._context.backup, self._context.figures
         began = time.monotonic()
         try:
-            with running(
-                backup, "scan", accounts=options.accounts, detail=self._detail, stop=stop
-            ) as operation:
-                died = operation.died
-                teller.ask(lambda notifier: catalogue.died(notifier, died))
-                alive = Alive(stop, self._pulse)
-                result = scan(backup, self._sources, options, alive, operation)
-                if result.tally.problems:
-                    operation.ends(Outcome.PROBLEMS, catalogue.counted(len(result.tally.problems)))
+            result = services_scan(
+                backup,
+                self._context.caller(stop, self._pulse),
+                options,
+                sources=self._sources,
+                detail=self._detail,
+                losses=self._context.lost,
+            )
         except Interrupted:
             figures.ended("stopped")
             raise
@@ -143,18 +155,10 @@ class Scanning:
             figures.followed(result.tally)
         else:
             figures.scanned(result.tally, seconds, result.end / 1_000_000)
-            problems = tuple(result.tally.problems)
-            teller.ask(lambda notifier: catalogue.succeeded(notifier, "scan"))
-            teller.ask(lambda notifier: catalogue.scanned(notifier, problems))
         return result
 
     def _report(self, result: Result, seconds: float) -> None:
         tally = result.tally
-        for turnover in result.turnover:
-            self._context.lost(turnover)
-        if result.handed_on:
-            names = waiting(self._context.backup)
-            self._context.teller.ask(lambda notifier: catalogue.succession(notifier, names))
         for problem in tally.problems:
             _log.warning(
                 "scan-problem", account=problem.account, where=problem.where, what=problem.what
@@ -171,25 +175,15 @@ class Scanning:
 
 
 def _smart_scan(context: Context, pulse: Pulse, stop: Stop) -> None:
-    backup = context.backup
-    specs = backup.settings.sources
-    found = open_sources(specs, backup.path, backup.clock, backup.settings)
-    named = [NamedSource(*pair) for pair in zip(specs, found, strict=True)]
-    Scanning(context, named, pulse, detail="scheduled").scan(Options(), stop)
+    Scanning(context, None, pulse, detail="scheduled").scan(Options(), stop)
 
 
 def _purge(context: Context, pulse: Pulse, stop: Stop) -> None:
     backup = context.backup
     if nothing_to_do(backup):
         return
-    backup.journal.require_clock()  # by a clock that is far ahead, all would be past its retention
     began = time.monotonic()
-    with running(backup, "purge", detail="scheduled", stop=stop) as operation:
-        died = operation.died
-        context.teller.ask(lambda notifier: catalogue.died(notifier, died))
-        outcome = purge(backup, Alive(stop, pulse), operation)
-        if outcome.problems:
-            operation.ends(Outcome.PROBLEMS, catalogue.counted(len(outcome.problems)))
+    outcome = purge(backup, context.caller(stop, pulse), detail="scheduled")
     for problem in outcome.problems:
         _log.warning("purge-problem", what=problem)
     _log.info(
@@ -209,14 +203,8 @@ def _daily_copy(settings: Settings) -> When | None:
 def _copy_journal(context: Context, pulse: Pulse, stop: Stop) -> None:
     backup = context.backup
     began = time.monotonic()
-    with running(backup, "backup-journal", detail="scheduled", stop=stop):
-        made, removed = copies.rotate(
-            backup.journal.environment,
-            backup.path,
-            backup.clock.now(),
-            backup.settings.journal_copy_days,
-            Alive(stop, pulse).check,
-        )
+    caller = context.caller(stop, pulse)
+    made, removed = backup_journal(backup, caller, detail="scheduled")
     _log.info(
         "journal-copied",
         file=made.path,

@@ -6,16 +6,16 @@ import threading
 
 from msgspec.structs import replace
 
-from engine.connectors.sources import open_sources
 from engine.daemon.jobs import Context, Scanning
 from engine.daemon.parts import Listener, Part, Pulse
 from engine.notifications import Event, Level, Notifier, catalogue
-from engine.operations import running
 from engine.scan.follow.follower import Follower
 from engine.scan.follow.listener import Following
+from engine.scan.follow.listener import Listener as FollowListener
 from engine.scan.loss import Turnover
 from engine.scan.report import Tally
-from engine.scan.smart import NamedSource, Options, Result
+from engine.services.scan import sources_of
+from engine.services.watch import following
 from engine.settings.table import Settings
 from engine.system.logs import Log
 from engine.system.stop import Stop
@@ -39,7 +39,7 @@ _ELSEWHERE = (
 _log = Log("realtime")
 
 
-class RealTime:
+class RealTime(FollowListener):
     """Runs a `Follower` while that is wanted. `steer` and `settle` are for the main thread."""
 
     def __init__(self, context: Context, listener: Listener) -> None:
@@ -110,24 +110,20 @@ class RealTime:
 
     def _run(self, stop: Stop) -> None:
         backup = self._context.backup
-        with running(backup, "watch", detail="of the daemon", stop=stop) as operation:
-            telling_died = operation.died
-            self._context.teller.ask(lambda notifier: catalogue.died(notifier, telling_died))
-            specs = backup.settings.sources
-            found = open_sources(specs, backup.path, backup.clock, backup.settings)
-            named = [NamedSource(*pair) for pair in zip(specs, found, strict=True)]
-            detail = "by the real-time scan"
-            scanning = Scanning(self._context, named, self.pulse, detail=detail)
-
-            def scan_all(options: Options, asked: Stop) -> Result:
-                return scanning.scan(options, asked)
-
-            self.error = ""
+        sources = sources_of(backup)
+        scanning = Scanning(self._context, sources, self.pulse, detail="by the real-time scan")
+        self.error = ""
+        with following(
+            backup,
+            self._context.caller(stop, self.pulse),
+            self,
+            sources=sources,
+            scan_all=scanning.scan,
+            pulse=self._beat,
+            detail="of the daemon",
+        ) as self._follower:
             self.pulse.begin()
-            self._follower = Follower(
-                backup, named, listener=self, scan_all=scan_all, pulse=self._beat
-            )
-            _log.info("realtime-following", sources=len(named))
+            _log.info("realtime-following", sources=len(sources))
             try:
                 self._follower.run(stop)
             finally:
@@ -155,7 +151,7 @@ class RealTime:
         if not account:  # a smart scan, which has told it
             return
         self._context.figures.followed(tally)
-        self._context.lost(Turnover(account, tally.had, tally.removed, tally.rewritten))
+        self._context.lost([Turnover(account, tally.had, tally.removed, tally.rewritten)])
         for problem in tally.problems:
             _log.warning(
                 "realtime-problem", account=account, where=problem.where, what=problem.what

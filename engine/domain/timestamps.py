@@ -111,6 +111,16 @@ def format_time(time: int, zone: tzinfo) -> str:
     return _with_offset(_local(time, zone), "microseconds")
 
 
+def when(time: int | None, zone: tzinfo) -> str | None:
+    """A time as JSON has it: None stays None."""
+    return None if time is None else format_time(time, zone)
+
+
+def brief(time: int, zone: tzinfo) -> str:
+    """A time for people, who don't count microseconds: rounded down to the second."""
+    return format_time(time - time % 1_000_000, zone).replace(".000000", "")
+
+
 def local_zone(name: str | None, environ: Mapping[str, str], etc: Path = Path("/etc")) -> tzinfo:
     """The zone of timestamps without one: `name` (of `--tz`), else `$TZ`, else the system's.
 

@@ -34,7 +34,7 @@ from engine.scan.folder_cache import Memory
 from engine.scan.follow.agenda import Job, Look
 from engine.scan.follow.arrivals import Roster, Scan
 from engine.scan.follow.job import look_at
-from engine.scan.follow.listener import Following, Ledger, Listener, Silent
+from engine.scan.follow.listener import Following, Ledger, Listener
 from engine.scan.follow.queue import Queue
 from engine.scan.report import Tally
 from engine.scan.smart import NamedSource, Options, Result, scan
@@ -68,7 +68,7 @@ class Follower:
         settings = backup.settings
         self._backup = backup
         self._sources = tuple(sources)
-        self._ledger = Ledger(listener or Silent())
+        self._ledger = Ledger(listener or Listener())
         self._pulse = pulse
         self._stop = Stop()
         self._queue = Queue(settings.realtime_quiet / 1000, settings.realtime_patience / 1000)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from typing import Protocol
 
 from engine.scan.report import Tally
 
 
-class Listener(Protocol):
-    """Is told what the real-time scan does. Called from its threads, several at once; whatever it
-    does, it must do soon, and it must raise nothing."""
+class Listener:
+    """Is told what the real-time scan does; this one does nothing about it. Called from its
+    threads, several at once; whatever it does, it must do soon, and it must raise nothing."""
 
     def recorded(self, account: str, tally: Tally) -> None:
         """An account was looked at, and so much of it is recorded now, durably; or several
@@ -23,14 +22,6 @@ class Listener(Protocol):
 
     def note(self, what: str) -> None:
         """What can't be followed, why, and what the administrator can do."""
-
-
-class Silent:
-    """Nobody who listens."""
-
-    def recorded(self, account: str, tally: Tally) -> None: ...
-    def trouble(self, account: str, what: str) -> None: ...
-    def note(self, what: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +50,7 @@ class Following:
     """What is wrong now, by account; of all accounts under no name."""
 
 
-class Ledger:
+class Ledger(Listener):
     """A listener that keeps count, and passes on what it is told; troubles only when they change.
     For any thread."""
 

@@ -1,0 +1,24 @@
+"""The purge as a service."""
+
+from __future__ import annotations
+
+from engine import purge as purging
+from engine.backup import Backup
+from engine.notifications import catalogue
+from engine.operations import Outcome
+from engine.purge import nothing_to_do
+from engine.services.caller import Caller, operating
+
+
+def purge(backup: Backup, caller: Caller, *, detail: str = "") -> purging.Outcome:
+    """Removes what is past its retention. Blocks. It is no operation where nothing can be due.
+    Raises ClockError, and as
+    `engine.purge.purge`."""
+    if nothing_to_do(backup):
+        return purging.Outcome()
+    backup.journal.require_clock()  # by one far ahead, all would be past its retention
+    with operating(backup, caller, "purge", detail=detail) as operation:
+        outcome = purging.purge(backup, caller.stop, operation)
+        if outcome.problems:
+            operation.ends(Outcome.PROBLEMS, catalogue.counted(len(outcome.problems)))
+    return outcome
