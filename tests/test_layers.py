@@ -29,6 +29,7 @@ PURE = (
     "engine.domain.paths",
     "engine.domain.identity",
     "engine.system.text",
+    "engine.system.pauses",
     "engine.domain.errors",
     "engine.system.clock",
     "engine.system.progress",

@@ -33,6 +33,7 @@ from engine.journal.records import (
     seal,
     unpack,
 )
+from engine.system.text import counted
 
 BATCH = 1_000
 """Rows that one write transaction mends, at most."""
@@ -76,7 +77,7 @@ def mend_records(backup: Backup, aside: Aside) -> list[str]:
     made, removed = mend_items(backup, aside)
     done = mending.told(made + filled, removed)
     if lost := count_lost(backup.journal.environment):
-        done.append(f"gave up {lost:,} transaction{'' if lost == 1 else 's'} that left no trace")
+        done.append(f"gave up {counted(lost, 'transaction')} that left no trace")
     return done
 
 
@@ -106,11 +107,7 @@ class _Mending:
             "made {} of the journal again": self._made + made,
             "took {} out of the journal": self._removed + removed,
         }
-        return [
-            text.format(f"{count:,} record{'' if count == 1 else 's'}")
-            for text, count in done.items()
-            if count
-        ]
+        return [text.format(counted(count, "record")) for text, count in done.items() if count]
 
     # Single rows
 

@@ -29,6 +29,7 @@ from engine.journal.records import Transaction, seal, unpack, unpack_version
 from engine.scan.smart import NamedSource
 from engine.system.progress import Progress, counting
 from engine.system.stop import Stop
+from engine.system.text import counted
 
 DERIVED = frozenset({"derived", "timeline", "keyframe", "folder", "times"})
 """Rules whose breach is mended by `rebuild_derived`."""
@@ -65,32 +66,28 @@ def repair(
             done.append("made timelines, names and deletions anew from the versions")
         tick = counting(progress, "bytes tried", stop)
         if report.spoilt and (bits := put_bits_right(backup, report.spoilt, aside, tick)):
-            done.append(f"put {_counted(bits, 'flipped bit')} right in packs")
+            done.append(f"put {counted(bits, 'flipped bit')} right in packs")
         index = kinds & INDEX or "journal: blobs" in damaged or "journal: packs" in damaged
         if index and (rows := rebuild_index(backup, aside)):
-            done.append(f"put {_counted(rows, 'row')} of the blob index right from the packs")
+            done.append(f"put {counted(rows, 'row')} of the blob index right from the packs")
         if report.lost and sources:
             fetched = refetch(backup, report.lost, sources, stop, progress)
             if fetched:
-                done.append(f"fetched {_counted(fetched, 'blob')} again from the source")
+                done.append(f"fetched {counted(fetched, 'blob')} again from the source")
         if report.lost and (forgotten := forget_unnamed(backup, report.lost, aside)):
-            done.append(f"forgot {_counted(forgotten, 'lost blob')} that nothing names any more")
+            done.append(f"forgot {counted(forgotten, 'lost blob')} that nothing names any more")
         if mended:
             doubt_unnamed(backup)
         if "header" in kinds or "header" in damaged or mended:
             headers = rebuild_headers(backup, aside)
             if headers:
-                done.append(f"read {_counted(headers, 'header')} again from the messages")
+                done.append(f"read {counted(headers, 'header')} again from the messages")
         if report.spoilt and (packs := put_aside(backup, report.spoilt, aside)):
-            done.append(f"replaced {_counted(packs, 'damaged pack')}")
+            done.append(f"replaced {counted(packs, 'damaged pack')}")
         if aside.rows or aside.packs:
-            put = f"{_counted(aside.rows, 'record')} and {_counted(aside.packs, 'pack')}"
+            put = f"{counted(aside.rows, 'record')} and {counted(aside.packs, 'pack')}"
             done.append(f"kept what was there before, {put}, in {aside.path}")
     return done
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def rebuild_derived(environment: Environment) -> None:

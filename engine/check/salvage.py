@@ -42,6 +42,7 @@ from engine.system import filesystem, plainfile
 from engine.system.batched import batches
 from engine.system.clock import Clock
 from engine.system.files import sync_directory
+from engine.system.text import counted
 
 DIRECTORY = "journal-salvage"
 BATCH = 5_000
@@ -276,8 +277,7 @@ class _Salvage:
     def _tell(self, saved: Salvaged) -> None:
         for origin, words in _ORIGINS.items():
             if count := sum(self._saved[origin].values()):
-                text = f"{count:,} record{'' if count == 1 else 's'}"
-                saved.done.append(words.format(count=text))
+                saved.done.append(words.format(count=counted(count, "record")))
         with self._environment.read() as txn:
             for table in sorted(_NAMED & self._expected.keys()):
                 expected = self._expected[table]

@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 import os
 import sys
-import unicodedata
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
 from engine.domain.errors import EngineError
+from engine.system.text import counted as counted
+from engine.system.text import shown as escaped
 
 
 def line(text: str = "") -> None:
@@ -82,11 +83,7 @@ def release() -> None:
 
 def shown(text: str) -> str:
     """`text` with control characters, line ends, bidirectional marks and the like escaped."""
-    if text.isprintable():
-        return text
-    return "".join(
-        c if c.isprintable() or unicodedata.category(c) == "Zs" else _escaped(c) for c in text
-    )
+    return escaped(text, blanks=True)
 
 
 def size(count: int) -> str:
@@ -100,21 +97,12 @@ def size(count: int) -> str:
     return f"{amount:,.1f} {units[0]}"
 
 
-def counted(count: int, noun: str, plural: str = "") -> str:
-    """`1 account`, `2,000 accounts`."""
-    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
-
-
 def age(seconds: float) -> str:
     """How long something is: `40 s`, `3 min`, `5 h`, `2 days`."""
     for limit, divisor, unit in ((120, 1, "s"), (7200, 60, "min"), (172_800, 3600, "h")):
         if seconds < limit:
             return f"{seconds // divisor:.0f} {unit}"
     return f"{seconds // 86_400:.0f} days"
-
-
-def _escaped(character: str) -> str:
-    return character.encode("unicode_escape").decode("ascii")
 
 
 def _json(value: object, *, indent: int | None) -> bytes:

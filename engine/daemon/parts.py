@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from engine.domain.errors import Interrupted
+from engine.system.pauses import pause
 from engine.system.stop import Stop
 
 FIRST_WAIT = 1.0
@@ -113,7 +114,7 @@ class Part:
         return not self.alive
 
     def _live(self) -> None:
-        wait = self._first_wait
+        failures = 0
         while not self._asked.is_set():
             began = time.monotonic()
             try:
@@ -125,8 +126,9 @@ class Part:
                 return
             except Exception as error:
                 if time.monotonic() - began > STEADY:
-                    wait = self._first_wait
+                    failures = 0
+                wait = pause(failures, self._first_wait, LONGEST_WAIT)
                 self._listener.failed(self.name, error, wait if self._lasting else None)
             if not self._lasting or self._asked.wait(wait):
                 return
-            wait = min(wait * 2, LONGEST_WAIT)
+            failures += 1

@@ -23,6 +23,7 @@ from engine.notifications.event import Event, Level
 from engine.notifications.notifier import Notifier
 from engine.operations import Record
 from engine.settings.table import Settings
+from engine.system.text import counted
 
 _REPEATED = frozenset({"scan", "watch", "purge", "check", "backup-journal"})
 """The kinds of operations that are made again and again."""
@@ -80,7 +81,7 @@ def scanned(notifier: Notifier, problems: Sequence[object]) -> None:
     """A scan of all accounts came to its end. `problems` in an order that stays."""
     if problems:
         text = "These could not be backed up; all else was.\n\n" + _lines(problems)
-        subject = f"{counted(len(problems))} in a scan"
+        subject = f"{counted(len(problems), 'problem')} in a scan"
         notifier.tell(Event(Level.WARNING, "problems", subject, text))
     else:
         notifier.well("problems", "The last scan could back up all.")
@@ -143,16 +144,11 @@ def checked(
             "The backup is damaged. All that isn't named here can be read and restored. "
             "'engine check --repair' mends what can be mended.\n\n"
         )
-        subject = f"{counted(len(problems) + omitted)} found in the backup"
+        subject = f"{counted(len(problems) + omitted, 'problem')} found in the backup"
         notifier.tell(Event(Level.CRITICAL, key, subject, text + _lines(problems, omitted)))
         return
     for over in ("damage", "damage/deep") if deep else ("damage",):
         notifier.well(over, "A check found nothing wrong.")
-
-
-def counted(count: int) -> str:
-    """So many problems, in words."""
-    return "1 problem" if count == 1 else f"{count:,} problems"
 
 
 def _lines(problems: Collection[object], omitted: int = 0) -> str:

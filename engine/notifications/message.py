@@ -14,6 +14,7 @@ from email.utils import format_datetime, make_msgid
 from typing import NamedTuple
 
 from engine.notifications.event import Level
+from engine.system.text import shown
 
 _MAX_SUBJECT = 200
 _MAX_TEXT = 100_000
@@ -32,13 +33,13 @@ class Notice(NamedTuple):
 
 def notice(level: Level, key: str, subject: str, text: str) -> Notice:
     """A notice of these, escaped and cut to what a mail should have."""
-    subject = printable(subject)
+    subject = shown(subject)
     if len(subject) > _MAX_SUBJECT:
         subject = subject[: _MAX_SUBJECT - 3] + "..."
     if len(text) > _MAX_TEXT:
         text = text[:_MAX_TEXT] + "\n..."
-    lines = [printable(line) for line in text.split("\n")]
-    return Notice(level, printable(key), subject, "\n".join(lines).rstrip("\n") + "\n")
+    lines = [shown(line) for line in text.split("\n")]
+    return Notice(level, shown(key), subject, "\n".join(lines).rstrip("\n") + "\n")
 
 
 def mail(notice: Notice, sender: str, recipients: Sequence[str], host: str, now: int) -> bytes:
@@ -52,14 +53,3 @@ def mail(notice: Notice, sender: str, recipients: Sequence[str], host: str, now:
     message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no vacation replies
     message.set_content(notice.text, charset="utf-8")
     return message.as_bytes()
-
-
-def printable(text: str) -> str:
-    """`text` in one line, with control characters, bidirectional marks and the like escaped."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else _escaped(c) for c in text)
-
-
-def _escaped(character: str) -> str:
-    return character.encode("unicode_escape", "surrogatepass").decode("ascii")

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from engine.domain.errors import EngineError
 from engine.domain.timestamps import parse
+from engine.system.pauses import pause
 
 LATEST = "latest"
 
@@ -90,4 +91,4 @@ class Throttle:
 
     def _pause(self, failures: int) -> float:
         beyond = failures - self._free
-        return min(_FIRST * 2.0 ** min(beyond - 1, 10), _LONGEST) if beyond > 0 else 0.0
+        return pause(beyond - 1, _FIRST, _LONGEST) if beyond > 0 else 0.0

@@ -20,6 +20,7 @@ from engine.query.accounts import named
 from engine.services.caller import Caller, operating
 from engine.services.scan import sources_of
 from engine.system.clock import SystemClock
+from engine.system.text import counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +103,7 @@ def check(
             )
         if report.problems:
             count = len(report.problems) + report.omitted
-            operation.ends(Outcome.PROBLEMS, catalogue.counted(count))
+            operation.ends(Outcome.PROBLEMS, counted(count, "problem"))
         damage = [f"{kind}: {what}" for kind, what in report.problems if kind != "source"]
         if damage or (not chosen and options.share == 1):
             caller.notify(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from engine import purge as purging
 from engine.backup import Backup
-from engine.notifications import catalogue
 from engine.operations import Outcome
 from engine.purge import nothing_to_do
 from engine.services.caller import Caller, operating
+from engine.system.text import counted
 
 
 def purge(backup: Backup, caller: Caller, *, detail: str = "") -> purging.Outcome:
@@ -20,5 +20,5 @@ def purge(backup: Backup, caller: Caller, *, detail: str = "") -> purging.Outcom
     with operating(backup, caller, "purge", detail=detail) as operation:
         outcome = purging.purge(backup, caller.stop, operation)
         if outcome.problems:
-            operation.ends(Outcome.PROBLEMS, catalogue.counted(len(outcome.problems)))
+            operation.ends(Outcome.PROBLEMS, counted(len(outcome.problems), "problem"))
     return outcome

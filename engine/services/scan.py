@@ -14,6 +14,7 @@ from engine.scan.loss import Turnover
 from engine.scan.smart import NamedSource, Options, Result, SourcesMissing
 from engine.services.caller import Caller, operating
 from engine.system import space
+from engine.system.text import counted
 
 Losses = Callable[[Iterable[Turnover]], None]
 
@@ -58,7 +59,7 @@ def scan(
             raise
         problems = tuple(result.tally.problems)
         if problems:
-            operation.ends(Outcome.PROBLEMS, catalogue.counted(len(problems)))
+            operation.ends(Outcome.PROBLEMS, counted(len(problems), "problem"))
         if recorded:
             _notify(backup, caller, result, losses)
             if not options.accounts:

@@ -18,6 +18,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TextIO
 
+from engine.system.text import shown
+
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 _ROOT = "engine"
@@ -154,9 +156,4 @@ def _bare(text: str) -> str:
 def _escaped(text: str, *, quoted: bool = False) -> str:
     if quoted:
         text = text.replace("\\", "\\\\").replace('"', '\\"')
-    if text.isprintable():
-        return text
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii")
-        for c in text
-    )
+    return shown(text)

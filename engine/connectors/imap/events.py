@@ -23,6 +23,7 @@ from engine.connectors.imap.options import Options
 from engine.domain.errors import Interrupted, SourceUnavailable, explained
 from engine.domain.paths import INBOX, FolderPath
 from engine.system.logs import Log
+from engine.system.pauses import pause
 from engine.system.stop import Interrupt
 from engine.system.text import shown
 
@@ -164,7 +165,7 @@ class Listener:
         self._thread.join()
 
     def _run(self) -> None:
-        wait = RETRY
+        failures = 0
         said = ""
         while not self._closed.is_set():
             try:
@@ -176,7 +177,7 @@ class Listener:
                 if not isinstance(error, SourceUnavailable | Lost | Refused | Nonsense):
                     _log.defect("defect", error, account=self._account)
                 if self._began is not None and time.monotonic() - self._began > LASTING:
-                    wait, said = RETRY, ""
+                    failures, said = 0, ""
                 what = (
                     f"{self._options.endpoint}, {shown(self._account)}: not followed: {_why(error)}"
                 )
@@ -185,8 +186,8 @@ class Listener:
                 said = what
             finally:
                 self._end()
-            self._closed.wait(wait)
-            wait = min(wait * 2, max(self._poll, RETRY))
+            self._closed.wait(pause(failures, RETRY, self._poll))
+            failures += 1
 
     def _listen(self) -> None:
         """Listens until the connection is lost; returns where the server tells nothing."""

@@ -21,7 +21,7 @@ from engine.domain.errors import SourceEmpty, SourceUnavailable
 from engine.system.beneath import open_tree
 from engine.system.clock import Clock
 from engine.system.stop import Interrupt
-from engine.system.text import reason, shown
+from engine.system.text import counted, reason, shown
 
 if TYPE_CHECKING:
     from engine.connectors.maildir.events import MaildirEvents
@@ -261,7 +261,7 @@ class _Looking:
         count = len(self._empty)
         names = ", ".join(shown(path) for path in self._empty[:_NAMED])
         names += ", ..." if count > _NAMED else ""
-        what = f"{count:,} {'directory' if count == 1 else 'directories'} without any mail: {names}"
+        what = f"{counted(count, 'directory', 'directories')} without any mail: {names}"
         return (SourceError(f"maildir:{self._location.text}", what),)
 
     def _rivals(self) -> dict[str, tuple[Rival, ...]]:

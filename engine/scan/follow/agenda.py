@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from engine.domain.paths import FolderPath
+from engine.system.pauses import pause
 
 FIRST_PAUSE = 1.0
 """Seconds from the first failure to the next try. Each further failure doubles it."""
@@ -121,12 +122,12 @@ class Agenda:
         looked at, and nobody waits for that: it counts among the oldest no longer."""
         failures = self._failures.get(look.job, 0)
         self._failures[look.job] = failures + 1
-        pause = min(FIRST_PAUSE * 2 ** min(failures, 20), LONGEST_PAUSE)
+        wait = pause(failures, FIRST_PAUSE, LONGEST_PAUSE)
         waiting = self._waiting.get(look.job)
         if waiting is None:
             waiting = self._waiting[look.job] = _Waiting(look.told, now, now)
-        waiting.first = now + pause if alone else look.told
-        waiting.not_before = now + pause
+        waiting.first = now + wait if alone else look.told
+        waiting.not_before = now + wait
         waiting.written |= look.written
         if look.folders is None:
             waiting.folders = None

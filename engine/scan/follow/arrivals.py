@@ -24,6 +24,7 @@ from engine.scan import guard
 from engine.scan.follow.agenda import FIRST_PAUSE, LONGEST_PAUSE
 from engine.scan.follow.listener import Listener
 from engine.scan.smart import NamedSource, Options, Result, known_accounts
+from engine.system.pauses import pause
 from engine.system.stop import Stop
 
 QUIET = 0.05
@@ -219,4 +220,4 @@ class Roster:
     def _pause(self, name: str) -> float:
         failures = self._failures.get(name, 0)
         self._failures[name] = failures + 1
-        return float(min(FIRST_PAUSE * 2 ** min(failures, 20), LONGEST_PAUSE))
+        return pause(failures, FIRST_PAUSE, LONGEST_PAUSE)
