@@ -556,3 +556,26 @@ def test_names_that_cant_be_mended_are_told_apart_and_are_no_problem(desk: Desk)
     for _ in range(2):
         assert desk.problems() == []
         assert desk.living() == ALL | {"R&D": ("5",), "R&D~2": ("4",)}
+
+
+def test_a_message_that_is_not_told_of_when_uids_change_is_not_gone(desk: Desk) -> None:
+    """A new UIDVALIDITY, and a row that is missing."""
+    script = desk.script
+    script.folders[b"INBOX"] = [Message(uid, letter(uid)) for uid in range(1, 13)]
+    assert desk.problems() == []
+    before = desk.living()
+    script.validity += 1
+    for message in script.folders[b"INBOX"]:
+        message.uid += 20
+    script.alter = lambda command, row: b"" if b"(UID 25 " in row else row
+    result = desk.scan()
+    assert ["UID 25: the server doesn't list it" in str(p) for p in result.tally.problems] == [True]
+    assert (result.tally.created, result.tally.deleted) == (0, 0)
+    assert desk.living() == before
+    script.alter = lambda command, row: row
+    result = desk.scan()
+    assert result.tally.problems == []
+    assert (result.tally.created, result.tally.changed, result.tally.deleted) == (0, 1, 0)
+    assert desk.living() == before
+    del script.folders[b"INBOX"][4]
+    assert desk.scan().tally.deleted == 1

@@ -141,6 +141,9 @@ class FolderListing(NamedTuple):
     hidden: Callable[[bytes], bool] | None = None
     """Whether the item of this identity, which isn't listed, may be there all the same, as the
     source couldn't tell, or has another identity for it today; None where that is so of none."""
+    renumbered: Callable[[bytes], bool] | None = None
+    """Likewise, whether it is known by a number that the folder gave up since, and may be there by
+    one that isn't told: if it isn't among the items by its GUID."""
 
 
 class FolderChanges(NamedTuple):

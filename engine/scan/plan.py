@@ -188,6 +188,12 @@ def plan(
     lost.sort(key=lambda one: one.known.item)
     flag_changes.sort(key=lambda change: change.item)
     pairs = pair(lost, arrived)
+    hiding = {refs[folder.path]: folder.renumbered for folder in seen if folder.renumbered}
+    removals = [
+        one.known.item
+        for one in pairs.lost
+        if not (one.folder in hiding and hiding[one.folder](one.identity))
+    ]
     written = {refs[folder.path]: folder.written.identities for folder in seen}
     rechecks += [
         Recheck(one.known.item, arrival.folder, arrival.source)
@@ -206,7 +212,7 @@ def plan(
         ),
         renames=tuple(Rename(one.known.item, one.folder, arrival) for one, arrival in pairs.alike),
         flag_changes=tuple(flag_changes),
-        removals=tuple(one.known.item for one in pairs.lost),
+        removals=tuple(removals),
         gone_folders=tuple(folder.item for folder in gone),
         marks=tuple(marks),
     )

@@ -59,5 +59,6 @@ class SeenFolder:
     or may have other flags."""
     hidden: Callable[[bytes], bool] | None = None
     """See `FolderListing`."""
+    renumbered: Callable[[bytes], bool] | None = None
     written: Written = NEVER_WRITTEN
     """Which of the items may have another content."""

@@ -182,8 +182,12 @@ class Survey:
             self._problem(fault.where, fault.what)
         self._stop.check()
         items = {item.identity: item for item in found.items}
-        hidden = found.hidden if isinstance(found, FolderListing) else None
-        return SeenFolder(path, identities, found.cursor, items, folder.meta, told, hidden, written)
+        hidden, renumbered = (
+            (found.hidden, found.renumbered) if isinstance(found, FolderListing) else (None, None)
+        )
+        return SeenFolder(
+            path, identities, found.cursor, items, folder.meta, told, hidden, renumbered, written
+        )
 
     def name_vanished(self) -> None:
         """Makes problems of folders that are listed each time, and gone whenever they are looked

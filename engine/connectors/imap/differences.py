@@ -44,11 +44,16 @@ def listed(session: Session, path: FolderPath, counts: Counts, rows: Rows) -> Fo
         validity, uid = place(item)
         return validity == counts.validity and rows.may_hide(uid)
 
+    def renumbered(item: bytes) -> bool:
+        return place(item)[0] != counts.validity
+
+    short = bool(rows.unsure) or not rows.whole
     return FolderListing(
         cursor_of(session, counts, rows),
         items_of(path, counts, rows),
         errors,
-        hidden if rows.unsure or not rows.whole else None,
+        hidden if short else None,
+        renumbered if short else None,
     )
 
 
