@@ -41,6 +41,7 @@ def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     """What fails is tried again soon, and what nobody tells of is looked at often."""
     monkeypatch.setattr(follower_module, "TICK", 0.05)
     monkeypatch.setattr(imap_events, "RETRY", 0.05)
+    monkeypatch.setattr(imap_events, "IDLE", 10.0)
     for module in (agenda, arrivals):
         monkeypatch.setattr(module, "FIRST_PAUSE", 0.05)
 

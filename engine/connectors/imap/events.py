@@ -34,7 +34,7 @@ NOTIFY = (
 )
 IDLE = 120.0
 """Seconds after which the server is asked for an overview, be it silent or not: it may be gone, or
-have forgotten to tell something."""
+not tell of something, as Dovecot 2.3 of the deletion of a folder that has others below it."""
 
 RETRY = 1.0
 """Seconds until a connection is tried again, at first; twice as long each time, up to the time
