@@ -83,6 +83,15 @@ def common_options(parser: CommandParser) -> None:
     )
 
 
+def unit_option(parser: CommandParser) -> None:
+    """The option of what can run as a service."""
+    parser.add_argument(
+        "--systemd-unit",
+        action="store_true",
+        help="print a unit for systemd, and do nothing else",
+    )
+
+
 class _Paragraphs(argparse.HelpFormatter):
     """Wraps paragraphs, and leaves alone what is indented."""
 

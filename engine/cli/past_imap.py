@@ -6,14 +6,13 @@ import argparse
 import os
 import shlex
 import subprocess
-import sys
 from importlib.resources import files
 from pathlib import Path
 
 from engine.cli import output
 from engine.cli.arguments import backup_path, opened
 from engine.cli.calling import stoppable
-from engine.cli.parser import CommandParser, own_command
+from engine.cli.parser import CommandParser, own_command, unit_option
 from engine.domain.errors import EngineError, UsageError
 from engine.past_imap import dovecot, service
 from engine.system import logs
@@ -66,11 +65,7 @@ def add_arguments(parser: CommandParser) -> None:
         metavar="CHARACTER",
         help="what parts names of folders in the live Dovecot; default: what it says, else /",
     )
-    parser.add_argument(
-        "--systemd-unit",
-        action="store_true",
-        help="print a unit for systemd, and do nothing else",
-    )
+    unit_option(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -93,12 +88,7 @@ def run(args: argparse.Namespace) -> int:
         if wrong:
             raise EngineError(f"{written[0]}: Dovecot doesn't take it: {wrong}")
         if args.run:
-            logs.configure(
-                sys.stderr,
-                backup.settings.log_level,
-                backup.settings.log_format,
-                journal=logs.is_journal(sys.stderr, os.environ),
-            )
+            logs.to_standard_error(backup.settings.log_level, backup.settings.log_format)
             with stoppable("stopped") as stop:
                 return service.serve(backup, made, stop, lambda: _say(made))
     if args.json:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from pathlib import Path
 
 from engine.cli import output
 from engine.cli.arguments import backup_path, opened
-from engine.cli.parser import CommandParser, own_command
+from engine.cli.parser import CommandParser, own_command, unit_option
 from engine.system import heartbeat, logs
 from engine.system.logs import LOG_LEVELS
 
@@ -40,11 +39,7 @@ def add_arguments(parser: CommandParser) -> None:
         choices=LOG_LEVELS,
         help="log from this level on, whatever log.level is",
     )
-    parser.add_argument(
-        "--systemd-unit",
-        action="store_true",
-        help="print a unit for systemd, and do nothing else",
-    )
+    unit_option(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -63,9 +58,7 @@ def run(args: argparse.Namespace) -> int:
         lock = heartbeat.Heartbeat(path)
         try:
             settings = backup.settings
-            journal = logs.is_journal(sys.stderr, os.environ)
-            level = args.log_level or settings.log_level
-            logs.configure(sys.stderr, level, settings.log_format, journal=journal)
+            logs.to_standard_error(args.log_level or settings.log_level, settings.log_format)
             daemon = Daemon(backup, lock, before, Systemd(os.environ), args.log_level)
             with Signals() as signals:
                 return daemon.run(signals)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -173,9 +172,8 @@ class Daemon:
             self._teller.tell(Event(Weight.ERROR, "daemon/settings", "settings refused", text))
         else:
             before, self._backup.settings = self._backup.settings, settings
-            journal = logs.is_journal(sys.stderr, os.environ)
             level = self._log_level or settings.log_level
-            logs.configure(sys.stderr, level, settings.log_format, journal=journal)
+            logs.to_standard_error(level, settings.log_format)
             _log.info("settings-read", changed=settings != before)
             self._teller.well("daemon/settings")
             self._timetable = self._new_timetable()

@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import re
+import sys
 import traceback
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -72,6 +73,12 @@ def configure(stream: TextIO, level: str, form: str, *, journal: bool = False) -
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger(_ROOT).setLevel(getattr(logging, level.upper()))
+
+
+def to_standard_error(level: str, form: str) -> None:
+    """From now on the log of this process goes to standard error, as `configure` does it: with
+    priorities where that is the journal."""
+    configure(sys.stderr, level, form, journal=is_journal(sys.stderr, os.environ))
 
 
 def is_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:

@@ -102,36 +102,23 @@ def deliver_state(
     other, unless it is an interruption, or several in a row came to the same end.
     """
     with stop.reaching(interrupts([target])):
-        yield from _all_delivered(past, target, choice, settings, stop, erased, dry_run, progress)
-
-
-def _all_delivered(
-    past: Past,
-    target: Target,
-    choice: Choice,
-    settings: Settings,
-    stop: Stop,
-    erased: Erased,
-    dry_run: bool,
-    progress: Progress,
-) -> Iterator[Told]:
-    picked = _picked(past, choice)
-    _refuse_several(past, picked, target)
-    if not dry_run:
+        picked = _picked(past, choice)
+        _refuse_several(past, picked, target)
+        if not dry_run:
+            for account in _accounts(past, picked, erased):
+                stop.check()
+                _make_folders(account, target, settings, past, stop)
+        last, in_a_row = "", 0
         for account in _accounts(past, picked, erased):
             stop.check()
-            _make_folders(account, target, settings, past, stop)
-    last, in_a_row = "", 0
-    for account in _accounts(past, picked, erased):
-        stop.check()
-        contents = Contents(past, account.rows, settings)
-        told = _delivered(account, target, contents, stop, progress, dry_run=dry_run)
-        yield told
-        ended = told.outcome.ended
-        in_a_row = in_a_row + 1 if type(ended).__name__ == last else 1
-        last = type(ended).__name__
-        if isinstance(ended, Interrupted) or (ended and in_a_row == _IN_A_ROW):
-            return
+            contents = Contents(past, account.rows, settings)
+            told = _delivered(account, target, contents, stop, progress, dry_run=dry_run)
+            yield told
+            ended = told.outcome.ended
+            in_a_row = in_a_row + 1 if type(ended).__name__ == last else 1
+            last = type(ended).__name__
+            if isinstance(ended, Interrupted) or (ended and in_a_row == _IN_A_ROW):
+                return
 
 
 def _delivered(
