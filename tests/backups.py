@@ -36,6 +36,17 @@ class SmallBackup:
             commit.set_account_state(AccountState(origin="maildir:/nowhere", guid=name))
         return item
 
+    def busy(self) -> None:
+        """A history of which the journal has more than a hundred pages."""
+        alice = self.account("alice@example.com")
+        inbox, work = self.folder(alice, "INBOX"), self.folder(alice, "Work")
+        for turn in range(10):
+            items = self.messages(alice, inbox, [letter(turn * 40 + n) for n in range(40)])
+            self.change(alice, items[0], flags=("\\Seen",))
+            self.delete(alice, items[1])
+            self.change(alice, items[2], folder=work)
+            self.scan_end()
+
     def folder(self, account: int, name: str, parent: int | None = None) -> int:
         """A new folder in the account, or below `parent`."""
         self.clock.advance(MINUTE)

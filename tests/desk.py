@@ -10,8 +10,9 @@ from typing import Any
 from blake3 import blake3
 
 from engine.backup import Backup, create
-from engine.domain.model import ROOT, Headers, Kind
+from engine.domain.model import ROOT, Action, Headers, Kind
 from engine.journal.environment import Tables
+from engine.journal.keys import MAX_SEQUENCE
 from engine.journal.reader import Reader
 from engine.journal.records import (
     FolderCursor,
@@ -70,6 +71,16 @@ class Desk:
 
     def everything(self) -> dict[str, list[tuple[bytes, bytes]]]:
         return {table: self.rows(table) for table in Tables._fields}
+
+    def last(self) -> int:
+        """The last sequence."""
+        with self.reader() as reader:
+            return reader.last_sequence()
+
+    def actions(self, since: int = 0) -> list[Action]:
+        """What the transactions after a sequence did."""
+        with self.reader() as reader:
+            return [Action(row.transaction.action) for row in reader.log(since + 1, MAX_SEQUENCE)]
 
     def reopen(self) -> None:
         self.backup.close()

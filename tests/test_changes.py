@@ -116,14 +116,6 @@ class Scanner:
             descend(self.item, ())
         return shown
 
-    def actions(self, since: int = 0) -> list[Action]:
-        with self.desk.reader() as reader:
-            return [Action(row.transaction.action) for row in reader.log(since + 1, MAX_SEQUENCE)]
-
-    def last(self) -> int:
-        with self.desk.reader() as reader:
-            return reader.last_sequence()
-
 
 @contextmanager
 def scanner(box: Box, *, telling: bool = True) -> Iterator[Scanner]:
@@ -166,10 +158,10 @@ def alice(request: pytest.FixtureRequest) -> Iterator[Scanner]:
 
 def change(alice: Scanner) -> list[Action]:
     """A scan; what it did."""
-    last = alice.last()
+    last = alice.desk.last()
     alice.scan()
     assert alice.shown() == alice.mailbox.box.shown()
-    return alice.actions(last)
+    return alice.desk.actions(last)
 
 
 def test_a_move_gives_the_item_its_new_identity(alice: Scanner) -> None:
@@ -269,9 +261,9 @@ def test_a_hint_is_a_look_at_one_folder(alice: Scanner) -> None:
     box = alice.mailbox.box
     box.flag(INBOX, 1, SEEN)
     box.flag(WORK, 1, SEEN)
-    last = alice.last()
+    last = alice.desk.last()
     alice.scan(INBOX, whole=False)
-    assert alice.actions(last) == [Action.CHANGE]
+    assert alice.desk.actions(last) == [Action.CHANGE]
     assert "metadata" not in alice.mailbox.uses
     looks: list[str] = []
     alice.mailbox.announce = looks.append
@@ -283,9 +275,9 @@ def test_a_hint_is_a_look_at_one_folder(alice: Scanner) -> None:
 @pytest.mark.parametrize("hinted", [INBOX, WORK])
 def test_a_hint_of_one_end_of_a_move_finds_the_other(alice: Scanner, hinted: FolderPath) -> None:
     alice.mailbox.box.move(INBOX, 2, WORK)
-    last = alice.last()
+    last = alice.desk.last()
     alice.scan(hinted, whole=False)
-    assert alice.actions(last) == [Action.MOVE]
+    assert alice.desk.actions(last) == [Action.MOVE]
     assert alice.shown() == alice.mailbox.box.shown()
 
 
@@ -301,9 +293,9 @@ def test_folders_that_cannot_tell_that_they_changed_are_listed_for_both_ends(
         alice.mailbox.blind = True
         alice.scan()
         box.move(INBOX, 1, WORK)
-        last = alice.last()
+        last = alice.desk.last()
         alice.scan(hinted, whole=False)
-        assert alice.actions(last) == [Action.MOVE]
+        assert alice.desk.actions(last) == [Action.MOVE]
 
 
 def test_new_renamed_and_removed_folders_need_no_hint(alice: Scanner) -> None:
@@ -311,9 +303,9 @@ def test_new_renamed_and_removed_folders_need_no_hint(alice: Scanner) -> None:
     box.create(ARCHIVE)
     box.deliver(ARCHIVE, "new")
     box.rename(WORK, ("Done",))
-    last = alice.last()
+    last = alice.desk.last()
     alice.scan(whole=False)
-    assert sorted(alice.actions(last)) == [Action.CREATE, Action.CREATE, Action.MOVE]
+    assert sorted(alice.desk.actions(last)) == [Action.CREATE, Action.CREATE, Action.MOVE]
     box.remove(("Done",))
     alice.scan(whole=False)
     assert alice.shown() == box.shown()
@@ -341,14 +333,14 @@ def test_what_moves_while_folders_are_asked_is_a_move(
         if next(looks) == look:
             box.move(source, max(box.folders[source].messages), target)
 
-    last = alice.last()
+    last = alice.desk.last()
     box.flag(INBOX, 1, "todo")
     alice.mailbox.announce = announce
     alice.scan(INBOX, whole=whole)
     alice.mailbox.announce = lambda what: None
     alice.scan()
     assert alice.shown() == box.shown()
-    assert set(alice.actions(last)) <= {Action.MOVE, Action.CHANGE}
+    assert set(alice.desk.actions(last)) <= {Action.MOVE, Action.CHANGE}
 
 
 def test_folders_that_swap_their_names_are_not_told_from_by_cursors() -> None:
@@ -467,10 +459,10 @@ def test_changes_come_to_the_journal_that_listings_come_to(
             listings.scan()
             for table in DERIVED:
                 assert changes.desk.rows(table) == listings.desk.rows(table), table
-            last = changes.last()
+            last = changes.desk.last()
             changes.scan()
             listings.desk.clock.advance(SECOND)
-            assert changes.last() == last
+            assert changes.desk.last() == last
         assert changes.item
         subject = Subject(changes.item, "alice@example.com", changes.mailbox, "")
         assert look(changes.desk.backup, subject, Stop(), deep=True).plan.removals == ()

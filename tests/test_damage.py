@@ -58,14 +58,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(timeline, "FLOOR", 5)
         small = SmallBackup(path, start=BEGIN)
-        alice = small.account("alice@example.com")
-        inbox, work = small.folder(alice, "INBOX"), small.folder(alice, "Work")
-        for turn in range(10):
-            items = small.messages(alice, inbox, [letter(turn * 40 + n) for n in range(40)])
-            small.change(alice, items[0], flags=("\\Seen",))
-            small.delete(alice, items[1])
-            small.change(alice, items[2], folder=work)
-            small.scan_end()
+        small.busy()
         small.close()
     (path.parent / "mail" / "alice@example.com" / "cur").mkdir(parents=True)
     return path

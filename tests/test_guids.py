@@ -7,7 +7,6 @@ import pytest
 from engine.domain.errors import SourceUnavailable, UsageError
 from engine.domain.model import Action
 from engine.domain.paths import INBOX
-from engine.journal.keys import MAX_SEQUENCE
 from engine.scan.loss import Turnover
 from engine.scan.smart import NamedSource, Options, Result, SourcesMissing, scan
 from engine.system.stop import Stop
@@ -33,14 +32,6 @@ class Servers:
         options = Options(accounts=accounts, accept_empty=accept_empty)
         return scan(self.desk.backup, named, options, Stop())
 
-    def actions(self, since: int) -> list[Action]:
-        with self.desk.reader() as reader:
-            return [Action(row.transaction.action) for row in reader.log(since + 1, MAX_SEQUENCE)]
-
-    def last(self) -> int:
-        with self.desk.reader() as reader:
-            return reader.last_sequence()
-
 
 @pytest.fixture
 def servers(desk: Desk) -> Servers:
@@ -51,10 +42,10 @@ def test_the_servers_that_answer_are_scanned(servers: Servers) -> None:
     servers.near.boxes["alice"].deliver(INBOX, "new")
     del servers.near.boxes["bob"]
     servers.far.away = True
-    last = servers.last()
+    last = servers.desk.last()
     with pytest.raises(SourcesMissing, match=r"^the server doesn't answer \(.*1 created") as raised:
         servers.scan()
-    assert servers.actions(last) == [Action.CREATE, Action.DELETE]
+    assert servers.desk.actions(last) == [Action.CREATE, Action.DELETE]
     assert raised.value.status == 4
     assert raised.value.result.gone == ["bob"]
     with servers.desk.reader() as reader:
@@ -62,9 +53,9 @@ def test_the_servers_that_answer_are_scanned(servers: Servers) -> None:
     assert record is not None
     assert (record.complete, record.errors) == (False, 1)
     servers.far.away = False
-    last = servers.last()
+    last = servers.desk.last()
     servers.scan()
-    assert servers.actions(last) == []
+    assert servers.desk.actions(last) == []
 
 
 def test_where_no_server_answers_nothing_is_recorded(servers: Servers) -> None:
@@ -83,10 +74,10 @@ def test_an_account_of_a_server_that_is_away_is_never_taken_for_one_of_its_name(
 ) -> None:
     servers.near.boxes["carla"] = Box(guid="9")
     servers.far.away = True
-    last = servers.last()
+    last = servers.desk.last()
     with pytest.raises(SourcesMissing):
         servers.scan()
-    assert servers.actions(last) == []
+    assert servers.desk.actions(last) == []
 
 
 def test_an_account_that_is_asked_for_is_scanned_where_its_server_answers(

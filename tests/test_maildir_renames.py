@@ -12,7 +12,6 @@ from engine.connectors.source import SourceItem
 from engine.connectors.sources import open_source
 from engine.domain.identity import stem
 from engine.domain.model import Action
-from engine.journal.keys import MAX_SEQUENCE
 from engine.scan.pairing import Arrival, Lost, pair
 from engine.scan.smart import NamedSource, Options, Result, scan
 from engine.scan.states import KnownItem
@@ -45,14 +44,6 @@ class Alice:
         self.desk.clock.advance(3600 * SECOND)
         source = NamedSource(self.spec, open_source(self.spec, ManualClock(2**52)))
         return scan(self.desk.backup, [source], Options(), Stop())
-
-    def actions(self, since: int) -> list[Action]:
-        with self.desk.reader() as reader:
-            return [Action(row.transaction.action) for row in reader.log(since + 1, MAX_SEQUENCE)]
-
-    def last(self) -> int:
-        with self.desk.reader() as reader:
-            return reader.last_sequence()
 
 
 @pytest.fixture
@@ -87,11 +78,11 @@ def test_a_message_stays_what_it_is_whatever_is_appended_to_its_name(
     alice.put(old)
     alice.put("2.M2P2.h:2,", b"Subject: another\n\n")
     alice.scan()
-    before = alice.last()
+    before = alice.desk.last()
     alice.rename(old, new, target=target)
     assert counts(alice.scan()) == (0, 1, 0)
     moved = Action.MOVE if target == "Work" else Action.CHANGE
-    assert alice.actions(before) == [moved]
+    assert alice.desk.actions(before) == [moved]
     assert counts(alice.scan()) == (0, 0, 0)
 
 
@@ -111,11 +102,11 @@ def test_a_whole_folder_is_renamed_with_nothing_stored_again(alice: Alice) -> No
 def test_a_name_is_no_proof_without_the_content(alice: Alice) -> None:
     alice.put("1.h,U=1:2,", b"Subject: first\n\n")
     alice.scan()
-    before = alice.last()
+    before = alice.desk.last()
     (alice.maildir.root / "cur" / "1.h,U=1:2,").unlink()
     alice.put("1.h,U=2:2,", b"Subject: second\n\n")
     assert counts(alice.scan()) == (1, 0, 1)
-    assert alice.actions(before) == [Action.CREATE, Action.DELETE]
+    assert alice.desk.actions(before) == [Action.CREATE, Action.DELETE]
 
 
 def test_copies_with_names_that_begin_alike_are_messages_of_their_own(alice: Alice) -> None:
@@ -145,10 +136,10 @@ def test_what_was_gone_returns_under_a_longer_name(alice: Alice) -> None:
     alice.scan()
     (alice.maildir.root / "cur" / "1.h:2,S").unlink()
     alice.scan()
-    before = alice.last()
+    before = alice.desk.last()
     alice.put("1.h,U=1:2,S")
     alice.scan()
-    assert alice.actions(before) == [Action.RETURN]
+    assert alice.desk.actions(before) == [Action.RETURN]
 
 
 def test_a_folder_that_goes_takes_nothing_along_that_was_renamed_elsewhere(alice: Alice) -> None:

@@ -67,14 +67,7 @@ class Sound:
 
     def __init__(self, path: Path) -> None:
         small = SmallBackup(path)
-        alice = small.account("alice@example.com")
-        inbox, work = small.folder(alice, "INBOX"), small.folder(alice, "Work")
-        for turn in range(10):
-            items = small.messages(alice, inbox, [letter(turn * 40 + n) for n in range(40)])
-            small.change(alice, items[0], flags=("\\Seen",))
-            small.delete(alice, items[1])
-            small.change(alice, items[2], folder=work)
-            small.scan_end()
+        small.busy()
         self.path = path
         self.rows = rows(small.backup)
         self.now = small.clock.now()
