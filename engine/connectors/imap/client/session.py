@@ -50,7 +50,7 @@ _POSITION = b"UIDVALIDITY UIDNEXT MESSAGES"
 
 _PROBES = 3
 
-_GONE = ("Mailbox doesn't exist", "Mailbox was deleted under us")
+_GONE = ("Mailbox doesn't exist", "Mailbox does not exist", "Mailbox was deleted under us")
 
 
 class Bounds(NamedTuple):
@@ -125,6 +125,8 @@ class Session:
         trip with LIST-STATUS (RFC 5819), else in one more."""
         if self.xguid is None:
             self.xguid = self._probe()
+        if self.selected is not None:  # else Dovecot counts it as it was when it was last looked at
+            self.wait_for_news()
         extended = self.has("LIST-EXTENDED", "IMAP4REV2")
         at_once = extended and self.has("LIST-STATUS", "IMAP4REV2")
         commands: list[Command] = self._enabling()
@@ -392,8 +394,8 @@ def argument(name: bytes) -> list[bytes | Upload]:
 
 
 def says_gone(status: Status) -> bool:
-    """Whether a refusal says that there is no such folder (RFC 5530). Dovecot 2.3 says so in words;
-    there a folder that was deleted stays in the list while others are below it."""
+    """Whether a refusal says that there is no such folder (RFC 5530). Dovecot 2.3 and Cyrus say so
+    in words; in Dovecot a folder that was deleted stays in the list while others are below it."""
     if status.code:
         return status.code == "NONEXISTENT"
     return status.word == "NO" and status.text.startswith(_GONE)
