@@ -16,7 +16,7 @@ from typing import TypeAlias
 from blake3 import blake3
 
 from engine.backup import Backup
-from engine.connectors.imap.identity import place
+from engine.domain.identity import uid_of
 from engine.journal.reader import Reader
 from tests.commands import until
 from tests.dovecot import Dovecot
@@ -245,7 +245,7 @@ class Recorded:
             item, end = _item(reader, account), reader.last_sequence()
             return {
                 path: {
-                    place(entry.version.identity)[1]: entry.version.digest
+                    uid_of(entry.version.identity)[1]: entry.version.digest
                     for entry in reader.listing(folder, end)
                     if not entry.version.container
                 }
@@ -274,7 +274,7 @@ class Recorded:
         key = folder, reader.folder_state(folder, sequence)
         if key not in self._folders:
             self._folders[key] = frozenset(
-                (*place(entry.version.identity), entry.version.flags)
+                (*uid_of(entry.version.identity), entry.version.flags)
                 for entry in reader.listing(folder, sequence)
                 if not entry.version.container
             )

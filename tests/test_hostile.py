@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from engine.blobs.splitting import split
 from engine.connectors.maildir import courier, names
+from engine.domain import mutf7
 from engine.domain.errors import NotAnExport, UsageError
 from engine.domain.identity import stem
 from engine.domain.messages import HEAD, address, delivery_date, parse_headers
@@ -171,7 +172,7 @@ def test_files_of_mail_servers_cost_little(raw: bytes) -> None:
         lambda text: names.subscriptions(b"V\t2\n\n" + text),
         names.parse_keywords,
         names.uidlist_guid,
-        names.decode_name,
+        mutf7.decode_name,
         courier.parse_list,
         courier.subscriptions,
     ):

@@ -21,12 +21,11 @@ from engine.backup import Backup, create
 from engine.connectors.events import Hint
 from engine.connectors.imap import ImapSource
 from engine.connectors.imap.client.connection import Connection
-from engine.connectors.imap.identity import place
 from engine.connectors.imap.mailbox import ImapMailbox
 from engine.connectors.source import SourceItem
 from engine.connectors.sources import open_source
 from engine.domain.errors import SourceUnavailable
-from engine.domain.identity import guid
+from engine.domain.identity import guid, uid_of
 from engine.domain.paths import INBOX, FolderPath
 from engine.scan.report import Tally
 from engine.scan.smart import NamedSource, Options, scan
@@ -86,7 +85,7 @@ def letters(number: int) -> list[bytes]:
 
 def listed(mailbox: ImapMailbox, path: FolderPath = INBOX) -> list[SourceItem]:
     """What is in a folder, in order of UIDs."""
-    return sorted(mailbox.listing(path).items, key=lambda item: place(item.identity)[1])
+    return sorted(mailbox.listing(path).items, key=lambda item: uid_of(item.identity)[1])
 
 
 def content(mailbox: ImapMailbox, item: SourceItem) -> bytes:
@@ -133,21 +132,6 @@ def recording(server: Cyrus, account: str, tmp_path: Path) -> Iterator[Recording
     made = Recording(server, account, tmp_path / "backup")
     yield made
     made.backup.close()
-
-
-def test_messages_come_with_flags_dates_and_bytes(server: Cyrus, account: str) -> None:
-    first, second = letters(2)
-    with server.client(account) as client:
-        append(client, first, flags="\\Seen \\Flagged $Work todo")
-        append(client, second)
-    with closing(opened(server, account)) as mailbox:
-        assert mailbox.folders().complete
-        items = listed(mailbox)
-        assert [item.flags for item in items] == [("$Work", "\\Flagged", "\\Seen", "todo"), ()]
-        with mailbox.fetch(items[0]) as fetched:
-            assert fetched.file.read() == first
-            assert (fetched.size, fetched.date) == (len(first), 1_714_557_600_000_000)
-        assert content(mailbox, items[1]) == second
 
 
 def test_a_refused_login_is_that_accounts_trouble(server: Cyrus, account: str) -> None:

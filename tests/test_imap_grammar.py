@@ -35,7 +35,8 @@ from engine.connectors.imap.client.wire import (
 )
 from engine.connectors.imap.folders import arrange, subscriptions
 from engine.connectors.imap.names import component_name, date_of, flags_of, folder_path, role
-from engine.connectors.maildir.names import encode_mutf7
+from engine.domain.identity import uid_of
+from engine.domain.mutf7 import encode_mutf7
 
 NUMBERS = (
     st.integers(0, MAX_UID) | st.integers(MAX_UID - 2, MAX_UID + 2) | st.integers(0, MAX_NUMBER)
@@ -236,9 +237,9 @@ def test_a_fingerprint_is_of_header_size_and_date() -> None:
 
 def test_identities_tell_their_place() -> None:
     made = identity.identity(b"g.1,S=2", 7, 3)
-    assert (made, identity.place(made)) == (b"g.1,S=2/7.3", (7, 3))
+    assert (made, uid_of(made)) == (b"g.1,S=2/7.3", (7, 3))
     for strange in (b"", b"x", b"x/1", b"x/1.a", b"x/1." + b"9" * 21):
-        assert identity.place(strange) == (0, 0)
+        assert uid_of(strange) == (0, 0)
     row = {"EMAILID": [b"M1"], "X-GUID": b"a/b"}
     assert identity.given(identity.Guid.EMAILID, row) == b"M1"  # type: ignore[arg-type]
     assert b"/" not in (identity.given(identity.Guid.XGUID, row) or b"/")  # type: ignore[arg-type]

@@ -35,6 +35,7 @@ PURE = (
     "engine.system.progress",
     "engine.system.batched",
     "engine.domain.naming",
+    "engine.domain.mutf7",
     "engine.domain.kinds",
     "engine.domain.description",
     "engine.domain.messages",
@@ -84,6 +85,24 @@ PURE = (
     "engine.past_imap.logins",
     "timefs.view.inodes",
 )
+CONNECTORS = "engine.connectors"
+CONTRACTS = {
+    f"{CONNECTORS}.{name}" for name in ("source", "target", "events", "sources", "targets")
+}
+"""What of the connectors is for everybody: what a kind has to do, and what opens each kind."""
+SHARED = {f"{CONNECTORS}.{name}" for name in ("mail", "unpacking", "lazy", "ownership")}
+"""What several kinds need."""
+WITHIN_A_KIND = {
+    ("engine.exchange.export.plan", "maildir.names"): "an export has Maildirs of its own",
+    ("engine.exchange.export.plan", "maildir.trees"): "the same",
+    ("engine.exchange.export.records", "maildir.trees"): "the same",
+    ("timefs.view.maildir_tree", "maildir.names"): "the mount shows Maildirs",
+    ("timefs.view.maildir_tree", "maildir.trees"): "the same",
+    ("timefs.view.own", "maildir.names"): "the same",
+    ("timefs.view.own", "maildir.trees"): "the same",
+}
+"""Who else looks into a kind of connector, where, and why. Between kinds there is nothing."""
+
 IMPURE = {"lmdb", "pyfuse3", "trio", "socket", "os", "subprocess"}
 """What a pure module does without. `os` is judged by its use: see `allowed_in_pure`."""
 
@@ -188,3 +207,31 @@ def test_services_know_no_command_line() -> None:
             names = imports(path)
             assert not any(name.startswith("engine.cli") for name in names), module
             assert not names & {"argparse", "sys", "signal"}, module
+
+
+def kind_of(module: str) -> str:
+    """The kind of connector that a module belongs to; empty for all others."""
+    parts = module.removeprefix(f"{CONNECTORS}.").split(".")
+    inside = module.startswith(f"{CONNECTORS}.") and f"{CONNECTORS}.{parts[0]}" in PACKAGES
+    return parts[0] if inside else ""
+
+
+PACKAGES = {name for name, path in MODULES.items() if path.name == "__init__.py"}
+OPENS_EVERY_KIND = {f"{CONNECTORS}.sources", f"{CONNECTORS}.targets"}
+
+
+def test_a_kind_of_connector_is_its_own_business() -> None:
+    """Kinds don't import one another, and nobody else what is inside one, unless it is listed."""
+    found = {
+        (module, name.removeprefix(f"{CONNECTORS}."))
+        for module, path in MODULES.items()
+        if module not in OPENS_EVERY_KIND
+        for name in imports(path) & MODULES.keys() - PACKAGES
+        if kind_of(name) not in ("", kind_of(module))
+    }
+    assert found == WITHIN_A_KIND.keys()
+
+
+def test_what_stands_beside_the_kinds_is_for_several() -> None:
+    beside = {name for name in MODULES if name.startswith(f"{CONNECTORS}.") and not kind_of(name)}
+    assert beside == CONTRACTS | SHARED

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.connectors.maildir import names
+from engine.domain import mutf7
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 LETTER_SETS = st.sets(st.sampled_from(string.ascii_uppercase)).map(lambda s: "".join(sorted(s)))
@@ -162,21 +163,21 @@ def test_folder_names(name: bytes, path: tuple[str, ...]) -> None:
 
 @given(TEXT)
 def test_modified_utf7_comes_back(text: str) -> None:
-    encoded = names.encode_mutf7(text)
+    encoded = mutf7.encode_mutf7(text)
     assert encoded.isascii()
     assert all(0x20 <= byte < 0x7F for byte in encoded)
-    assert names.decode_mutf7(encoded) == text
+    assert mutf7.decode_mutf7(encoded) == text
 
 
 @given(st.binary() | st.text("&-AGw,/+9").map(str.encode))
 def test_what_decodes_is_canonical(name: bytes) -> None:
-    text = names.decode_mutf7(name)
-    assert text is None or names.encode_mutf7(text) == name
+    text = mutf7.decode_mutf7(name)
+    assert text is None or mutf7.encode_mutf7(text) == name
 
 
 def test_modified_utf7_of_the_rfc() -> None:
-    assert names.decode_mutf7(b"~peter/mail/&U,BTFw-/&ZeVnLIqe-") == "~peter/mail/台北/日本語"
-    assert names.encode_mutf7("台北") == b"&U,BTFw-"
-    assert names.encode_mutf7("📬") == b"&2D3c7A-"
+    assert mutf7.decode_mutf7(b"~peter/mail/&U,BTFw-/&ZeVnLIqe-") == "~peter/mail/台北/日本語"
+    assert mutf7.encode_mutf7("台北") == b"&U,BTFw-"
+    assert mutf7.encode_mutf7("📬") == b"&2D3c7A-"
     with pytest.raises(UnicodeEncodeError):
-        names.encode_mutf7("\udcff")
+        mutf7.encode_mutf7("\udcff")

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.connectors.maildir.names import decode_name, flags_of, suffix_letters, unique_part
+from engine.connectors.maildir.names import flags_of, suffix_letters, unique_part
 from engine.connectors.maildir.trees import NAME_MAX, directory_name, keywords_of, message_name
 from engine.domain.model import item_id
+from engine.domain.mutf7 import decode_name
 
 ITEM = 123_456
 

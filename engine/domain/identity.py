@@ -6,6 +6,8 @@ import re
 
 _APPENDED = re.compile(rb"(?:,[A-Z][A-Z0-9]*=[^,]*)*(?:[!;]2,[A-Za-z]*)?\Z")
 
+_UID = re.compile(rb"(\d{1,20})\.(\d{1,20})")
+
 
 def guid(identity: bytes) -> bytes:
     """The part of an identity by which an item is recognised in other folders, and in its own after
@@ -24,3 +26,9 @@ def stem(identity: bytes) -> bytes:
 def place_of(identity: bytes) -> bytes:
     """The other part of an identity: where in its folder the item is; empty where it has none."""
     return identity.partition(b"/")[2]
+
+
+def uid_of(identity: bytes) -> tuple[int, int]:
+    """UIDVALIDITY and UID of an item that came from an IMAP server; zeros of any other."""
+    match = _UID.fullmatch(identity.rpartition(b"/")[2])
+    return (int(match[1]), int(match[2])) if match else (0, 0)

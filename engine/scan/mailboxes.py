@@ -21,7 +21,7 @@ from engine.connectors.source import (
     SourceItem,
 )
 from engine.domain.errors import ItemUnreadable, ItemVanished, SourceUnavailable
-from engine.domain.identity import guid
+from engine.domain.identity import guid, uid_of
 from engine.domain.paths import INBOX, FolderPath
 from engine.journal.keys import MAX_SEQUENCE
 from engine.scan import guard
@@ -147,11 +147,7 @@ def _seen(
 
 
 def _strange(identity: bytes, account: KnownAccount, last: set[bytes]) -> bool:
-    from engine.connectors.imap.identity import (
-        place,  # a scan of Maildirs needn't load the rest of it
-    )
-
-    validity, uid = place(identity)
+    validity, uid = uid_of(identity)
     old = validity == account.validity and 0 < uid < account.next_uid
     return old and identity not in last
 

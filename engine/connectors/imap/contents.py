@@ -16,10 +16,10 @@ from typing import BinaryIO, NamedTuple, Protocol, TypeVar, cast
 from engine.connectors.imap.client.connection import Hopeless, Lost, Refused
 from engine.connectors.imap.client.session import Session, refusal, says_gone
 from engine.connectors.imap.client.wire import Literal, Value, count, uid_sets
-from engine.connectors.imap.identity import place
 from engine.connectors.imap.names import date_of
 from engine.connectors.source import Fetched, SourceItem
 from engine.domain.errors import ItemUnreadable, ItemVanished
+from engine.domain.identity import uid_of
 from engine.domain.messages import HEAD, delivery_date
 from engine.domain.paths import FolderPath
 
@@ -67,7 +67,7 @@ class _Expected:
     `engine.scan.pairing.order`. GUIDs are in no order."""
 
     def __init__(self, items: Sequence[SourceItem]) -> None:
-        self.items = sorted(items, key=lambda item: place(item.identity))
+        self.items = sorted(items, key=lambda item: uid_of(item.identity))
         self._positions = {item.identity: index for index, item in enumerate(self.items)}
         self._done: set[int] = set()
         self._alone: set[int] = set()
@@ -173,13 +173,13 @@ class Contents:
         """Holds the sizes and dates of the items, and the contents of those that are small. Returns
         those that it left for another time."""
         first = wanted[0]
-        validity, uid = place(first.identity)
+        validity, uid = uid_of(first.identity)
         items: dict[int, SourceItem] = {}
         sizes: dict[int, _Held] = {}
         for anew in (False, True):
             sizes = {}
             if self._open(session, first.folder, anew) == validity:
-                items = {place(item.identity)[1]: item for item in wanted}
+                items = {uid_of(item.identity)[1]: item for item in wanted}
                 sizes = _sizes(session, items)
                 if uid not in sizes and anew and _may_hold(session, uid):
                     sizes[uid] = _Held(None, 0, None)
@@ -257,7 +257,7 @@ class Contents:
         raise _failure(self._shown(item), trouble)
 
     def _read_one(self, item: SourceItem, anew: bool, session: Session) -> BinaryIO:
-        validity, uid = place(item.identity)
+        validity, uid = uid_of(item.identity)
         found: list[Literal] = []
         size: Value = None
         odd = session.connection.odd

@@ -10,9 +10,10 @@ from engine.connectors.imap.client.rows import Rows, guid_kind
 from engine.connectors.imap.client.session import Session
 from engine.connectors.imap.client.wire import UidSet
 from engine.connectors.imap.cursor import Position
-from engine.connectors.imap.identity import identity, place
+from engine.connectors.imap.identity import identity
 from engine.connectors.source import FolderChanges, FolderListing, SourceError, SourceItem
 from engine.domain.errors import ItemUnreadable
+from engine.domain.identity import uid_of
 from engine.domain.paths import FolderPath
 
 
@@ -41,11 +42,11 @@ def listed(session: Session, path: FolderPath, counts: Counts, rows: Rows) -> Fo
     errors = tuple(SourceError("/".join(path), what) for what in rows.errors)
 
     def hidden(item: bytes) -> bool:
-        validity, uid = place(item)
+        validity, uid = uid_of(item)
         return validity == counts.validity and rows.may_hide(uid)
 
     def renumbered(item: bytes) -> bool:
-        return place(item)[0] != counts.validity
+        return uid_of(item)[0] != counts.validity
 
     short = bool(rows.unsure) or not rows.whole
     return FolderListing(
@@ -132,7 +133,7 @@ def _gone(counts: Counts, gone: UidSet) -> Callable[[bytes], bool]:
     judge."""
 
     def is_gone(item: bytes) -> bool:
-        validity, uid = place(item)
+        validity, uid = uid_of(item)
         return validity == counts.validity and uid in gone
 
     return is_gone

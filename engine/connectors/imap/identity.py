@@ -18,7 +18,6 @@ _MESSAGE_ID = re.compile(
     rb"^message-id[ \t]*:[ \t]*(?:\r?\n[ \t]+)?[^\s]", re.IGNORECASE | re.MULTILINE
 )
 HEADER = "BODY[HEADER]"
-_PLACE = re.compile(rb"(\d{1,20})\.(\d{1,20})")
 
 
 class Guid(IntEnum):
@@ -41,12 +40,6 @@ PRINTED = b"RFC822.SIZE INTERNALDATE BODY.PEEK[HEADER]"
 def identity(guid: bytes, validity: int, uid: int) -> bytes:
     """The identity of a message in a folder."""
     return b"%s/%d.%d" % (guid, validity, uid)
-
-
-def place(identity: bytes) -> tuple[int, int]:
-    """UIDVALIDITY and UID; zeros where an identity is none of ours."""
-    match = _PLACE.fullmatch(identity.rpartition(b"/")[2])
-    return (int(match[1]), int(match[2])) if match else (0, 0)
 
 
 def given(kind: Guid, row: dict[str, Value]) -> bytes | None:

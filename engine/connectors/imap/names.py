@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, timezone
 
 from engine.connectors.imap.client.wire import Value
-from engine.connectors.maildir.names import decode_name
+from engine.domain.mutf7 import decode_name
 from engine.domain.paths import INBOX, FolderPath
 
 _SYSTEM = {

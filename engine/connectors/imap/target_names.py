@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from engine.connectors.imap.client.wire import Status
 from engine.connectors.imap.names import component_name
-from engine.connectors.maildir.names import decode_name, encode_mutf7
+from engine.domain.mutf7 import decode_name, encode_mutf7
 from engine.domain.paths import INBOX, FolderPath
 
 SYSTEM_FLAGS = ("\\Answered", "\\Deleted", "\\Draft", "\\Flagged", "\\Seen")

@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 
-from engine.connectors.maildir.names import encode_mutf7
+from engine.domain.mutf7 import encode_mutf7
 from engine.domain.paths import INBOX, FolderPath
 from engine.domain.stored_form import stored_form
 

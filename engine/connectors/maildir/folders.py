@@ -15,6 +15,7 @@ from engine.connectors.maildir import names
 from engine.connectors.maildir.courier import KEYWORDS
 from engine.connectors.source import FolderList, SourceError, SourceFolder
 from engine.domain.errors import SourceUnavailable
+from engine.domain.mutf7 import decode_name
 from engine.domain.paths import INBOX, FolderPath
 from engine.system.beneath import Tree, open_untouched
 from engine.system.text import reason, shown
@@ -245,4 +246,4 @@ def path_below(parent: FolderPath, name: str) -> FolderPath:
     raw = os.fsencode(name)
     if name.startswith("."):
         return parent + names.folder_path(raw[1:])
-    return (*parent, names.decode_name(raw))
+    return (*parent, decode_name(raw))

@@ -10,8 +10,8 @@ from collections.abc import Collection
 
 from engine.connectors.maildir import dotlock
 from engine.connectors.maildir.dotlock import Patience
-from engine.connectors.maildir.names import encode_mutf7
 from engine.connectors.ownership import Owner
+from engine.domain.mutf7 import encode_mutf7
 from engine.domain.paths import FolderPath
 
 _FILE = "subscriptions"

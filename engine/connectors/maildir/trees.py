@@ -20,8 +20,9 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from engine.connectors.maildir.names import LETTERS, MAX_KEYWORDS, encode_mutf7, flag_letters
+from engine.connectors.maildir.names import LETTERS, MAX_KEYWORDS, flag_letters
 from engine.domain.model import item_id
+from engine.domain.mutf7 import encode_mutf7
 
 INBOX = "INBOX"
 """The folder of an account that is its Maildir's root."""
