@@ -22,7 +22,7 @@ from engine.connectors.source import (
     SourceItem,
     Written,
 )
-from engine.domain.errors import ItemVanished, SourceUnavailable
+from engine.domain.errors import ItemVanished, SourceEmpty, SourceUnavailable
 from engine.domain.paths import FolderPath
 
 
@@ -33,6 +33,7 @@ class Message(NamedTuple):
     raw: bytes
     flags: tuple[str, ...]
     modified: int
+    date: int = 1_500_000_000_000_000
 
 
 @dataclass
@@ -158,6 +159,8 @@ class GuidMailbox:
         self.uses[what] += 1
         self.announce(f"{what} {'/'.join(path)}")
         folder = self.box.folders.get(path)
+        if folder is None and any(each[: len(path)] == path for each in self.box.folders):
+            return Folder("", 0)  # only implied
         if folder is None:
             raise ItemVanished(f"{path} is gone")
         return folder
@@ -171,12 +174,14 @@ class GuidMailbox:
         return {}
 
     def folders(self) -> FolderList:
-        return FolderList(
-            tuple(
-                SourceFolder(path, (folder.mark,) if folder.mark else ())
-                for path, folder in sorted(self.box.folders.items())
-            )
-        )
+        found = {
+            path: SourceFolder(path, (folder.mark,) if folder.mark else ())
+            for path, folder in self.box.folders.items()
+        }
+        for path in self.box.folders:
+            for length in range(1, len(path)):
+                found.setdefault(path[:length], SourceFolder(path[:length], real=False))
+        return FolderList(tuple(found[path] for path in sorted(found)))
 
     def cursor(self, path: FolderPath) -> bytes | None:
         if self.blind:
@@ -215,7 +220,7 @@ class GuidMailbox:
         folder = self._use("fetch", item.folder)
         for uid, message in folder.messages.items():
             if folder.identity(uid) == item.identity:
-                return Fetched(io.BytesIO(message.raw), len(message.raw), 1_500_000_000_000_000)
+                return Fetched(io.BytesIO(message.raw), len(message.raw), message.date)
         raise ItemVanished(f"{item.locator} is gone")
 
     def close(self) -> None: ...
@@ -235,6 +240,8 @@ class GuidSource:
     def accounts(self) -> AccountList:
         if self.away:
             raise SourceUnavailable("the server doesn't answer")
+        if not self.boxes:
+            raise SourceEmpty("the server has no accounts")
         return AccountList(tuple(sorted(self.boxes)))
 
     def mailbox(self, account: str) -> GuidMailbox:

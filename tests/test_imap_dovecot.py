@@ -144,19 +144,6 @@ def test_public_folders_are_left_out_unless_asked_for(server: Dovecot, account: 
             assert (("Public", "News") in paths) == (shared == "true")
 
 
-def test_messages_come_with_flags_dates_and_bytes(server: Dovecot, account: str) -> None:
-    with server.client(account) as client:
-        append(client, letter(1), flags="\\Seen $Work", date="01-May-2024 12:00:00 +0200")
-        append(client, letter(2))
-    with closing(source(server, account).mailbox(account)) as mailbox:
-        assert mailbox.folders().complete
-        first, second = sorted(mailbox.listing(INBOX).items, key=uid)
-        assert (first.flags, second.flags) == (("$Work", "\\Seen"), ())
-        with mailbox.fetch(first) as fetched:
-            assert fetched.file.read() == letter(1)
-            assert (fetched.size, fetched.date) == (len(letter(1)), 1_714_557_600_000_000)
-
-
 def test_a_long_message_is_not_read_before_somebody_does(
     server: Dovecot, account: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

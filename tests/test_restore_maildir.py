@@ -184,17 +184,6 @@ def test_a_message_is_delivered_whole_with_flags_date_and_sizes(tmp_path: Path) 
     assert os.listdir(tmp_path / "box" / "tmp") == os.listdir(tmp_path / "box" / "new") == []
 
 
-def test_what_is_delivered_is_found_as_often_as_it_is_there(tmp_path: Path) -> None:
-    box = tmp_path / "box"
-    Maildir(box).deliver(RAW, unique="old")
-    put(box, INBOX, letter(), letter(b"other"), letter())
-    assert counts(box, INBOX, RAW, b"other", b"third") == {
-        blake3(RAW).digest(): 3,
-        blake3(b"other").digest(): 1,
-    }
-    assert counts(box, ("Nowhere",), RAW) == {}
-
-
 def test_what_is_there_is_read_whatever_the_backup_knows(tmp_path: Path) -> None:
     box = Maildir(tmp_path / "box")
     box.deliver(RAW, unique="same")

@@ -205,7 +205,8 @@ class Fetched:
 
 class Mailbox(Protocol):
     """One account during one scan; the scan closes it. Any thread may call anything at any time,
-    as often as it likes. A path is one that the last `folders()` gave."""
+    as often as it likes. A folder that the last `folders()` didn't give is gone: it has no cursor,
+    and listing it raises ItemVanished."""
 
     def identity(self) -> MailboxIdentity:
         """What the account is recognised by. A file that can't be read leaves its part empty."""
