@@ -5,9 +5,10 @@ names of a Maildir tree.
 
 A message's name is `2024-04-30T0912_bob@example.com_Quarterly-numbers_k3f9q2.eml`: delivery in UTC,
 sender, subject, the item's ID. It sorts by date, and the ID after the last `_` makes it unique
-whatever the case. Folders, documents and accounts keep the name that they have, as far as a file
-system, and who reads a listing, can bear it; what can't stay is escaped as `%XX`, its bytes in
-hexadecimal. No name is longer than 200 bytes of UTF-8.
+whatever the case. Events and contacts are named likewise: `2024-05-01T0900_Team-meeting_k3f9q2.ics`
+with the time as it is written, and `Bob-Baker_k3f9q2.vcf`. Folders, documents and accounts keep the
+name that they have, as far as a file system, and who reads a listing, can bear it; what can't stay
+is escaped as `%XX`, its bytes in hexadecimal. No name is longer than 200 bytes of UTF-8.
 """
 
 from __future__ import annotations
@@ -107,6 +108,18 @@ def message_stem(date: int, sender: str, subject: str) -> str:
     what = _words(subject[: 2 * LONGEST], _SUBJECT)
     stem = f"{when}_{who}"
     return _shorten(f"{stem}_{what}" if what else stem, _STEM_LENGTH)
+
+
+def event_stem(when: str, summary: str) -> str:
+    """What the name of an event, a task or a note begins with: `2024-05-01T0900_Team-meeting`.
+    `when` is as written, and empty where nothing tells."""
+    words = _words(summary[: 2 * LONGEST], _SUBJECT)
+    return _shorten("_".join(filter(None, (when, words))) or "unnamed", _STEM_LENGTH)
+
+
+def contact_stem(name: str) -> str:
+    """What a contact's name begins with: `Bob-Baker`."""
+    return _shorten(_words(name[: 2 * LONGEST], _SENDER) or "unnamed", _STEM_LENGTH)
 
 
 def entry_name(kind: int, name: str, item: int) -> str:
