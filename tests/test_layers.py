@@ -238,3 +238,57 @@ def test_a_kind_of_connector_is_its_own_business() -> None:
 def test_what_stands_beside_the_kinds_is_for_several() -> None:
     beside = {name for name in MODULES if name.startswith(f"{CONNECTORS}.") and not kind_of(name)}
     assert beside == CONTRACTS | SHARED
+
+
+JOURNALS_OWN = {"txn", "tables"}
+"""Attributes that only the journal uses: transactions, and handles of tables."""
+ENVIRONMENTS_OWN = {"read", "write", "tables", "has", "missing", "scratch", "drop"}
+"""What of an `Environment` only the journal uses: others hand it on as it is."""
+ROWS = {
+    "engine.journal.records": {
+        *("seal", "unseal", "is_intact", "pack", "unpack", "pack_event", "unpack_event"),
+        *("pack_item", "unpack_item", "pack_keyframe", "unpack_keyframe", "keyframe_keys"),
+        *("unpack_version", "unpack_outline"),
+    },
+    "engine.journal.environment": {"Tables", "Table", "Txn"},
+}
+"""Names that only the journal imports: what rows are made of."""
+STILL_ROWS = {
+    "engine.backup",
+    *(
+        f"engine.check.{name}"
+        for name in (
+            *("account", "check", "damaged_packs", "flipped", "gaps", "headers", "index", "items"),
+            *("mending", "packs", "records", "refetch", "remains", "repair", "salvage", "times"),
+            "unnamed",
+        )
+    ),
+    *("engine.exchange.export.records", "engine.exchange.imports.history"),
+}
+"""Modules that are to lose them."""
+
+
+def uses_rows(path: Path) -> set[str]:
+    """What a module uses that belongs to the journal alone."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Attribute):
+            owner = node.value
+            name = getattr(owner, "attr", getattr(owner, "id", ""))
+            if node.attr in JOURNALS_OWN:
+                found.add(node.attr)
+            elif name.strip("_") == "environment" and node.attr in ENVIRONMENTS_OWN:
+                found.add(f"environment.{node.attr}")
+        elif isinstance(node, ast.ImportFrom):
+            names = {alias.name for alias in node.names}
+            found |= names & ROWS.get(node.module or "", set())
+            if node.module == "engine.journal.keys":
+                found |= names - {"MAX_SEQUENCE"}
+    return found
+
+
+def test_lmdb_and_the_rows_in_it_are_the_journals_alone() -> None:
+    for module, path in MODULES.items():
+        if not module.startswith("engine.journal"):
+            assert "lmdb" not in {name.split(".")[0] for name in imports(path)}, module
+            assert bool(uses_rows(path)) == (module in STILL_ROWS), (module, uses_rows(path))

@@ -36,6 +36,11 @@ class Holdings:
         value = self.txn.get(digest, None, self.tables.blobs)  # a keyword takes a third longer
         return None if value is None else unseal("blobs", digest, value)
 
+    def blobs(self) -> Iterator[tuple[bytes, bytes]]:
+        """The digests and locations of all blobs, by digest. Raises RecordDamaged."""
+        for digest, value in self.txn.cursor(self.tables.blobs):
+            yield digest, unseal("blobs", digest, value)
+
     def pack_length(self, pack: int) -> int | None:
         """The length up to which commits have named what is in the pack; None for an unknown
         one."""
@@ -62,6 +67,13 @@ class Holdings:
     def retired(self, pack: int) -> bool:
         """Whether a purge has given the pack up: nothing in it may be used any more."""
         return self._has_pack("retired", pack)
+
+    def wasted_packs(self) -> list[int]:
+        """The packs that may have records that the index doesn't lead to."""
+        if "wasted" in self.environment.missing:
+            return []
+        cursor = self.txn.cursor(self.tables.wasted)
+        return [int.from_bytes(key, "big") for key in cursor.iternext(values=False)]
 
     def wasted(self, pack: int) -> bool:
         """Whether the pack may have records that the index doesn't lead to, until it is purged."""

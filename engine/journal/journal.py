@@ -10,6 +10,7 @@ import msgspec
 
 from engine.domain.errors import ClockError, Conflict
 from engine.domain.model import ROOT
+from engine.journal.edit import Edit
 from engine.journal.environment import Environment
 from engine.journal.horizon import next_time, problem
 from engine.journal.keys import item_key, time_key
@@ -83,6 +84,13 @@ class Journal:
                     raise Conflict(f"account {account} was changed meanwhile")
             yield commit
             commit.finish()
+
+    @contextmanager
+    def edit(self) -> Iterator[Edit]:
+        """Changes that are none of a commit (`Edit`). Written wholly and durably at the end of the
+        block, or not at all. Waits for other writers. Raises StorageFull."""
+        with self.environment.write() as txn:
+            yield Edit(self.environment, txn)
 
     def finish_scan(self, record: ScanRecord, accounts: Iterable[int]) -> ScanRecord:
         """Records that a scan came to its end, and makes that end the journal's horizon: the

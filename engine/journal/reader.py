@@ -152,6 +152,11 @@ class Reader(Holdings):
                 f"journal: no commit holds transaction {wanted}: run 'engine check'"
             )
 
+    def spans(self) -> Iterator[Span]:
+        """All commits, in order. Raises RecordDamaged."""
+        for key, value in self.txn.cursor(self.tables.times):
+            yield self.span(key, value)
+
     def time_of(self, sequence: int) -> int:
         """Time of a transaction in microseconds. Raises RecordDamaged where it isn't known."""
         cursor = self._cursor(self.tables.commits)
@@ -291,6 +296,10 @@ class Reader(Holdings):
                 raise _misplaced(folder, key)
             yield int.from_bytes(key[:5], "big"), outline
 
+    def items(self, folder: int, sequence: int) -> list[int]:
+        """Of `listing` the items alone, with no version read."""
+        return sorted(timeline.replay(self.environment, self.txn, folder, sequence))
+
     def containers(self, folder: int, sequence: int) -> list[Entry]:
         """Of `listing` those that hold others, at half its cost."""
         found = []
@@ -386,6 +395,15 @@ class Reader(Holdings):
                 yield Recorded(item, at, self.version_before(item, at))
             found = cursor.next()
 
+    def deletions_after(self, folder: int, sequence: int) -> Iterator[tuple[int, int, int]]:
+        """All deletions after that one, undone or not: folder, sequence and item, by these."""
+        cursor = self.txn.cursor(self.tables.deleted)
+        found = cursor.set_range(pair_key(folder, sequence + 1))
+        while found:
+            key, value = cursor.item()
+            yield *split_pair(key), unpack_item(unseal("deleted", key, value))
+            found = cursor.next()
+
     def gone(self, account: int, identity: bytes) -> Iterator[int]:
         """The items of the account that a source once knew by an identity with the same GUID and
         that were deleted since, the last deletion first. They may have returned."""
@@ -419,6 +437,10 @@ class Reader(Holdings):
             if key > end:
                 return
             yield int.from_bytes(key, "big"), unpack(Transaction, "transactions", key, value)
+
+    def transaction_count(self) -> int:
+        """How many transactions the journal has."""
+        return int(self.txn.stat(self.tables.transactions)["entries"])
 
     def log(self, first: int, last: int) -> Iterator[Logged]:
         """As `transactions`, with the time of each."""

@@ -4,7 +4,7 @@ them.
 The only code that takes history away. What may be removed is decided by whoever calls
 (`engine.purge`); here is how it goes without a trace and without hurting what stays. The rules of
 FORMAT.md hold after each `Removal`, but for keyframes: those that might name what is gone are
-dropped, and `write_missing_keyframes` makes them anew.
+dropped, and `engine.journal.keyframes` makes them anew.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from engine.domain.errors import RecordDamaged
 from engine.domain.kinds import DESCRIBED
 from engine.domain.model import Headers, Version
 from engine.journal import derive, headers, timeline
-from engine.journal.environment import Environment, Table, Txn
+from engine.journal.environment import Environment, Txn
+from engine.journal.keyframes import count_rows, last_row
 from engine.journal.keys import (
-    MAX_SEQUENCE,
     cursor_key,
     edition_key,
     item_key,
@@ -33,7 +33,6 @@ from engine.journal.records import (
     FolderStats,
     PurgeState,
     pack,
-    pack_keyframe,
     seal,
     unpack,
     unpack_event,
@@ -148,7 +147,7 @@ class Removal:
         """Drops the keyframes that may be wrong now, and puts the statistics right."""
         txn, tables = self._txn, self._tables
         stats = self._reader.folder_stats(folder)
-        last = _last_key(txn, tables.keyframes, folder)
+        last = last_row(txn, tables.keyframes, folder)
         first = min(touched.sequences)
         with txn.cursor(tables.keyframes) as cursor:
             while cursor.set_range(pair_key(folder, first)):
@@ -156,10 +155,10 @@ class Removal:
                     break
                 cursor.delete()
         events = stats.events - sum(sequence > last for sequence in touched.sequences)
-        kept = _last_key(txn, tables.keyframes, folder)
+        kept = last_row(txn, tables.keyframes, folder)
         if kept < last:
-            events += _count(txn, tables.timeline, folder, kept + 1, last)
-        if _last_key(txn, tables.timeline, folder):
+            events += count_rows(txn, tables.timeline, folder, kept + 1, last)
+        if last_row(txn, tables.timeline, folder):
             stats = FolderStats(entries=stats.entries - touched.entries, events=events)
             key = item_key(folder)
             txn.put(key, seal(key, pack(stats)), db=tables.folders)
@@ -206,80 +205,6 @@ def count_removal(
         complete_since=max(state.complete_since, complete_since),
     )
     txn.put(b"purge", seal(b"purge", pack(state)), db=environment.tables.meta)
-
-
-def _last_key(txn: Txn, table: Table, folder: int) -> int:
-    """The sequence of the folder's last row in a table with keys of pairs; 0 where it has none."""
-    with txn.cursor(table) as cursor:
-        return timeline.last_event(cursor, folder, MAX_SEQUENCE)
-
-
-def _count(txn: Txn, table: Table, folder: int, first: int, last: int) -> int:
-    """How many of the folder's rows are from `first` to `last`."""
-    end = pair_key(folder, last)
-    with txn.cursor(table) as cursor:
-        if not cursor.set_range(pair_key(folder, first)):
-            return 0
-        count = 0
-        for key in cursor.iternext(values=False):
-            if key > end:
-                break
-            count += 1
-        return count
-
-
-# Keyframes
-
-
-def write_missing_keyframes(environment: Environment, folder: int, *, room: int = 8 << 20) -> int:
-    """Gives a folder the keyframes that it should have after its last one; returns how many were
-    written. Others may record meanwhile: each write transaction is short, and what has happened up
-    to a keyframe doesn't change. `room` is how many bytes of them are held and written at once."""
-    written = 0
-    while True:
-        with environment.read() as txn:
-            frames = list(_bounded(_missing(environment, txn, folder), room))
-        if not frames:
-            return written
-        with environment.write() as txn:
-            for key, payload in frames:
-                txn.put(key, seal(key, payload), db=environment.tables.keyframes)
-            _count_events(environment, txn, folder)
-        written += len(frames)
-
-
-def _bounded(frames: Iterator[tuple[bytes, bytes]], room: int) -> Iterator[tuple[bytes, bytes]]:
-    for key, payload in frames:
-        yield key, payload
-        room -= len(payload)
-        if room <= 0:
-            return
-
-
-def _missing(environment: Environment, txn: Txn, folder: int) -> Iterator[tuple[bytes, bytes]]:
-    """Keys and payloads of the keyframes that are due after the folder's last one."""
-    last = _last_key(txn, environment.tables.keyframes, folder)
-    entries = timeline.replay(environment, txn, folder, last)
-    events = 0
-    with txn.cursor(environment.tables.timeline) as cursor:
-        for sequence, key, value in timeline.owned(cursor, folder, last + 1):
-            timeline.apply(entries, sequence, *unpack_event(unseal("timeline", key, value)))
-            events += 1
-            if timeline.keyframe_due(FolderStats(entries=len(entries), events=events)):
-                yield key, pack_keyframe(entries, events)
-                events = 0
-
-
-def _count_events(environment: Environment, txn: Txn, folder: int) -> None:
-    """Puts right how many events there were since the folder's last keyframe."""
-    tables = environment.tables
-    last = _last_key(txn, tables.keyframes, folder)
-    stats = FolderStats(
-        entries=Reader(environment, txn).folder_stats(folder).entries,
-        events=_count(txn, tables.timeline, folder, last + 1, MAX_SEQUENCE),
-    )
-    key = item_key(folder)
-    txn.put(key, seal(key, pack(stats)), db=tables.folders)
 
 
 # The whole of a container

@@ -12,17 +12,13 @@ names a recipe meanwhile, its pieces stay.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import islice
-
-import msgspec
 
 from engine.backup import Backup
 from engine.blobs import Form, Location, decode_location
 from engine.domain.errors import BlobDamaged
-from engine.journal.environment import Environment, Table, Txn
-from engine.journal.keys import time_key
-from engine.journal.records import seal, unpack, unseal
+from engine.journal import walk
 from engine.system.batched import batches
 from engine.system.stop import Stop
 
@@ -30,20 +26,6 @@ CANDIDATES = 500_000
 """So many are looked at in one pass over the versions, about 300 bytes each."""
 BATCH = 1_000
 """Rows that one write transaction changes."""
-_SLICE = 20_000
-"""Rows that are read in one moment of the journal."""
-
-
-class _Named(msgspec.Struct, array_like=True, gc=False):
-    """As much of a Version as tells which blob it names."""
-
-    kind: int
-    folder: int
-    name: msgspec.Raw
-    edition: int
-    since: int
-    date: int
-    digest: bytes
 
 
 def remove_unneeded(backup: Backup, stop: Stop, problems: list[str]) -> int:
@@ -71,7 +53,7 @@ class _Sifting:
 
     def __init__(self, backup: Backup, digests: Iterable[bytes], stop: Stop) -> None:
         self._backup = backup
-        self._environment = backup.journal.environment
+        self._journal = backup.journal
         self._stop = stop
         self._places: dict[bytes, Location | None] = dict.fromkeys(digests)
         """The candidates that nobody is known to need."""
@@ -95,9 +77,9 @@ class _Sifting:
             self._stop.check()
             removed += self._remove(batch)
         for batch in batches(self._needed, BATCH):
-            with self._environment.write() as txn:
+            with self._journal.edit() as edit:
                 for digest in batch:
-                    txn.delete(digest, db=self._environment.tables.unneeded)
+                    edit.end_doubt(digest)
         return removed
 
     def _locate(self, digests: list[bytes]) -> None:
@@ -129,10 +111,9 @@ class _Sifting:
                 found.update(dict.fromkeys(self._pieces[digest]))
             digests = [piece for piece in found if piece not in self._places]
             for batch in batches(digests, BATCH):
-                with self._environment.write() as txn:
+                with self._journal.edit() as edit:
                     for digest in batch:
-                        row = seal(digest, b"")
-                        txn.put(digest, row, db=self._environment.tables.unneeded)
+                        edit.doubt(digest)
             self._places.update(dict.fromkeys(digests))
 
     def _keep(self, digest: bytes) -> None:
@@ -145,17 +126,15 @@ class _Sifting:
                 waiting += self._pieces.get(current, ())
 
     def _keep_what_versions_name(self) -> None:
-        for key, value in self._rows(self._environment.tables.versions):
-            if len(value) > 5:  # a deletion has no more
-                digest = unpack(_Named, "versions", key, value).digest
-                if digest in self._places:
-                    self._keep(digest)
+        for digest in walk.named_digests(self._journal.environment, self._stop.check):
+            if digest in self._places:
+                self._keep(digest)
 
     def _keep_what_recipes_name(self) -> None:
         """Reads all recipes that stay: where they are, is in the index."""
         recipes: dict[int, dict[int, list[tuple[bytes, Location]]]] = {}
-        for digest, value in self._rows(self._environment.tables.blobs):
-            place = decode_location(unseal("blobs", digest, value))
+        for digest, location in walk.blobs(self._journal.environment, self._stop.check):
+            place = decode_location(location)
             if place.form is Form.RECIPE and digest not in self._places:
                 records = recipes.setdefault(place.pack, {})
                 records.setdefault(place.record, []).append((digest, place))
@@ -182,42 +161,18 @@ class _Sifting:
 
     def _remove(self, batch: list[bytes]) -> int:
         """Takes blobs out of the index that nothing has named meanwhile."""
-        tables = self._environment.tables
         removed = 0
-        with self._environment.write() as txn:
+        with self._journal.edit() as edit:
             for digest in batch:
                 place = self._places.get(digest)
                 if place is None:
                     continue
-                if txn.get(digest, db=tables.unneeded) is None:
+                if not edit.doubted(digest):
                     self._keep(digest)
                     continue
-                pack = time_key(_current(txn, tables.blobs, digest, place).pack)
-                txn.put(pack, seal(pack, b""), db=tables.wasted)
-                txn.delete(digest, db=tables.blobs)
-                txn.delete(digest, db=tables.unneeded)
+                row = edit.blob(digest)  # it may be in another pack by now
+                edit.put_wasted(decode_location(row).pack if row else place.pack)
+                edit.drop_blob(digest)
+                edit.end_doubt(digest)
                 removed += 1
         return removed
-
-    def _rows(self, table: Table) -> Iterator[tuple[bytes, bytes]]:
-        """All rows of a table, read in many moments: no moment of the journal is held for long."""
-        position = b""
-        while True:
-            self._stop.check()
-            rows = _slice(self._environment, table, position)
-            yield from rows
-            if len(rows) < _SLICE:
-                return
-            position = rows[-1][0] + b"\0"
-
-
-def _slice(environment: Environment, table: Table, position: bytes) -> list[tuple[bytes, bytes]]:
-    with environment.read() as txn:
-        cursor = txn.cursor(table)
-        return list(islice(cursor, _SLICE)) if cursor.set_range(position) else []
-
-
-def _current(txn: Txn, table: Table, digest: bytes, known: Location) -> Location:
-    """Where the index says the blob is, in this transaction."""
-    value = txn.get(digest, db=table)
-    return known if value is None else decode_location(unseal("blobs", digest, value))

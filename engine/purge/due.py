@@ -11,16 +11,14 @@ deleted itself is due with the account only, and what is on hold never is.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 
 from engine.backup import Backup
 from engine.domain.errors import RecordDamaged
 from engine.domain.model import ROOT, item_id
-from engine.journal.keys import MAX_SEQUENCE, pair_key, split_pair
+from engine.journal.keys import MAX_SEQUENCE
 from engine.journal.reader import Reader
-from engine.journal.records import unpack_item, unseal
 from engine.query.succession import awaits
 
 DAY = 86_400_000_000
@@ -65,18 +63,18 @@ def find_due(backup: Backup, now: int) -> Due:
         due.accounts_until = _before(reader, now, settings.retention_accounts_days)
         due.accounts_before = now - settings.retention_accounts_days * DAY
     judge = _Judge()
-    position = b""
+    last = (0, 0)
     while True:
         with backup.reader() as reader:
-            rows = list(islice(_deletions(reader, position), _SLICE))
-            for key, item in rows:
+            rows = list(islice(reader.deletions_after(*last), _SLICE))
+            for folder, sequence, item in rows:
                 try:
-                    judge.look(reader, due, *split_pair(key), item)
+                    judge.look(reader, due, folder, sequence, item)
                 except RecordDamaged as error:
                     due.problems.append(f"item {item_id(item)}: {error}")
         if not rows:
             break
-        position = rows[-1][0] + b"\0"
+        last = rows[-1][:2]
     for folder, found in due.messages.items():
         due.messages[folder] = array("Q", sorted(found))
     return due
@@ -85,13 +83,6 @@ def find_due(backup: Backup, now: int) -> Due:
 def _before(reader: Reader, now: int, days: int) -> int:
     """The last sequence that is as long ago as that; 0 where nothing is, or shall be."""
     return reader.sequence_at(now - days * DAY) if days else 0
-
-
-def _deletions(reader: Reader, position: bytes) -> Iterator[tuple[bytes, int]]:
-    cursor = reader.txn.cursor(reader.tables.deleted)
-    if cursor.set_range(position):
-        for key, value in cursor:
-            yield key, unpack_item(unseal("deleted", key, value))
 
 
 class _Judge:
@@ -147,7 +138,4 @@ def still_due(reader: Reader, item: int, until: int) -> int | None:
 
 def empty(reader: Reader, folder: int) -> bool:
     """Whether nothing that is in the journal was ever in the folder."""
-    cursor = reader.txn.cursor(reader.tables.timeline)
-    if not cursor.set_range(pair_key(folder, 0)):
-        return True
-    return split_pair(cursor.key())[0] != folder
+    return not reader.folder_state(folder, MAX_SEQUENCE)

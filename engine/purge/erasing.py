@@ -16,7 +16,7 @@ from engine.journal import erasures
 from engine.journal.keys import MAX_SEQUENCE
 from engine.journal.reader import Reader
 from engine.journal.records import Erasure
-from engine.journal.removal import Removal, Removed
+from engine.journal.removal import Removed
 from engine.purge.items import remove_account, restore_keyframes
 from engine.purge.outcome import Outcome, give_back
 from engine.purge.purge_lock import alone
@@ -112,18 +112,16 @@ def finish(backup: Backup, account: int, stop: Stop) -> Removed:
 
 def _erase_message(backup: Backup, item: int, erased: Erased) -> set[bytes]:
     """Erases a message; returns what it contained."""
-    environment = backup.journal.environment
-    with environment.write() as txn:
-        reader = Reader(environment, txn)
-        judge(reader, item)
-        account = reader.path(item, MAX_SEQUENCE)[0].version.identity
-        removal = Removal(environment, txn)
+    with backup.journal.edit() as edit:
+        judge(edit, item)
+        account = edit.path(item, MAX_SEQUENCE)[0].version.identity
+        removal = edit.removal()
         versions = removal.remove(item)
         contents = {version.digest for version in versions if version.digest}
         row = Erasure(backup.clock.now(), item, versions[-1].kind)
         for digest in contents:
             key = erasures.content_hash(backup.identity.backup, account, digest)
-            erasures.record(environment, txn, key, row)
+            edit.record_erasure(key, row)
         erased.outcome.removed = removal.finish()
     return contents
 
@@ -131,12 +129,11 @@ def _erase_message(backup: Backup, item: int, erased: Erased) -> set[bytes]:
 def _erase_account(
     backup: Backup, item: int, version: Version, erased: Erased, stop: Stop
 ) -> set[bytes]:
-    environment = backup.journal.environment
-    with environment.write() as txn:
-        judge(Reader(environment, txn), item)
+    with backup.journal.edit() as edit:
+        judge(edit, item)
         key = erasures.account_hash(backup.identity.backup, version.identity)
         row = Erasure(backup.clock.now(), item, version.kind)
-        erasures.record(environment, txn, key, row)
+        edit.record_erasure(key, row)
     erased.outcome.removed = finish(backup, item, stop)
     erased.outcome.accounts = 1
     return set()

@@ -10,9 +10,8 @@ from typing import NamedTuple
 
 from engine.backup import Backup
 from engine.domain.errors import UsageError
-from engine.journal.keys import item_key
 from engine.journal.reader import Reader
-from engine.journal.records import Hold, pack, seal
+from engine.journal.records import Hold
 from engine.query.accounts import Account, accounts, named
 
 
@@ -32,16 +31,13 @@ def holds(reader: Reader) -> list[Held]:
 def hold(backup: Backup, names: list[str], reason: str) -> list[Held]:
     """Puts every account of these names on hold, deleted ones of the same name, too; returns them.
     One that is on hold keeps the hold it has. Raises UsageError for a name that nobody has."""
-    environment = backup.journal.environment
     made = []
-    with environment.write() as txn:
-        reader = Reader(environment, txn)
-        for account in named(reader, names):
-            known = reader.hold(account.item)
+    with backup.journal.edit() as edit:
+        for account in named(edit, names):
+            known = edit.hold(account.item)
             if known is None:
                 known = Hold(backup.clock.now(), reason)
-                key = item_key(account.item)
-                txn.put(key, seal(key, pack(known)), db=environment.tables.holds)
+                edit.put_hold(account.item, known)
             made.append(Held(account, known))
     return made
 
@@ -49,19 +45,17 @@ def hold(backup: Backup, names: list[str], reason: str) -> list[Held]:
 def release(backup: Backup, names: list[str]) -> list[Held]:
     """Ends the holds on every account of these names; returns which these were. Raises UsageError
     for a name that nobody has, or without a hold."""
-    environment = backup.journal.environment
     ended = []
-    with environment.write() as txn:
-        reader = Reader(environment, txn)
+    with backup.journal.edit() as edit:
         for name in names:
             found = [
                 Held(account, known)
-                for account in named(reader, [name])
-                if (known := reader.hold(account.item))
+                for account in named(edit, [name])
+                if (known := edit.hold(account.item))
             ]
             if not found:
                 raise UsageError(f"account {name!r} is not on hold")
             for held in found:
-                txn.delete(item_key(held.account.item), db=environment.tables.holds)
+                edit.end_hold(held.account.item)
             ended += found
     return ended

@@ -14,11 +14,10 @@ from itertools import islice
 from engine.backup import Backup
 from engine.domain.errors import RecordDamaged
 from engine.domain.model import item_id
-from engine.journal import timeline
+from engine.journal.keyframes import lacking_keyframes, write_missing_keyframes
 from engine.journal.keys import MAX_SEQUENCE
 from engine.journal.reader import Reader
-from engine.journal.records import FolderStats, unpack
-from engine.journal.removal import Removal, Removed, ever_in, write_missing_keyframes
+from engine.journal.removal import Removed, ever_in
 from engine.purge.due import Due, empty, still_due
 from engine.system.batched import batches
 from engine.system.progress import Progress
@@ -80,33 +79,23 @@ def remove_account(
 def restore_keyframes(backup: Backup, stop: Stop) -> int:
     """Makes the keyframes anew that removals have dropped, be it in a purge that was killed;
     returns how many. Without them folders take longer to list, and nothing else is wrong."""
-    environment = backup.journal.environment
     with backup.reader() as reader:
-        folders = array(
-            "Q",
-            (
-                int.from_bytes(key, "big")
-                for key, value in reader.txn.cursor(reader.tables.folders)
-                if timeline.keyframe_due(unpack(FolderStats, "folders", key, value))
-            ),
-        )
+        folders = array("Q", lacking_keyframes(reader))
     written = 0
     for folder in folders:
         stop.check()
-        written += write_missing_keyframes(environment, folder)
+        written += write_missing_keyframes(backup.journal.environment, folder)
     return written
 
 
 def _remove(backup: Backup, items: Iterable[int], when: When) -> Removed:
     """Removes items that hold nothing, in one transaction."""
-    environment = backup.journal.environment
-    with environment.write() as txn:
-        reader = Reader(environment, txn)
-        removal = Removal(environment, txn)
+    with backup.journal.edit() as edit:
+        removal = edit.removal()
         damaged = []
         for item in items:
             try:
-                ended = when(reader, item)
+                ended = when(edit, item)
                 if ended is not None:
                     removal.remove(item, ended=ended)
             except RecordDamaged as error:

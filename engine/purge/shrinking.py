@@ -19,11 +19,8 @@ from engine.blobs.pack import Header, encode_header
 from engine.blobs.volume import OpenPack, new_number
 from engine.blobs.writer import PACK_SIZE
 from engine.domain.errors import BlobDamaged, StorageFull
-from engine.journal.environment import Txn
-from engine.journal.keys import time_key
-from engine.journal.reader import Reader
-from engine.journal.records import seal
-from engine.journal.removal import count_removal
+from engine.journal.edit import Edit
+from engine.journal.retired import left_behind
 from engine.system.batched import batches
 from engine.system.stop import Stop
 
@@ -34,9 +31,6 @@ _ATTEMPTS = 2
 """Who wrote to a pack may be done when the others are."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-_THERE, _GONE = b"\1", b"\0"
-"""Whether the file of a retired pack may be there."""
 
 
 @dataclass(slots=True)
@@ -59,10 +53,7 @@ def shrink(backup: Backup, stop: Stop) -> Shrunk:
     shrunk = Shrunk()
     _remove_retired(backup)
     with backup.reader() as reader:
-        wasted = [
-            int.from_bytes(key, "big")
-            for key in reader.txn.cursor(reader.tables.wasted).iternext(values=False)
-        ]
+        wasted = reader.wasted_packs()
     with _Target(backup) as target:
         for _ in range(_ATTEMPTS):
             busy = []
@@ -97,7 +88,8 @@ def _shrink(
         if known:
             shrunk.problems.append(f"pack {pack_name(number)} is missing: run 'engine check'")
         else:
-            _forget(backup, number)
+            with backup.journal.edit() as edit:
+                edit.end_wasted(number)
         return True
     try:
         with backup.reader() as reader:
@@ -150,32 +142,25 @@ def _move(backup: Backup, source: OpenPack, end: int, target: _Target, *, damage
             raise
         kept = pack.length - start
     for batch in batches(moved, BATCH):
-        with backup.journal.environment.write() as txn:
-            _lead(backup, txn, batch, target.pack())
-    with backup.journal.environment.write() as txn:
-        tables = backup.journal.environment.tables
-        key = time_key(source.id)
-        txn.delete(key, db=tables.packs)
-        txn.delete(key, db=tables.wasted)
-        txn.put(key, seal(key, _THERE), db=tables.retired)
-        count_removal(backup.journal.environment, txn)
+        with backup.journal.edit() as edit:
+            _lead(edit, batch, target.pack())
+    with backup.journal.edit() as edit:
+        edit.retire(source.id, there=True)
+        edit.count_removal()
         if moved:
-            txn.delete(time_key(target.pack().id), db=tables.wasted)
+            edit.end_wasted(target.pack().id)
     target.full()
     return kept
 
 
-def _lead(backup: Backup, txn: Txn, moved: list[Moved], pack: OpenPack) -> None:
+def _lead(edit: Edit, moved: list[Moved], pack: OpenPack) -> None:
     """Makes the index lead to copies. Until all are, the pack that has them has some for
     nothing."""
-    tables = backup.journal.environment.tables
-    reader = Reader(backup.journal.environment, txn)
-    key = time_key(pack.id)
-    txn.put(key, seal(key, pack.length.to_bytes(8, "big")), db=tables.packs)
-    txn.put(key, seal(key, b""), db=tables.wasted)
+    edit.put_pack_length(pack.id, pack.length)
+    edit.put_wasted(pack.id)
     for digest, before, after in moved:
-        if reader.blob(digest) == encode_location(before):
-            txn.put(digest, seal(digest, encode_location(after)), db=tables.blobs)
+        if edit.blob(digest) == encode_location(before):
+            edit.lead(digest, encode_location(after))
 
 
 class _Target:
@@ -219,11 +204,7 @@ class _Target:
 def _remove_retired(backup: Backup) -> None:
     """Removes the files of retired packs that a purge left which was killed."""
     with backup.reader() as reader:
-        retired = {
-            int.from_bytes(key, "big")
-            for key, value in reader.txn.cursor(reader.tables.retired)
-            if value == seal(key, _THERE)
-        }
+        retired = set(left_behind(reader))
     if not retired:
         return
     stored = {pack.id for pack in backup.volume.list()}
@@ -240,11 +221,5 @@ def _remove_retired(backup: Backup) -> None:
 
 
 def _mark_gone(backup: Backup, number: int) -> None:
-    key = time_key(number)
-    with backup.journal.environment.write() as txn:
-        txn.put(key, seal(key, _GONE), db=backup.journal.environment.tables.retired)
-
-
-def _forget(backup: Backup, number: int) -> None:
-    with backup.journal.environment.write() as txn:
-        txn.delete(time_key(number), db=backup.journal.environment.tables.wasted)
+    with backup.journal.edit() as edit:
+        edit.note_removed(number)

@@ -19,7 +19,6 @@ from engine.domain.errors import RecordDamaged
 from engine.domain.kinds import SCHEDULED
 from engine.domain.model import ROOT, Headers, Version
 from engine.domain.timestamps import listed_second
-from engine.journal import timeline
 from engine.journal.deleted import deleted_listing
 from engine.journal.reader import Reader
 from engine.query.accounts import Account, meant
@@ -137,10 +136,7 @@ class _Search:
         items = array("q")
         try:
             with self._backup.reader() as reader:
-                entries = timeline.replay(
-                    reader.environment, reader.txn, folder.item, self._sequence
-                )
-                items.extend(sorted(entries))
+                items.extend(reader.items(folder.item, self._sequence))
                 deletions = reader.deletions(folder.item, self._sequence)
                 items.extend(sorted(recorded.item for recorded in deletions))
         except RecordDamaged as error:

@@ -13,7 +13,6 @@ from engine.journal.copies import JournalCopy
 from engine.journal.erasures import erasures
 from engine.journal.horizon import MAX_AHEAD
 from engine.journal.reader import Reader
-from engine.journal.records import unseal
 from engine.journal.verified import Dates, dates
 from engine.operations import Record, under_way
 from engine.query.accounts import accounts, count_items
@@ -169,7 +168,7 @@ def status(backup: Backup) -> Status:
             accounts=len(living),
             deleted_accounts=len(known) - len(living),
             items=sum(count_items(reader, account.item) for account in living),
-            transactions=reader.txn.stat(reader.tables.transactions)["entries"],
+            transactions=reader.transaction_count(),
             blobs=count,
             raw_bytes=raw,
             stored_bytes=stored,
@@ -192,12 +191,10 @@ def status(backup: Backup) -> Status:
 
 def _content(reader: Reader) -> tuple[int, int, int]:
     """How many blobs there are, their bytes, and those of the packs."""
-    count = raw = stored = 0
-    for digest, value in reader.txn.cursor(reader.tables.blobs):
-        location = decode_location(unseal("blobs", digest, value))
+    count = raw = 0
+    for _, row in reader.blobs():
+        location = decode_location(row)
         if location.form is not Form.PIECE:
             raw += location.size
             count += 1
-    for pack, value in reader.txn.cursor(reader.tables.packs):
-        stored += int.from_bytes(unseal("packs", pack, value), "big")
-    return count, raw, stored
+    return count, raw, reader.stored_bytes()
