@@ -26,17 +26,18 @@ from engine.scan.smart import NamedSource, Options, scan
 from engine.system.clock import SystemClock
 from engine.system.stop import Stop
 from scripts.benchmarks import __main__ as bench
-from scripts.benchmarks import corpus, delivery, growth, history, report
+from scripts.benchmarks import corpus, delivery, growth, history, pairs, readme, report
 from scripts.benchmarks.chart import Bar, Group, chart
-from scripts.benchmarks.contenders import Borg, Restic, Timefs, instant
+from scripts.benchmarks.contenders import PROJECT, Borg, Restic, Timefs, instant
 from scripts.benchmarks.corpus import Corpus, renamed
-from scripts.benchmarks.machine import Command, Failed, Watch, rss_anon, run
+from scripts.benchmarks.machine import Command, Failed, Watch, rss_anon, run, shell
 from scripts.benchmarks.madeup import MadeUp
-from scripts.benchmarks.mailbox import ACCOUNT, Mailbox
-from scripts.benchmarks.measures import MEASURES, Measure, Row
+from scripts.benchmarks.mailbox import ACCOUNT, EACH, Mailbox, build_many, build_several
+from scripts.benchmarks.measures import MEASURES
 from scripts.benchmarks.mounts import is_mounted
 from scripts.benchmarks.report import Result
 from scripts.benchmarks.rounds import alternate
+from scripts.benchmarks.rows import BEFORE, OURS, PLAIN, Measure, Missing, Row
 from scripts.benchmarks.workshop import Recipe, Workshop
 
 LETTER = (
@@ -120,6 +121,26 @@ def test_the_mailbox_is_one_that_the_engine_reads(tmp_path: Path) -> None:
     assert len(seen()["INBOX"]) == 5
     mailbox.take_back()
     assert seen() == before
+
+
+def test_many_accounts_are_ones_that_the_engine_reads(tmp_path: Path) -> None:
+    mailbox = Mailbox(tmp_path / "one", folders=25)
+    mailbox.build(corpus.generate(50).take(50))
+    build_several(tmp_path / "several", mailbox)
+    build_many(tmp_path / "many", 3)
+
+    def contents(root: Path) -> list[list[bytes]]:
+        spec = f"maildir:{root}/{{domain}}/{{user}}/Maildir"
+        names = open_source(spec, SystemClock()).accounts().names
+        places = [root / name.partition("@")[2] / name.partition("@")[0] for name in names]
+        return [[file.read_bytes() for file in place.rglob("cur/*")] for place in places]
+
+    (whole,), several = contents(tmp_path / "one"), contents(tmp_path / "several")
+    assert len(several) == 20
+    assert sorted(whole) == sorted(raw for account in several for raw in account)
+    many = contents(tmp_path / "many")
+    assert [len(account) for account in many] == [EACH] * 3
+    assert len({raw for account in many for raw in account}) == 3 * EACH
 
 
 # Histories
@@ -213,6 +234,54 @@ def test_each_round_begins_with_another_and_failures_are_told(tmp_path: Path) ->
     assert samples.failures == ["speed: borg: broken"]
 
 
+def test_programs_that_are_missing_are_named_and_others_may_be_left_out(tmp_path: Path) -> None:
+    def measured(workshop: Workshop, name: str) -> dict[str, float]:
+        if name == "borg":
+            raise Missing(name)
+        return {"speed": 1.0}
+
+    workshop = Workshop(tmp_path / "work", Recipe("", 1, 1), 2, {})
+    measure = Measure((Row("speed", "speed", "s", plain="cat"),), measured)
+    samples = alternate(workshop, [measure], 2)
+    assert samples.values == {"speed": {n: [1.0, 1.0] for n in ("restic", PLAIN, OURS)}}
+    assert (samples.missing, samples.failures) == (["borg"], [])
+    samples = alternate(workshop, [measure], 2, only=(BEFORE, OURS))
+    assert samples.values == {"speed": {BEFORE: [1.0, 1.0], OURS: [1.0, 1.0]}}
+
+
+def test_a_line_for_the_shell_fails_where_any_command_does(tmp_path: Path) -> None:
+    run(shell('pwd >"$OUT"', tmp_path, tmp_path / "out"))
+    assert (tmp_path / "out").read_text() == f"{tmp_path}\n"
+    with pytest.raises(Failed):
+        run(shell("false | true", tmp_path))
+
+
+def test_what_is_made_once_is_made_again_only_if_that_failed(tmp_path: Path) -> None:
+    workshop = Workshop(tmp_path / "work", Recipe("", 1, 1), 2, {})
+
+    def fail(path: Path) -> None:
+        path.mkdir()
+        raise Failed("half done")
+
+    with pytest.raises(Failed):
+        workshop.made("thing", fail)
+    assert workshop.made("thing", Path.mkdir).is_dir()
+    assert workshop.made("thing", fail).is_dir()
+
+
+def test_a_checkout_runs_its_own_code(tmp_path: Path) -> None:
+    here = Timefs()
+    here.prepare()
+    assert here.version().startswith("timefs ")
+    assert here.engine(tmp_path, "scan").environment["PYTHONPATH"] == str(PROJECT)
+    with pytest.raises(Failed, match="no checkout"):
+        Timefs(tmp_path).prepare()
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / ".venv" / "bin" / "python").symlink_to(sys.executable)
+    with pytest.raises(Failed, match="no checkout"):  # it has no engine, so another one would run
+        Timefs(tmp_path).prepare()
+
+
 def test_a_directory_with_other_things_is_no_work_directory(tmp_path: Path) -> None:
     (tmp_path / "mail").mkdir()
     with pytest.raises(Failed, match="holds other things"):
@@ -260,6 +329,82 @@ def test_ratios_are_of_medians_to_the_better_of_the_others() -> None:
     assert "| speed   | 5.00 s | 8.00 s | 2.00 s | 0.40x | <= 0.5x |     yes |" in report.table(
         [result]
     )
+
+
+def test_the_limit_is_no_peer() -> None:
+    row = Row("speed", "speed", "s", plain="cat")
+    result = Result(row, {"restic": [4.0], PLAIN: [0.5], OURS: [2.0]})
+    assert (result.best, result.ratio(), result.above) == (4.0, 0.5, 4.0)
+    assert report.table([result]).splitlines()[-1].endswith("| 500 ms: cat |    4.00x |")
+    assert report.document([result], {})["rows"][0]["above"] == 4.0
+
+
+def test_the_readme_gets_the_figures_that_were_measured() -> None:
+    rows = [
+        Result(
+            Row("first-scan", "-", "s", plain="tar"),
+            {"restic": [4.0], "borg": [5.0], PLAIN: [1.0], OURS: [2.0]},
+        ),
+        Result(Row("imap-restore", "-", "s", against=("mbsync",)), {"mbsync": [1.0], OURS: [3.0]}),
+        Result(Row("search", "-", "s", against=()), {}),
+    ]
+    made = readme.table(report.document(rows, {}))
+    assert made.splitlines()[2:] == [
+        "| first scan, cold | 4.00 s | 5.00 s |  | 2.00 s (0.50) | 1.00 s (tar) |",
+        "| restore over IMAP |  |  | mbsync 1.00 s | 3.00 s (3.00) |  |",
+    ]
+    text = (PROJECT / "README.md").read_text(encoding="utf-8")
+    replaced = readme.replaced(text, made)
+    assert made in replaced
+    assert replaced.startswith(text.partition(readme.BEGIN)[0])
+    assert replaced.endswith(text.partition(readme.END)[2])
+    assert readme.replaced(replaced, made) == replaced
+    with pytest.raises(ValueError, match="no lines"):
+        readme.replaced("# Another one\n", made)
+
+
+def test_the_readme_names_rows_that_there_are() -> None:
+    assert set(readme.ROWS) <= {row.name for measure in MEASURES for row in measure.rows}
+
+
+# Before and after
+
+
+def test_an_interval_is_that_of_students_t() -> None:
+    found = pairs.interval([1.10, 1.12, 1.08, 1.11, 1.09, 1.10, 1.10])
+    assert found is not None
+    assert (round(found.low, 4), round(found.mean, 4), round(found.high, 4)) == (
+        1.0881,
+        1.0999,
+        1.1119,
+    )
+    assert pairs.interval([2.0, 2.0]) == pytest.approx((2.0, 2.0, 2.0))
+    assert pairs.interval([2.0]) is None
+
+
+@pytest.mark.parametrize(
+    ("after", "slower"),
+    [
+        ([1.10, 1.12, 1.08, 1.11, 1.09, 1.10, 1.10], True),
+        ([1.02, 1.03, 1.02, 1.03, 1.02, 1.03, 1.02], False),
+        ([0.5, 2.0, 1.0, 3.0, 0.7, 2.0, 1.5], False),
+        ([1.0], False),
+    ],
+)
+def test_slower_is_what_lies_above_the_bound_as_a_whole(after: list[float], slower: bool) -> None:
+    rows = [Row("speed", "speed", "s")]
+    values = {"speed": {BEFORE: [1.0] * len(after), OURS: after}}
+    (pair,) = pairs.pairs(rows, values)
+    assert pair.slower(pairs.BOUND) is slower
+    assert pairs.document([pair], {}, pairs.BOUND)["rows"][0]["slower"] is slower
+
+
+def test_rounds_of_which_one_side_failed_are_no_pairs() -> None:
+    values = {"speed": {BEFORE: [1.0, 1.0], OURS: [5.0, 5.0, 5.0]}, "other": {}}
+    rows = [Row("speed", "speed", "s"), Row("other", "other", "s")]
+    found = pairs.pairs(rows, values)
+    assert [pair.interval for pair in found] == [None, None]
+    assert pairs.table(found, 1.03).count("not known") == 2
 
 
 def test_charts_are_svg_with_a_ratio_on_every_bar() -> None:

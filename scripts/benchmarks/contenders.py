@@ -11,21 +11,20 @@ import hashlib
 import json
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-import engine
-from engine.backup import Backup
 from scripts.benchmarks.machine import Command, Failed, run
-from scripts.benchmarks.mailbox import ACCOUNT, DOMAIN, USER, Mailbox
+from scripts.benchmarks.mailbox import ACCOUNT, DOMAIN, USER
 
 PROJECT = Path(__file__).resolve().parents[2]
 
 
 class Contender(Protocol):
-    """A program that backs up a mailbox and mounts the backup."""
+    """A program that backs up mailboxes, `DOMAIN/USER/Maildir` each below the directory `mail`, and
+    mounts the backup."""
 
     name: str
     stays: bool
@@ -35,16 +34,29 @@ class Contender(Protocol):
         """Its version, in words. Another one's repositories are not used again."""
         ...
 
-    def create(self, repository: Path, mailbox: Mailbox) -> Command:
+    def create(self, repository: Path, mail: Path) -> Command:
         """Makes an empty repository."""
         ...
 
-    def scan(self, repository: Path, mailbox: Mailbox) -> Command:
+    def scan(self, repository: Path, mail: Path) -> Command:
         """Adds a restore point."""
         ...
 
     def newest(self, repository: Path) -> str:
         """The newest restore point: its directory in a mount."""
+        ...
+
+    def restore(self, repository: Path, target: Path, folder: str = "") -> Command:
+        """Restores the mailbox of `ACCOUNT` as it is in the newest restore point, or a folder of
+        it, below a directory that exists and is empty."""
+        ...
+
+    def check(self, repository: Path) -> Command:
+        """Reads all of the repository and verifies it."""
+        ...
+
+    def purge(self, repository: Path) -> Sequence[Command]:
+        """Removes all that only older restore points have, and frees its space."""
         ...
 
     def mount(self, repository: Path, path: Path) -> Command:
@@ -74,11 +86,16 @@ def cache(repository: Path) -> Path:
     return repository.with_name(f"{repository.name}.cache")
 
 
+def _maildir(folder: str = "") -> str:
+    """Where a mailbox or a folder of it is below the directory that is backed up."""
+    return f"{DOMAIN}/{USER}/Maildir" + (f"/.{folder}" if folder else "")
+
+
 class _Peer:
     """What restic and borg have in common: a mount with one directory for each restore point."""
 
     def mail(self, point: str) -> str:
-        return f"{point}/{DOMAIN}/{USER}/Maildir"
+        return f"{point}/{_maildir()}"
 
     def folder(self, point: str, folder: str) -> str:
         directory = self.mail(point)
@@ -90,25 +107,31 @@ class _Peer:
 
 
 class Restic(_Peer):
-    """restic, as Debian has it."""
+    """restic, as Debian's newest suite has it, or else the system's."""
 
     name = "restic"
     stays = True
+    _unpacked = PROJECT / ".venv-bench" / "restic" / "usr" / "bin" / "restic"
+
+    @property
+    def _program(self) -> str:
+        return str(self._unpacked) if self._unpacked.exists() else "restic"
 
     def _command(self, repository: Path, *arguments: str, directory: Path | None = None) -> Command:
-        program = shutil.which("restic") or "restic"
         common = ("-q", "-r", str(repository), "--cache-dir", str(cache(repository)))
-        return Command((program, *common, *arguments), {"RESTIC_PASSWORD": "measured"}, directory)
+        return Command(
+            (self._program, *common, *arguments), {"RESTIC_PASSWORD": "measured"}, directory
+        )
 
     def version(self) -> str:
-        text = run(Command(("restic", "version")), output=True).output.decode()
+        text = run(Command((self._program, "version")), output=True).output.decode()
         return " ".join(text.split()[:2])
 
-    def create(self, repository: Path, mailbox: Mailbox) -> Command:
+    def create(self, repository: Path, mail: Path) -> Command:
         return self._command(repository, "init")
 
-    def scan(self, repository: Path, mailbox: Mailbox) -> Command:
-        return self._command(repository, "backup", ".", directory=mailbox.root)
+    def scan(self, repository: Path, mail: Path) -> Command:
+        return self._command(repository, "backup", ".", directory=mail)
 
     def newest(self, repository: Path) -> str:
         command = self._command(repository, "snapshots", "--json")
@@ -117,6 +140,17 @@ class Restic(_Peer):
 
     def mount(self, repository: Path, path: Path) -> Command:
         return self._command(repository, "mount", str(path))
+
+    def restore(self, repository: Path, target: Path, folder: str = "") -> Command:
+        where = ("--target", str(target), "--include", f"/{_maildir(folder)}")
+        return self._command(repository, "restore", "latest", *where)
+
+    def check(self, repository: Path) -> Command:
+        return self._command(repository, "check", "--read-data")
+
+    def purge(self, repository: Path) -> Sequence[Command]:
+        keep = ("--keep-last", "1", "--prune", "--max-unused", "0")
+        return [self._command(repository, "forget", *keep)]
 
 
 class Borg(_Peer):
@@ -137,14 +171,14 @@ class Borg(_Peer):
     def version(self) -> str:
         return run(Command((self._program, "--version")), output=True).output.decode().strip()
 
-    def create(self, repository: Path, mailbox: Mailbox) -> Command:
+    def create(self, repository: Path, mail: Path) -> Command:
         cache(repository).mkdir(exist_ok=True)
         return self._command(repository, "init", "--encryption", "none", str(repository))
 
-    def scan(self, repository: Path, mailbox: Mailbox) -> Command:
+    def scan(self, repository: Path, mail: Path) -> Command:
         archive = f"{repository}::{{utcnow:%Y-%m-%dT%H:%M:%S.%f}}"
         return self._command(
-            repository, "create", "--compression", "zstd,3", archive, ".", directory=mailbox.root
+            repository, "create", "--compression", "zstd,3", archive, ".", directory=mail
         )
 
     def newest(self, repository: Path) -> str:
@@ -154,42 +188,92 @@ class Borg(_Peer):
     def mount(self, repository: Path, path: Path) -> Command:
         return self._command(repository, "mount", str(repository), str(path))
 
+    def restore(self, repository: Path, target: Path, folder: str = "") -> Command:
+        archive = f"{repository}::{self.newest(repository)}"
+        return self._command(repository, "extract", archive, _maildir(folder), directory=target)
+
+    def check(self, repository: Path) -> Command:
+        return self._command(repository, "check", "--verify-data", str(repository))
+
+    def purge(self, repository: Path) -> Sequence[Command]:
+        return [
+            self._command(repository, "prune", "--keep-last", "1", str(repository)),
+            self._command(repository, "compact", str(repository)),
+        ]
+
 
 class Timefs:
-    """timefs, as it is here."""
+    """timefs, as it is in a checkout: this one, or another that has a `.venv` of its own."""
 
-    name = "timefs"
     stays = False
 
-    def program(self, name: str) -> str:
-        """The command of this name that belongs to this Python."""
-        return str(Path(sys.executable).with_name(name))
+    def __init__(self, project: Path | None = None, name: str = "timefs") -> None:
+        self.name = name
+        self.project = project or PROJECT
+        self._python = project / ".venv" / "bin" / "python" if project else Path(sys.executable)
+        self._environment = {"PYTHONPATH": str(self.project)}
+
+    def command(self, program: str, *arguments: str) -> Command:
+        """`engine` or `timefs` with arguments."""
+        return Command((str(self._python.with_name(program)), *arguments), self._environment)
+
+    def engine(self, repository: Path, verb: str, *arguments: str) -> Command:
+        """`engine VERB` of a backup path."""
+        return self.command("engine", verb, "-b", str(repository), *arguments)
+
+    def module(self, name: str, *arguments: str) -> Command:
+        """A module of the checkout's `scripts.benchmarks` as a program."""
+        argv = (str(self._python), "-B", "-m", f"scripts.benchmarks.{name}", *arguments)
+        return Command(argv, self._environment, self.project)
+
+    def prepare(self) -> None:
+        """Compiles the checkout's modules to bytecode, as the first run of an installed program
+        does: where the environment forbids Python to write that, it would compile in every run.
+        Raises Failed where the checkout's commands don't run its own code."""
+        script = "import engine, sys; sys.exit(not engine.__file__.startswith(sys.argv[1]))"
+        argv = (str(self._python), "-P", "-c", script, f"{self.project}/")
+        try:
+            run(Command(argv, self._environment))
+        except (Failed, OSError) as error:
+            raise Failed(f"{self.project}: no checkout with a .venv of its own") from error
+        for package in ("engine", "timefs"):
+            compiled = ("-m", "compileall", "-q", str(self.project / package))
+            run(Command((str(self._python), *compiled)))
 
     def version(self) -> str:
         digest = hashlib.sha256()
-        for path in sorted((PROJECT / "engine").rglob("*.py")):
-            digest.update(path.read_bytes())
-        return f"timefs {engine.__version__} ({digest.hexdigest()[:8]})"
+        for package in ("engine", "timefs"):
+            for path in sorted((self.project / package).rglob("*.py")):
+                digest.update(path.read_bytes())
+        text = run(self.command("engine", "--version"), output=True).output.decode()
+        return f"timefs {text.split()[-1]} ({digest.hexdigest()[:8]})"
 
-    def create(self, repository: Path, mailbox: Mailbox) -> Command:
-        source = f"maildir:{mailbox.root}/{{domain}}/{{user}}/Maildir"
-        program = self.program("engine")
-        return Command((program, "init", "-b", str(repository), "--source", source))
+    def create(self, repository: Path, mail: Path) -> Command:
+        source = f"maildir:{mail}/{{domain}}/{{user}}/Maildir"
+        return self.engine(repository, "init", "--source", source)
 
-    def scan(self, repository: Path, mailbox: Mailbox) -> Command:
-        return Command((self.program("engine"), "scan", "-b", str(repository)))
+    def scan(self, repository: Path, mail: Path) -> Command:
+        return self.engine(repository, "scan")
 
     def newest(self, repository: Path) -> str:
-        backup = Backup(repository)
-        with backup.reader() as reader:
-            scan = reader.last_scan()
-        backup.close()
-        if scan is None:
+        status = json.loads(run(self.engine(repository, "status", "--json"), output=True).output)
+        if status["last_scan"] is None:
             raise Failed(f"{repository}: no scan has come to its end")
-        return instant(scan.end)
+        return str(status["last_scan"])
 
     def mount(self, repository: Path, path: Path) -> Command:
-        return Command((self.program("timefs"), "mount", "-b", str(repository), str(path)))
+        return self.command("timefs", "mount", "-b", str(repository), str(path))
+
+    def restore(self, repository: Path, target: Path, folder: str = "") -> Command:
+        what = f"{ACCOUNT}/{folder}" if folder else ACCOUNT
+        where = ("--at", "latest", "--no-scan", "--target", f"maildir:{target / 'Maildir'}")
+        return self.engine(repository, "restore", what, *where)
+
+    def check(self, repository: Path) -> Command:
+        return self.engine(repository, "check", "--deep")
+
+    def purge(self, repository: Path) -> Sequence[Command]:
+        return [self.engine(repository, "purge")]
 
     def mail(self, point: str) -> str:
         return f"{point}/{ACCOUNT}"
@@ -201,6 +285,16 @@ class Timefs:
         packs = size(repository / "packs")
         journal = (repository / "journal" / "data.mdb").stat().st_size
         return {"packs": packs, "all": packs + journal}
+
+
+def versions() -> dict[str, str]:
+    """Versions of the programs that take part in some measures only."""
+    found = {}
+    for name in ("mbsync", "imapsync"):
+        if shutil.which(name):
+            text = run(Command((name, "--version")), output=True).output.decode()
+            found[name] = f"{name} {text.split()[-1]}"
+    return found
 
 
 def instant(time: int) -> str:

@@ -20,7 +20,7 @@ from engine.backup import Backup
 from engine.domain.model import Kind
 from engine.journal.reader import Reader
 from scripts.benchmarks.contenders import Timefs
-from scripts.benchmarks.machine import Command, Failed, run
+from scripts.benchmarks.machine import Failed, run
 from scripts.benchmarks.mounts import mounted
 from scripts.benchmarks.workshop import Workshop, progress
 from tests.mail import letters
@@ -52,13 +52,12 @@ def measure(workshop: Workshop, name: str) -> Values:
     progress(f"making {ACCOUNTS} accounts to follow")
     server = Server(mail)
     timefs = Timefs()
-    engine = timefs.program("engine")
     source = f"maildir:{mail}/{{account}}"
-    run(Command((engine, "init", "-b", str(repository), "--source", source)))
-    run(Command((engine, "scan", "-b", str(repository))))
+    run(timefs.engine(repository, "init", "--source", source))
+    run(timefs.engine(repository, "scan"))
     with (
-        _watching(engine, repository) as process,
-        mounted(timefs.fuse.mount(repository, workshop.mount), workshop.mount, stays=False),
+        _watching(repository) as process,
+        mounted(timefs.mount(repository, workshop.mount), workshop.mount, stays=False),
         Arrivals(repository, workshop.mount) as arrivals,
     ):
         values = {"watch-idle": _idle(process)}
@@ -201,7 +200,7 @@ def percentile(values: Sequence[float], percent: int) -> float:
 
 
 @contextmanager
-def _watching(engine: str, repository: Path) -> Iterator[int]:
+def _watching(repository: Path) -> Iterator[int]:
     """`engine watch`, from when it has caught up; its process."""
     with Backup(repository) as backup:
 
@@ -210,7 +209,7 @@ def _watching(engine: str, repository: Path) -> Iterator[int]:
                 return sum(1 for _ in reader.scans())
 
         before = scans()
-        process = Command((engine, "watch", "-b", str(repository))).start()
+        process = Timefs().engine(repository, "watch").start()
         try:
             end = time.monotonic() + _PATIENCE
             while scans() == before:

@@ -65,6 +65,7 @@ ROWS = (
     Row("lookup", "lookup of a name in the inbox", "s"),
     Row("scan", "scan of one changed folder, one new message", "s"),
     Row("commit", "commit of one change", "s"),
+    Row("search", "search by subject, by command", "s", limit=0.5),
     Row("memory", "memory of the mount after walking ten views", "bytes", limit=60e6),
     Row("journal", "journal, for each version", "bytes", limit=600.0),
 )
@@ -98,6 +99,7 @@ def measure(work: Path, versions: int) -> Size:
     values = {"journal": (path / "journal" / "data.mdb").stat().st_size / made.versions}
     values |= _reading(backup, made)
     backup.close()
+    values["search"] = _search(path)
     values["memory"] = _memory(path, work / "mount", made)
     backup = Backup(path, write=True, clock=SystemClock(trusted=True))  # weeks after its last
     values |= _writing(backup, made)
@@ -184,6 +186,12 @@ def _fastest(backup: Backup, questions: Sequence[Question]) -> list[float]:
     return best
 
 
+def _search(path: Path) -> float:
+    """The least seconds that a search for a subject which nothing has took, of several."""
+    command = Timefs().engine(path, "search", "--subject", "words that nobody ever wrote")
+    return min(run(command).seconds for _ in range(_TURNS))
+
+
 def _memory(path: Path, directory: Path, made: Made) -> int:
     """The most RssAnon that a mount has while ten views are walked, the last one of which shows the
     newest state. The kernel's caches are emptied in between, so that it forgets what it knows."""
@@ -191,7 +199,7 @@ def _memory(path: Path, directory: Path, made: Made) -> int:
     rng = Random(_SEED)
     times = [*(rng.randrange(made.first, made.last) for _ in range(_VIEWS - 1)), made.last]
     with (
-        mounted(timefs.fuse.mount(path, directory), directory, stays=timefs.stays) as mount,
+        mounted(timefs.mount(path, directory), directory, stays=timefs.stays) as mount,
         Watch(lambda: rss_anon(mount.process)) as memory,
     ):
         for at in times:

@@ -1,22 +1,25 @@
-"""How long a first scan takes over IMAP, beside mbsync pulling the same mailbox into a Maildir.
+"""IMAP: a first scan beside mbsync pulling the same mailbox into a Maildir, and a restore beside
+mbsync pushing one, and imapsync copying one from account to account.
 
-Both read from a Dovecot of their own on loopback, whose indexes are made by then. What mbsync makes
-is one copy of the mail, and what we make is a backup of it.
+All of them talk to a Dovecot of their own on loopback, whose indexes are made by then. The limits
+are what a script needs that does nothing with what it fetches, and appends whole groups at once.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
-from engine.backup import Backup
-from engine.scan.known import count_messages, known_folders
 from scripts.benchmarks.contenders import Timefs
-from scripts.benchmarks.machine import Command, Failed, run
+from scripts.benchmarks.copies import FEW
+from scripts.benchmarks.machine import Command, Failed, Run, run
 from scripts.benchmarks.mailbox import ACCOUNT
+from scripts.benchmarks.rows import PLAIN, Measure, Missing, Row, Values
 from scripts.benchmarks.workshop import Workshop
 from tests.dovecot import Dovecot, dovecot
 from tests.mailserver import PASSWORD
@@ -24,10 +27,15 @@ from tests.mailserver import PASSWORD
 MBSYNC = "mbsync"
 HASTY = "mbsync-hasty"
 """mbsync, told not to sync each message to the disk."""
+IMAPSYNC = "imapsync"
+EMPTY = "empty@example.com"
+"""An account to restore into."""
 
 LEAST = 0.98
 """The part of the messages that mbsync must have for its time to count: it leaves some out that
-aren't proper."""
+aren't proper. imapsync leaves out what it takes for copies."""
+_GROUP = 100
+"""Messages that the script appends at once."""
 
 _CONFIGURATION = """\
 FSync {fsync}
@@ -52,24 +60,62 @@ Channel all
 Far :far:
 Near :near:
 Patterns *
-Create Near
-Sync Pull
+Create {side}
+Sync {direction}
 SyncState *
 """
 
 
-def first_scan(workshop: Workshop, name: str) -> dict[str, float]:
+def first_scan(workshop: Workshop, name: str) -> Values:
     """The whole mailbox over IMAP, into an empty repository."""
     with _serving(workshop) as server:
         made = workshop.scratch("imap")
-        if name in (MBSYNC, HASTY):
-            seconds, messages = _pull(workshop, server, made, hasty=name == HASTY)
+        contender = workshop.contenders.get(name)
+        if name == PLAIN:
+            seconds, messages = _fetch(server, workshop.mailbox.folders)
+        elif isinstance(contender, Timefs):
+            run(contender.engine(made, "init", "--source", server.spec([ACCOUNT])))
+            seconds = run(contender.engine(made, "scan")).seconds
+            messages = _recorded(contender, made)
         else:
-            seconds, messages = _scan(server, made)
-    wanted = len(workshop.mailbox.sizes())
-    if messages < wanted * (1 if name == Timefs.name else LEAST):
-        raise Failed(f"{name}: has {messages} messages of {wanted}")
+            for folder in (*workshop.mailbox.folders, "Sent"):
+                _make_folder(made / "mail" / folder)
+            seconds = _mbsync(server, made, ACCOUNT, hasty=name == HASTY, push=False).seconds
+            messages = _files(made / "mail")
+    _expect(workshop, name, messages)
     return {"imap-first-scan": seconds}
+
+
+def restore(workshop: Workshop, name: str) -> Values:
+    """The whole mailbox over IMAP, into an empty account."""
+    if name == IMAPSYNC and not shutil.which(IMAPSYNC):
+        raise Missing(IMAPSYNC)
+    mailbox, contender = workshop.mailbox, workshop.contenders.get(name)
+    repository = ""
+    if isinstance(contender, Timefs):
+        repository = workshop.prepared(name, FEW).repository
+    with dovecot() if name != IMAPSYNC else _serving(workshop) as server:
+        with server.client(EMPTY) as client:
+            client.select()
+        os.sync()
+        if name == PLAIN:
+            seconds = _append(server, workshop)
+        elif isinstance(contender, Timefs):
+            target = server.spec([EMPTY])
+            where = ("--at", "latest", "--no-scan", "--account", EMPTY, "--target", target)
+            seconds = run(contender.engine(Path(repository), "restore", ACCOUNT, *where)).seconds
+        elif name == IMAPSYNC:
+            seconds = _imapsync(server)
+        else:
+            made = workshop.scratch("imap")
+            for folder in mailbox.folders:
+                shutil.copytree(mailbox.directory(folder) / "cur", made / "mail" / folder / "cur")
+            for folder in (*mailbox.folders, "Sent"):
+                _make_folder(made / "mail" / folder)
+            seconds = _mbsync(server, made, EMPTY, hasty=name == HASTY, push=True).seconds
+        messages = _files(server.maildir(EMPTY))
+    _expect(workshop, name, messages)
+    return {"imap-restore": seconds}
 
 
 @contextmanager
@@ -90,31 +136,119 @@ def _serving(workshop: Workshop) -> Iterator[Dovecot]:
         yield server
 
 
-def _pull(workshop: Workshop, server: Dovecot, made: Path, *, hasty: bool) -> tuple[float, int]:
-    for folder in (*workshop.mailbox.folders, "Sent"):
-        for name in ("tmp", "new", "cur"):
-            path = made / "mail" / folder / name
-            path.mkdir(parents=True)
-            os.utime(path, (0, 0))  # it sleeps a second for each that has just been made
+def _make_folder(path: Path) -> None:
+    """A Maildir that is old: mbsync sleeps a second for each that has just been made."""
+    for name in ("tmp", "new", "cur"):
+        (path / name).mkdir(parents=True, exist_ok=True)
+        os.utime(path / name, (0, 0))
+
+
+def _mbsync(server: Dovecot, made: Path, account: str, *, hasty: bool, push: bool) -> Run:
     configuration = made / "mbsyncrc"
     configuration.write_text(
         _CONFIGURATION.format(
             fsync="no" if hasty else "yes",
             port=server.port,
-            user=ACCOUNT,
+            user=account,
             password=PASSWORD,
             mail=made / "mail",
+            direction="Push" if push else "Pull",
+            side="Far" if push else "Near",
         )
     )
-    done = run(Command(("mbsync", "-q", "-q", "-c", str(configuration), "all")))
-    places = (path for path in (made / "mail").rglob("*") if path.name in ("cur", "new"))
-    return done.seconds, sum(len(os.listdir(place)) for place in places)
+    return run(Command(("mbsync", "-q", "-q", "-c", str(configuration), "all")))
 
 
-def _scan(server: Dovecot, made: Path) -> tuple[float, int]:
-    engine = Timefs().program("engine")
-    run(Command((engine, "init", "-b", str(made), "--source", server.spec([ACCOUNT]))))
-    done = run(Command((engine, "scan", "-b", str(made))))
-    with closing(Backup(made)) as backup, backup.reader() as reader:
-        (account,) = reader.accounts()
-        return done.seconds, count_messages(reader, known_folders(reader, account.item))
+def _imapsync(server: Dovecot) -> float:
+    sides = []
+    for number, account in ((1, ACCOUNT), (2, EMPTY)):
+        sides += [f"--host{number}", "127.0.0.1", f"--port{number}", str(server.port)]
+        sides += [f"--user{number}", account, f"--password{number}", PASSWORD, f"--notls{number}"]
+    command = (IMAPSYNC, "--nolog", "--noreleasecheck", *sides)
+    return run(Command(command, {}, server.root)).seconds
+
+
+def _fetch(server: Dovecot, folders: list[str]) -> tuple[float, int]:
+    """Fetches all messages and forgets them: seconds, and how many there were."""
+    messages = 0
+    begin = time.perf_counter()
+    with server.client(ACCOUNT) as client:
+        for folder in folders:
+            _, count = client.select(f'"{folder}"', readonly=True)
+            if count[0] not in (None, b"0"):
+                _, found = client.fetch("1:*", "(BODY.PEEK[])")
+                messages += sum(1 for part in found if isinstance(part, tuple))
+    return time.perf_counter() - begin, messages
+
+
+def _append(server: Dovecot, workshop: Workshop) -> float:
+    """Appends all messages, many with one command (RFC 3502) and without waiting to be asked for
+    each literal (RFC 7888)."""
+    groups: list[tuple[str, list[bytes]]] = []
+    for folder in workshop.mailbox.folders:
+        files = iter(sorted((workshop.mailbox.directory(folder) / "cur").iterdir()))
+        while group := list(islice(files, _GROUP)):
+            groups.append((folder, [path.read_bytes() for path in group]))
+    begin = time.perf_counter()
+    with server.client(EMPTY) as client:
+        for folder in workshop.mailbox.folders[1:]:
+            client.create(f'"{folder}"')
+        for number, (folder, messages) in enumerate(groups):
+            literals = b"".join(b" {%d+}\r\n%b" % (len(raw), raw) for raw in messages)
+            client.send(b'b%d APPEND "%b"%b\r\n' % (number, folder.encode(), literals))
+            while not (line := client.readline()).startswith(b"b%d " % number):
+                if not line:
+                    raise Failed(f"{PLAIN}: APPEND: the server hung up")
+            if b" OK" not in line:
+                raise Failed(f"{PLAIN}: APPEND: {line.decode(errors='replace').strip()}")
+    return time.perf_counter() - begin
+
+
+def _recorded(timefs: Timefs, repository: Path) -> int:
+    """How many messages a backup has."""
+    found = run(timefs.engine(repository, "search", "--account", ACCOUNT, "--json"), output=True)
+    return found.output.count(b'"kind": "message"')
+
+
+def _files(directory: Path) -> int:
+    return sum(
+        len(files) for path, _, files in os.walk(directory) if path.endswith(("/cur", "/new"))
+    )
+
+
+def _expect(workshop: Workshop, name: str, messages: int) -> None:
+    """Raises Failed where a program has fewer messages than the mailbox."""
+    wanted = len(workshop.mailbox.sizes())
+    least = LEAST if name in (MBSYNC, HASTY, IMAPSYNC) else 1
+    if messages < wanted * least:
+        raise Failed(f"{name}: has {messages} messages of {wanted}")
+
+
+MEASURES = (
+    Measure(
+        (
+            Row(
+                "imap-first-scan",
+                "first scan over IMAP, beside mbsync",
+                "s",
+                aim=0.83,
+                against=(MBSYNC, HASTY),
+                plain="FETCH of all, one folder after the other",
+            ),
+        ),
+        first_scan,
+    ),
+    Measure(
+        (
+            Row(
+                "imap-restore",
+                "restore over IMAP, beside mbsync and imapsync",
+                "s",
+                aim=0.67,
+                against=(MBSYNC, HASTY, IMAPSYNC),
+                plain=f"APPEND of {_GROUP} messages at a time",
+            ),
+        ),
+        restore,
+    ),
+)

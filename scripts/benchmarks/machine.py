@@ -46,6 +46,13 @@ class Command(NamedTuple):
         )
 
 
+def shell(script: str, directory: Path, out: Path | None = None) -> Command:
+    """A line for the shell, which finds `out` as `$OUT`. It fails if any command of it does."""
+    return Command(
+        ("bash", "-o", "pipefail", "-ec", script), {"OUT": str(out or ""), "LC_ALL": "C"}, directory
+    )
+
+
 class Run(NamedTuple):
     """What a command did."""
 

@@ -8,10 +8,13 @@ from the same beginning.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 from random import Random
 
+from scripts.benchmarks.corpus import Corpus
 from tests.mail import letters
 
 DOMAIN = "example.com"
@@ -22,6 +25,12 @@ _FIRST = 1_550_000_000
 """Delivery of the first message, in seconds; the others follow every two hours."""
 _DELIVERED = ".delivery.mx.example.com"
 _SEED = 7
+
+SEVERAL = 20
+EACH = 16
+"""Messages of each of many accounts."""
+_SMALL = 8 << 10
+_POOL = 2000
 
 
 class Mailbox:
@@ -83,3 +92,31 @@ class Mailbox:
         for path in (self.path / "new").iterdir():
             if path.name.endswith(_DELIVERED):
                 path.unlink()
+
+
+def build_several(root: Path, mailbox: Mailbox) -> None:
+    """The messages of a mailbox in `SEVERAL` accounts, each of which has some of its folders."""
+    for number, folder in enumerate(mailbox.folders):
+        path = _account(root, number % SEVERAL) / f".{folder}"
+        for name in ("new", "tmp"):
+            (path / name).mkdir(parents=True)
+        shutil.copytree(mailbox.directory(folder) / "cur", path / "cur")
+
+
+def build_many(root: Path, accounts: int) -> None:
+    """Accounts of `EACH` small made-up messages each, no two with the same bytes."""
+    small = (letter.raw for letter in letters(_SEED, 1 << 30) if len(letter.raw) <= _SMALL)
+    messages = Corpus(list(islice(small, _POOL))).take(accounts * EACH)
+    for account in range(accounts):
+        path = _account(root, account) / "cur"
+        for number, message in enumerate(islice(messages, EACH)):
+            name = f"{_FIRST + 7200 * number}.M{account}P{number}.mx.example.com"
+            (path / f"{name},S={len(message)}:2,S").write_bytes(message)
+
+
+def _account(root: Path, number: int) -> Path:
+    """The Maildir of an account with a number, which is made if need be."""
+    path = root / DOMAIN / f"user{number:05}" / "Maildir"
+    for name in ("cur", "new", "tmp"):
+        (path / name).mkdir(parents=True, exist_ok=True)
+    return path

@@ -1,115 +1,28 @@
-"""What is measured, row by row, and how each is done.
+"""What is measured, row by row; and what is done in a mounted backup, and how.
 
 A measure is done once by each program in each round, and gives values for one row or several:
 seconds or bytes. *Cold* means a new mount and the kernel's caches empty, *warm* the same again at
-once; the first scan is done with empty caches, the other scans and mounting with full ones.
+once; scans are warm, but for the first one that says otherwise, and so is mounting.
 """
 
 from __future__ import annotations
 
 import json
-import statistics
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
-from scripts.benchmarks import delivery, imap, reading
-from scripts.benchmarks.contenders import PROJECT
+from scripts.benchmarks import copies, delivery, imap, reading, scans, upkeep
+from scripts.benchmarks.contenders import Timefs
+from scripts.benchmarks.copies import FEW
 from scripts.benchmarks.machine import Command, Failed, Watch, drop_caches, rss_anon, run
 from scripts.benchmarks.mounts import Mount, mounted
+from scripts.benchmarks.rows import CEILING, Measure, Row, Values, ours
 from scripts.benchmarks.workshop import Prepared, Workshop
 
-PEERS = ("restic", "borg")
-OURS = "timefs"
-CEILING = "ceiling"
-"""Not a program, but what pyfuse3 can do at best: see `ceiling`."""
-
-FEW = 2
-"""Restore points of the repositories that are read from."""
 READ = 4000
 """How many messages are opened, read and closed."""
-CAPTURES = 20
-"""How many messages a running process captures in one round."""
-
-Values = dict[str, float]
-"""Row -> seconds or bytes."""
-
-
-class Row(NamedTuple):
-    """A line of the table."""
-
-    name: str
-    title: str
-    """May have the slots `{few}` and `{many}` for the numbers of restore points."""
-    unit: str
-    """`s` or `bytes`."""
-    aim: float | None = None
-    """What our median should be at most, as a multiple of the lowest of the others'."""
-    limit: float | None = None
-    """What our median should be at most."""
-    against: tuple[str, ...] = PEERS
-    """What it is compared with."""
-    chart: str = ""
-    """The chart that shows it; none if empty."""
-
-
-class Measure(NamedTuple):
-    """How rows come by their values."""
-
-    rows: tuple[Row, ...]
-    run: Callable[[Workshop, str], Values]
-    """Does it once, for the program of that name. May give values of other rows, too."""
-
-    @property
-    def contenders(self) -> tuple[str, ...]:
-        """Who takes part: the others, then we."""
-        others = dict.fromkeys(name for row in self.rows for name in row.against)
-        return (*others, OURS)
-
-
-def first_scan(workshop: Workshop, name: str) -> Values:
-    """The whole mailbox into an empty repository, and what that takes."""
-    contender = workshop.contenders[name]
-    repository = workshop.scratch(f"first-{name}")
-    run(contender.create(repository, workshop.mailbox))
-    drop_caches()
-    done = run(contender.scan(repository, workshop.mailbox), watch=True)
-    stored = contender.stored(repository)
-    workshop.scratch(f"first-{name}")
-    return {
-        "first-scan": done.seconds,
-        "memory-scan": done.memory,
-        "packs": stored["packs"],
-        "stored": stored["all"],
-        "journal": (stored["all"] - stored["packs"]) / workshop.recipe.messages,
-    }
-
-
-def nothing_new(workshop: Workshop, name: str) -> Values:
-    """A scan that finds nothing, right after one."""
-    repository = workshop.growing(name)
-    return {
-        "nothing-new": run(workshop.contenders[name].scan(repository, workshop.mailbox)).seconds
-    }
-
-
-def capture(workshop: Workshop, name: str) -> Values:
-    """One new message: from its delivery until the command that captures it has ended, and until a
-    running process has it durable. The others can only be run as commands."""
-    repository = workshop.growing(name)
-    workshop.mailbox.deliver(workshop.next_delivery())
-    command = run(workshop.contenders[name].scan(repository, workshop.mailbox)).seconds
-    if name != OURS:
-        return {"capture": command, "capture-running": command}
-    first = workshop.next_delivery(CAPTURES)
-    mailbox = workshop.mailbox
-    argv = [str(repository), str(mailbox.root), str(len(mailbox.folders)), str(first)]
-    done = run(_module("capturing", *argv, str(CAPTURES)), output=True)
-    running = statistics.median(json.loads(done.output))
-    return {"capture": command, "capture-running": running}
 
 
 def mount_few(workshop: Workshop, name: str) -> Values:
@@ -174,7 +87,7 @@ def read(workshop: Workshop, name: str) -> Values:
     if name == CEILING:
         specification = workshop.scratch("ceiling.json")
         specification.write_text(json.dumps(sizes))
-        command = _module("ceiling", str(specification), str(workshop.mount))
+        command = Timefs().module("ceiling", str(specification), str(workshop.mount))
         with mounted(command, workshop.mount, stays=True) as mount:
             drop_caches()
             directories = [mount.path / folder for folder in sizes]
@@ -224,9 +137,7 @@ def _first_listing(workshop: Workshop, name: str, points: int) -> float:
 def _variants(name: str) -> Sequence[tuple[Sequence[str], bool]]:
     """What is to be mounted: the endings of the rows for which that counts, and whether it is our
     mount without its optional extension. The others have only one way, which counts for both."""
-    return (
-        [([""], True), (["-extension"], False)] if name == OURS else [(["", "-extension"], False)]
-    )
+    return [([""], True), (["-extension"], False)] if ours(name) else [(["", "-extension"], False)]
 
 
 def _mount(
@@ -256,50 +167,7 @@ def _expect(workshop: Workshop, name: str, what: str, found: int) -> None:
         raise Failed(f"{name}: shows {found} {what} of {wanted}")
 
 
-def _module(name: str, *arguments: str) -> Command:
-    """A module of this package as a program."""
-    argv = (sys.executable, "-B", "-m", f"scripts.benchmarks.{name}", *arguments)
-    return Command(argv, {"PYTHONPATH": str(PROJECT)})
-
-
-MEASURES = (
-    Measure(
-        (
-            Row("first-scan", "first scan", "s", aim=1.0, chart="scans"),
-            Row("packs", "stored: packs", "bytes", aim=0.75, chart="space"),
-            Row("stored", "stored: packs and journal", "bytes", aim=0.8, chart="space"),
-            Row("journal", "journal, for each message", "bytes", limit=600.0, against=()),
-            Row("memory-scan", "memory of the first scan", "bytes", chart="space"),
-        ),
-        first_scan,
-    ),
-    Measure(
-        (
-            Row(
-                "imap-first-scan",
-                "first scan over IMAP, beside mbsync",
-                "s",
-                against=(imap.MBSYNC, imap.HASTY),
-            ),
-        ),
-        imap.first_scan,
-    ),
-    Measure(
-        (Row("nothing-new", "scan with nothing new", "s", aim=0.25, chart="scans"),), nothing_new
-    ),
-    Measure(
-        (
-            Row("capture", "one new message, by command", "s", aim=0.25, chart="scans"),
-            Row(
-                "capture-running",
-                "one new message, by a running process",
-                "s",
-                aim=0.03,
-                chart="scans",
-            ),
-        ),
-        capture,
-    ),
+_MOUNTED = (
     Measure(
         (Row("mount-few", "mount to first ls, {few} restore points", "s", chart="mounts"),),
         mount_few,
@@ -354,6 +222,8 @@ MEASURES = (
     ),
     Measure((Row("grep", "grep -r, cold", "s", chart="reads"),), grep),
     Measure((Row("lookup", "one message by name, cold", "s", chart="mounts"),), lookup),
+)
+_DELIVERIES = (
     Measure(
         (
             Row("durable-idle-p50", "delivery to durable, idle, median", "s", against=()),
@@ -381,5 +251,15 @@ MEASURES = (
             Row("watch-idle", "CPU time of an hour in which nothing happens", "s", against=()),
         ),
         delivery.measure,
+        commands=False,
     ),
+)
+
+MEASURES: tuple[Measure, ...] = (
+    *scans.MEASURES,
+    *copies.MEASURES,
+    *upkeep.MEASURES,
+    *imap.MEASURES,
+    *_MOUNTED,
+    *_DELIVERIES,
 )

@@ -10,7 +10,7 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from scripts.benchmarks.chart import Bar, Group, chart
-from scripts.benchmarks.measures import OURS, Row
+from scripts.benchmarks.rows import OURS, PLAIN, Row
 
 _NOTE = "Shorter is better. In brackets: the multiple of the better of restic and borg."
 _SCALES = {
@@ -34,7 +34,14 @@ class Result(NamedTuple):
     @property
     def best(self) -> float | None:
         """The lowest median of the others."""
-        return min((value for name, value in self.medians.items() if name != OURS), default=None)
+        others = (value for name, value in self.medians.items() if name not in (OURS, PLAIN))
+        return min(others, default=None)
+
+    @property
+    def above(self) -> float | None:
+        """Our median to that of plain tools, which is the limit; None where there is none."""
+        ours, plain = self.medians.get(OURS), self.medians.get(PLAIN)
+        return None if ours is None or not plain else ours / plain
 
     def ratio(self, name: str = OURS) -> float | None:
         """A program's median to the lowest of the others'; None if there is nothing to compare."""
@@ -67,10 +74,11 @@ def multiple(ratio: float | None) -> str:
 
 
 def table(results: Sequence[Result]) -> str:
-    """All rows, as a table in Markdown: medians, and our ratio to the lowest of the others."""
+    """All rows, as a table in Markdown: medians, our ratio to the lowest of the others, and what
+    plain tools need and our ratio to that."""
     names = list(dict.fromkeys(name for result in results for name in (*result.row.against, OURS)))
     names.sort(key=lambda name: name == OURS)
-    head = ["measure", *names, "ratio", "aim", "reached"]
+    head = ["measure", *names, "ratio", "aim", "reached", "limit", "to limit"]
     lines = [head]
     for result in results:
         row, medians = result.row, result.medians
@@ -78,7 +86,10 @@ def table(results: Sequence[Result]) -> str:
         aims = [f"<= {row.aim:g}x"] if row.aim is not None else []
         aims += [f"<= {quantity(row.limit, row.unit)}"] if row.limit is not None else []
         reached = {True: "yes", False: "no", None: ""}[result.reached]
-        lines.append([row.title, *values, multiple(result.ratio()), ", ".join(aims), reached])
+        limit = f"{quantity(medians[PLAIN], row.unit)}: {row.plain}" if PLAIN in medians else ""
+        above = multiple(result.above) if limit else ""
+        figures = [*values, multiple(result.ratio()), ", ".join(aims), reached, limit, above]
+        lines.append([row.title, *figures])
     return markdown(lines)
 
 
@@ -104,6 +115,7 @@ def document(results: Iterable[Result], about: Mapping[str, Any]) -> dict[str, A
                 "samples": {name: list(values) for name, values in result.samples.items()},
                 "medians": result.medians,
                 "ratio": result.ratio(),
+                "above": result.above,
                 "reached": result.reached,
             }
             for result in results
@@ -115,6 +127,7 @@ def charts(results: Sequence[Result]) -> dict[str, str]:
     """The charts by name, as SVG: for each row a bar for each program, with its ratio."""
     titles = {
         "scans": "Scans of a mailbox",
+        "copies": "Restoring, checking and purging",
         "mounts": "Finding one's way in a mounted backup",
         "reads": "Reading from a mounted backup",
         "space": "Space on disk and in memory",
@@ -143,4 +156,5 @@ def charts(results: Sequence[Result]) -> dict[str, str]:
 
 
 def _ours_last(medians: Mapping[str, float]) -> list[tuple[str, float]]:
-    return sorted(medians.items(), key=lambda pair: (pair[0] == OURS, pair[0]))
+    found = [pair for pair in medians.items() if pair[0] != PLAIN]
+    return sorted(found, key=lambda pair: (pair[0] == OURS, pair[0]))

@@ -56,9 +56,14 @@ class Workshop:
     """A work directory with what measures need."""
 
     def __init__(
-        self, path: Path, recipe: Recipe, points: int, contenders: Mapping[str, Contender]
+        self,
+        path: Path,
+        recipe: Recipe,
+        points: int,
+        contenders: Mapping[str, Contender],
+        accounts: int = 5000,
     ) -> None:
-        """Opens or makes the work directory; `points` is what counts as many restore points.
+        """Opens or makes the work directory; `points` and `accounts` are what counts as many.
 
         Raises Failed for a directory that holds other things.
         """
@@ -66,6 +71,7 @@ class Workshop:
         self.path = path.resolve()
         self.recipe = recipe
         self.points = points
+        self.accounts = accounts
         self.contenders = contenders
         self.versions = {name: contender.version() for name, contender in contenders.items()}
         self.mailbox = Mailbox(self.path / "mail", recipe.folders)
@@ -117,7 +123,7 @@ class Workshop:
 
     def _prepare(self, contender: Contender, repository: Path, points: int) -> Prepared:
         self.mailbox.take_back()
-        run(contender.create(repository, self.mailbox))
+        run(contender.create(repository, self.mailbox.root))
         middle = ""
         for point in range(points):
             if point % 50 == 0:
@@ -125,7 +131,7 @@ class Workshop:
                 progress(f"preparing {what}: {point} done")
             if point:
                 self.mailbox.deliver(point)
-            run(contender.scan(repository, self.mailbox))
+            run(contender.scan(repository, self.mailbox.root))
             if point == points // 2:
                 middle = contender.newest(repository)
         newest = contender.newest(repository)
@@ -138,9 +144,18 @@ class Workshop:
         repository = self.path / "run" / f"growing-{name}"
         if not repository.exists():
             progress(f"preparing {name} for scans")
-            run(contender.create(repository, self.mailbox))
-        run(contender.scan(repository, self.mailbox))
+            run(contender.create(repository, self.mailbox.root))
+        run(contender.scan(repository, self.mailbox.root))
         return repository
+
+    def made(self, name: str, make: Callable[[Path], None]) -> Path:
+        """What `make` makes at a path of this run, once."""
+        path = self.path / "run" / name
+        whole = path.with_name(f"{name}.whole")
+        if not whole.exists():
+            make(self.scratch(name))
+            whole.touch()
+        return path
 
     def next_delivery(self, count: int = 1) -> int:
         """The number of a message that this run has not delivered yet, the first of `count`."""
