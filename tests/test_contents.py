@@ -134,7 +134,7 @@ def test_a_chunk_is_read_once_for_all_who_ask_for_it(
         assert got == {offset: raw[offset : offset + 1000] for offset in got}
         assert reads == [0]
         for number in range(1, CHUNKS + 1):  # others push it out
-            contents._chunks[bytes(32), number] = b""
+            contents._chunks.put((bytes(32), number), b"")
         await ask(CHUNK)
         await ask(0)
         assert reads == [0, CHUNK, 0]

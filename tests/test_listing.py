@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from timefs.view.listing import Cache, Listing, Node
+from engine.system.lru import Lru
+from timefs.view.listing import Listing, Node
+from timefs.view.listing import cache as listing_cache
 
 nodes = st.builds(
     Node,
@@ -48,7 +52,7 @@ def test_an_entry_is_added_to_a_copy() -> None:
 
 
 def test_the_least_recently_used_list_is_thrown_out() -> None:
-    cache: Cache[list[int]] = Cache(25)
+    cache: Lru[Hashable, list[int]] = listing_cache(25)
     cache.put("a", [0] * 6)
     cache.put("b", [0] * 6)
     assert cache.get("a") == [0] * 6
@@ -58,7 +62,7 @@ def test_the_least_recently_used_list_is_thrown_out() -> None:
 
 
 def test_a_list_longer_than_the_limit_is_kept_until_the_next_one() -> None:
-    cache: Cache[list[int]] = Cache(30)
+    cache: Lru[Hashable, list[int]] = listing_cache(30)
     cache.put("a", [1])
     cache.put("long", [0] * 100)
     assert cache.get("a") is None
@@ -69,14 +73,14 @@ def test_a_list_longer_than_the_limit_is_kept_until_the_next_one() -> None:
 
 
 def test_empty_lists_are_not_kept_without_limit() -> None:
-    cache: Cache[list[int]] = Cache(30)
+    cache: Lru[Hashable, list[int]] = listing_cache(30)
     for number in range(100):
         cache.put(number, [])
     assert sum(cache.get(number) is not None for number in range(100)) < 10
 
 
 def test_a_list_that_is_put_in_again_does_not_count_twice() -> None:
-    cache: Cache[list[int]] = Cache(30)
+    cache: Lru[Hashable, list[int]] = listing_cache(30)
     for _ in range(10):
         cache.put("a", [0] * 6)
     cache.put("b", [0] * 6)

@@ -7,8 +7,6 @@ out where a blob is: the blob index in the journal maps its digest to a `Locatio
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
@@ -18,6 +16,7 @@ from engine.blobs.pack import Blob, Form, Kind, Location, Record
 from engine.blobs.recipe import Piece, Recipe, decode_recipe, follow_recipe
 from engine.blobs.volume import Volume, pack_name
 from engine.domain.errors import BlobDamaged, BlobMissing, Damaged
+from engine.system.lru import Lru
 
 CACHE_SIZE = 8 << 20
 
@@ -51,7 +50,7 @@ class BlobStore:
     ) -> None:
         self._volume = volume
         self._locate = locate
-        self._records = _RecordCache(cache_size)
+        self._records = Lru[tuple[int, int], _Held](cache_size, _length)
 
     def read(
         self, digest: bytes, location: Location, offset: int = 0, size: int | None = None
@@ -235,35 +234,5 @@ class _Held(NamedTuple):
     """What is in it, by digest and place."""
 
 
-class _RecordCache:
-    """Decompressed records, the least recently used thrown out first."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._size = 0
-        self._records: OrderedDict[tuple[int, int], _Held] = OrderedDict()
-        self._last: tuple[tuple[int, int], _Held] | None = None
-        """The one that was used last. One who reads in order wants it again, and needs no lock."""
-        self._lock = threading.Lock()
-
-    def get(self, place: tuple[int, int]) -> _Held | None:
-        last = self._last
-        if last and last[0] == place:
-            return last[1]
-        with self._lock:
-            held = self._records.get(place)
-            if held is not None:
-                self._records.move_to_end(place)
-                self._last = (place, held)
-            return held
-
-    def put(self, place: tuple[int, int], held: _Held) -> None:
-        with self._lock:
-            if place in self._records:
-                return
-            self._records[place] = held
-            self._last = (place, held)
-            self._size += len(held.record.payload)
-            while self._size > self._limit and len(self._records) > 1:
-                _, oldest = self._records.popitem(last=False)
-                self._size -= len(oldest.record.payload)
+def _length(held: _Held) -> int:
+    return len(held.record.payload)

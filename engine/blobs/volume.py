@@ -9,8 +9,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import threading
-from collections import OrderedDict
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -18,6 +16,7 @@ from typing import NamedTuple, Protocol
 from engine.domain.errors import BackupUnusable, BlobDamaged
 from engine.system import plainfile
 from engine.system.files import sync_directory, try_lock
+from engine.system.lru import Lru
 
 _NO_PACK = (
     errno.EISDIR,
@@ -83,9 +82,7 @@ class DirectoryVolume:
 
     def __init__(self, path: Path, *, open_files: int = 64) -> None:
         self.path = path
-        self._limit = open_files
-        self._files: OrderedDict[int, _File] = OrderedDict()
-        self._lock = threading.Lock()
+        self._files = Lru[int, _File](open_files)
 
     def load(self, pack: int, offset: int, size: int) -> bytes:
         try:
@@ -164,8 +161,7 @@ class DirectoryVolume:
 
     def close(self) -> None:
         """Closes what is open for reading. The volume can still be used."""
-        with self._lock:
-            self._files.clear()
+        self._files.clear()
 
     def absence(self, pack: int) -> str:
         """Why `list` doesn't give a pack, in words."""
@@ -197,15 +193,10 @@ class DirectoryVolume:
 
     def _file(self, pack: int) -> _File:
         """Hold on to the result while its descriptor is used."""
-        with self._lock:
-            if pack in self._files:
-                self._files.move_to_end(pack)
-                return self._files[pack]
-        file = _File(plainfile.open_plain(self.path_of(pack)))
-        with self._lock:
-            self._files[pack] = file
-            if len(self._files) > self._limit:
-                self._files.popitem(last=False)
+        file = self._files.get(pack)
+        if file is None:
+            file = _File(plainfile.open_plain(self.path_of(pack)))
+            self._files.put(pack, file)
         return file
 
 

@@ -7,9 +7,7 @@ begins between its first and its last item.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator
-from threading import Lock
 
 import msgspec
 import zstandard
@@ -18,6 +16,7 @@ from engine.domain.errors import RecordDamaged
 from engine.domain.model import Headers
 from engine.journal.keys import edition_key
 from engine.journal.records import unseal
+from engine.system.lru import Lru
 
 RAW, ZSTD = 0, 1
 """The codec: the first byte of a payload."""
@@ -65,22 +64,15 @@ class Blocks:
     thread."""
 
     def __init__(self) -> None:
-        self._held: OrderedDict[bytes, tuple[bytes, dict[int, Headers]]] = OrderedDict()
-        self._lock = Lock()
+        self._held = Lru[bytes, tuple[bytes, dict[int, Headers]]](_HELD)
 
     def unpack(self, key: bytes, value: bytes) -> dict[int, Headers]:
         """Item -> headers, of a row of the table. Raises RecordDamaged."""
-        with self._lock:
-            held = self._held.get(key)
-            if held and held[0] == value:
-                self._held.move_to_end(key)
-                return held[1]
+        held = self._held.get(key)
+        if held and held[0] == value:
+            return held[1]
         block = unpack_block(unseal("headers", key, value))
-        with self._lock:
-            self._held[key] = value, block
-            self._held.move_to_end(key)
-            if len(self._held) > _HELD:
-                self._held.popitem(last=False)
+        self._held.put(key, (value, block))
         return block
 
 

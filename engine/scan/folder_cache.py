@@ -10,8 +10,6 @@ remembered everything is the same.
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from dataclasses import dataclass
 
 from engine.domain.model import Version
@@ -19,6 +17,7 @@ from engine.journal.keys import MAX_SEQUENCE
 from engine.journal.reader import Reader
 from engine.scan.known import messages
 from engine.scan.states import KnownItem
+from engine.system.lru import Lru
 
 LIMIT = 200_000
 """Messages that are remembered at most: about 50 MB."""
@@ -40,21 +39,16 @@ class Memory:
 
     def __init__(self, limit: int = LIMIT) -> None:
         self._limit = limit
-        self._lock = threading.Lock()
-        self._folders: OrderedDict[int, Remembered] = OrderedDict()
-        self._size = 0
+        self._folders = Lru[int, Remembered](limit, lambda remembered: len(remembered.messages))
 
     def __len__(self) -> int:
         """How many messages are remembered."""
-        return self._size
+        return self._folders.weight
 
     def take(self, reader: Reader, folder: int) -> Remembered:
         """The folder's living messages by identity, as the reader sees them. They are the caller's
         alone, until it gives them back."""
-        with self._lock:
-            found = self._folders.pop(folder, None)
-            if found:
-                self._size -= len(found.messages)
+        found = self._folders.pop(folder)
         if found and _follow(reader, found):
             return found
         known = messages(reader, folder)
@@ -63,16 +57,8 @@ class Memory:
 
     def give_back(self, remembered: Remembered) -> None:
         """Keeps for later what `take` gave, if there is room."""
-        size = len(remembered.messages)
-        if size > self._limit:
-            return
-        with self._lock:
-            before = self._folders.pop(remembered.folder, None)
-            self._size += size - (len(before.messages) if before else 0)
-            self._folders[remembered.folder] = remembered
-            while self._size > self._limit:
-                _, oldest = self._folders.popitem(last=False)
-                self._size -= len(oldest.messages)
+        if len(remembered.messages) <= self._limit:
+            self._folders.put(remembered.folder, remembered)
 
 
 def _follow(reader: Reader, remembered: Remembered) -> bool:

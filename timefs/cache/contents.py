@@ -19,6 +19,7 @@ import trio
 from engine.backup import Backup
 from engine.blobs import OpenBlob
 from engine.blobs.store import CACHE_SIZE
+from engine.system.lru import Lru
 from timefs.fuse.workers import Workers
 from timefs.view.tree import Blob
 
@@ -42,29 +43,26 @@ class Contents:
     def __init__(self, backup: Backup, workers: Workers) -> None:
         self._backup = backup
         self._workers = workers
-        self._warm: OrderedDict[tuple[int, int], None] = OrderedDict()
         self._held: OrderedDict[int, _Held] = OrderedDict()
         """By inode, the one that was read last at the end."""
-        self._chunks: OrderedDict[tuple[bytes, int], bytes] = OrderedDict()
-        """By digest and number, the one that was asked for last at the end."""
+        self._chunks = Lru[tuple[bytes, int], bytes](CHUNKS)
+        """By digest and number."""
         self._reading: dict[tuple[bytes, int], trio.Event] = {}
         """The chunks that a thread is at."""
         # Some less than the cache holds. If a record is gone nevertheless, a request waits for the
         # disk, and nothing else is wrong.
-        self._most = CACHE_SIZE * 3 // 4 // (backup.settings.frame_kib << 10)
+        most = CACHE_SIZE * 3 // 4 // (backup.settings.frame_kib << 10)
+        self._warm = Lru[tuple[int, int], bool](most)
 
     async def whole(self, blob: Blob) -> bytes:
         """All of a blob. Doesn't pause where it is at hand. Raises BlobDamaged, OSError."""
         digest, location = blob
         record = (location.pack, location.record)
         read = partial(self._backup.store.read, digest, location)
-        if record in self._warm and not location.in_parts:
-            self._warm.move_to_end(record)
+        if not location.in_parts and self._warm.get(record):
             return read()
         content = await self._workers.run(read)
-        self._warm[record] = None
-        if len(self._warm) > self._most:
-            self._warm.popitem(last=False)
+        self._warm.put(record, True)
         return content
 
     def now(self, blob: Blob) -> bytes:
@@ -115,7 +113,6 @@ class Contents:
             await self._reading[key].wait()
         chunk = self._chunks.get(key)
         if chunk is not None:
-            self._chunks.move_to_end(key)
             return chunk
         done = self._reading[key] = trio.Event()
         try:
@@ -123,9 +120,7 @@ class Contents:
         finally:
             del self._reading[key]
             done.set()
-        self._chunks[key] = chunk
-        if len(self._chunks) > CHUNKS:
-            self._chunks.popitem(last=False)
+        self._chunks.put(key, chunk)
         return chunk
 
 

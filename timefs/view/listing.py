@@ -5,12 +5,12 @@ Here is only how listings are held. What is in a directory, `timefs.view.tree` k
 
 from __future__ import annotations
 
-import threading
 from array import array
 from bisect import bisect_left
-from collections import OrderedDict
 from collections.abc import Hashable, Iterable, Iterator, Sized
-from typing import Generic, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
+
+from engine.system.lru import Lru
 
 _PART = 200
 """Nodes that are made at once: somewhat more than a reply to the kernel holds."""
@@ -91,37 +91,9 @@ class Listing:
         return None
 
 
-class Cache(Generic[Held]):
-    """Immutable lists by what they are of, the least recently used thrown out first.
-
-    Holds `limit` entries in all, and at least the list that was put in last, however long it is.
-    Any thread may use it.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._entries = 0
-        self._lists: OrderedDict[Hashable, Held] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, key: Hashable) -> Held | None:
-        """The list that was put in with `key`, if it is still there."""
-        with self._lock:
-            held = self._lists.get(key)
-            if held is not None:
-                self._lists.move_to_end(key)
-            return held
-
-    def put(self, key: Hashable, held: Held) -> None:
-        """Keeps a list. A key that is there already keeps its own."""
-        with self._lock:
-            if key in self._lists:
-                return
-            self._lists[key] = held
-            self._entries += _weight(held)
-            while self._entries > self._limit and len(self._lists) > 1:
-                _, oldest = self._lists.popitem(last=False)
-                self._entries -= _weight(oldest)
+def cache(limit: int) -> Lru[Hashable, Held]:
+    """For immutable lists by what they are of: it holds `limit` entries in all."""
+    return Lru(limit, _weight)
 
 
 def _weight(held: Sized) -> int:

@@ -7,7 +7,7 @@ FUSE.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 
 from engine.domain.kinds import CONTAINERS, TOP
 from engine.domain.model import Entry, Version
@@ -16,8 +16,9 @@ from engine.journal.range_tree import Arrangement
 from engine.journal.reader import Reader
 from engine.journal.records import Outline
 from engine.query.accounts import account_json
+from engine.system.lru import Lru
 from timefs.view.inodes import Place, Tag, constant_inode, local_inode
-from timefs.view.listing import Cache, Line, Listing, Node
+from timefs.view.listing import Line, Listing, Node, cache
 from timefs.view.views import Moment
 
 LISTED = 50_000
@@ -172,12 +173,12 @@ class Lists:
 
     def forget(self) -> None:
         """Forgets them all: a purge changes what the past shows."""
-        self._listings: Cache[Listing] = Cache(LISTED)
-        self._documents: Cache[bytes] = Cache(DOCUMENTS)
-        self._containers: Cache[Sequence[Entry]] = Cache(KEPT_CONTAINERS)
-        self._happened: Cache[Happened] = Cache(TOUCHED)
+        self._listings: Lru[Hashable, Listing] = cache(LISTED)
+        self._documents: Lru[Hashable, bytes] = cache(DOCUMENTS)
+        self._containers: Lru[Hashable, Sequence[Entry]] = cache(KEPT_CONTAINERS)
+        self._happened: Lru[Hashable, Happened] = cache(TOUCHED)
         self._happened_last = Happened(0, 0, {})
-        self._arrangements: Cache[Arrangement] = Cache(TOUCHED)
+        self._arrangements: Lru[Hashable, Arrangement] = cache(TOUCHED)
 
     def listing(self, key: tuple[int, ...], build: Callable[[], Listing]) -> Listing:
         """The listing that `key` names for ever: place, item, and a state or sequence, or the two
