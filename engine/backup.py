@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from engine.blobs import BlobStore, DirectoryVolume, Location, decode_location
+from engine.connectors.registry import KINDS
 from engine.domain.errors import BackupUnusable, BlobMissing, UsageError
 from engine.journal.environment import FORMAT, Environment
 from engine.journal.journal import Journal, ReaderBlock
 from engine.journal.records import Identity, State, pack, seal
 from engine.settings import config
+from engine.settings.sources import SourceTable, named, parse, refuse_same
 from engine.system import filesystem
 from engine.system.clock import Clock, SystemClock
 
@@ -57,7 +59,7 @@ class Backup:
         """Whether it is open for writing, too."""
         self.clock = clock or SystemClock()
         _refuse_other(path)
-        self.settings = config.load(path / "config.toml")
+        self.settings = config.load(path / "config.toml", KINDS)
         if write:
             filesystem.refuse_remote(path, BackupUnusable)
             filesystem.refuse_unwritable(path)
@@ -148,18 +150,18 @@ def _refuse_other(path: Path) -> None:
     raise BackupUnusable(f"{path}: not a backup path (make one with 'engine init -b {path}')")
 
 
-def create(path: Path, sources: Sequence[str], clock: Clock | None = None) -> None:
+def create(path: Path, sources: Sequence[str | SourceTable], clock: Clock | None = None) -> None:
     """Makes a new backup path (and its missing parents) for these sources.
 
     Raises UsageError where something is there already or the place is unfit, BackupUnusable where
     it can't be written. A failure leaves nothing behind.
     """
     now = (clock or SystemClock()).now()
-    text = config.template(sources)
+    text = config.template(named_tables(sources), KINDS)
     if (path / "journal").is_dir() and (path / "config.toml").exists():
         raise UsageError(
-            f"{path}: is a backup path already: 'engine status' says of what, 'engine config set "
-            "sources' changes the sources, 'engine scan' goes on with it"
+            f"{path}: is a backup path already: 'engine status' says of what, 'engine config' "
+            "changes its sources, 'engine scan' goes on with it"
         )
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise UsageError(f"{path}: exists and is not empty: choose a new directory")
@@ -187,6 +189,16 @@ def create(path: Path, sources: Sequence[str], clock: Clock | None = None) -> No
         if not existed:
             path.rmdir()
         raise
+
+
+def named_tables(sources: Sequence[str | SourceTable]) -> list[SourceTable]:
+    """The sources, each with a name of its own. Raises UsageError."""
+    found: list[SourceTable] = []
+    for source in sources:
+        table = parse(source, KINDS) if isinstance(source, str) else source
+        found.append(named(table, {each.name for each in found}, KINDS))
+    refuse_same(found)
+    return found
 
 
 def take_over(path: Path) -> None:

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from engine.backup import Backup, create
+from engine.connectors.registry import KINDS
 from engine.connectors.sources import open_source
 from engine.journal.keys import MAX_SEQUENCE
 from engine.journal.reader import Reader
@@ -91,7 +92,7 @@ class Post:
         if not self.path.exists():
             create(self.path, [self.spec])
             for key, value in settings.items():
-                config.set_value(self.path / "config.toml", f"realtime.{key}", str(value))
+                config.set_value(self.path / "config.toml", f"realtime.{key}", str(value), KINDS)
         self.backup = Backup(self.path, write=True)
         self.heard = Heard()
         self.follower: Follower | None = None

@@ -19,7 +19,6 @@ from engine.backup import Backup
 from engine.blobs import BlobStore, Form
 from engine.blobs.writer import PackWriter
 from engine.check import Report, Scope, check, index, sorting
-from engine.connectors.sources import open_sources
 from engine.domain.errors import Damaged, Interrupted
 from engine.domain.model import Kind, Version
 from engine.journal import timeline
@@ -28,7 +27,8 @@ from engine.journal.keys import MAX_SEQUENCE
 from engine.journal.records import Hold, pack, seal
 from engine.journal.verified import Dates, dates, verifications
 from engine.query.accounts import named
-from engine.scan.smart import NamedSource, Options, scan
+from engine.scan.smart import Options, scan
+from engine.scan.sources import sources_of
 from engine.system.progress import Progress
 from engine.system.stop import Stop
 from tests.backups import SmallBackup, letter
@@ -54,14 +54,7 @@ class Desk:
         self.maildir.deliver(letter(100), "Work")
         other = Maildir(path / "mail" / "bob@example.com")
         other.deliver(letter(200))
-        self.sources = [
-            NamedSource(spec, source)
-            for spec, source in zip(
-                self.backup.settings.sources,
-                open_sources(self.backup.settings.sources, self.backup.path, self.small.clock),
-                strict=True,
-            )
-        ]
+        self.sources = sources_of(self.backup)
         self.scan()
         self.expunged = blake3(letter(0, size=400)).digest()
         self.maildir.expunge(self.uniques[0])

@@ -155,7 +155,7 @@ def test_init_makes_a_backup_path_and_says_what_comes_next(server: Server, run: 
     assert (ran.status, ran.err) == (0, "")
     assert ran.out.splitlines() == [
         f"{server.backup} is made, for the mail in",
-        f"    {server.spec}  (2 accounts now)",
+        f"    mail: {server.spec}  (2 accounts now)",
         f"Next: engine scan -b {server.backup}",
     ]
     assert run("config", "get", "sources", "-b", server.backup).out == f"{server.spec}\n"
@@ -167,7 +167,7 @@ def test_init_says_that_settings_come_next_where_some_are_missing(
     imap = "imaps:mail.example.com"
     ran = run("init", "-b", server.backup, "--source", server.spec, "--source", imap)
     assert ran.status == 0
-    assert ran.err.startswith(f"engine: warning: {imap}: imap.login is missing")
+    assert ran.err.startswith("engine: warning: sources.mail2: login is missing")
     option = f"-b {server.backup}"
     assert ran.out.splitlines()[-1] == (
         f"Next: engine config set {option} KEY VALUE, for each setting that is missing; "
@@ -179,7 +179,7 @@ def test_init_tells_what_it_made_as_json(server: Server, run: Command) -> None:
     ran = run("init", "--json", "-b", server.backup, "--source", server.spec)
     assert ran.err == ""
     with_id = run("status", "--json", "-b", server.backup).json["id"]
-    sources = [{"source": server.spec, "accounts": 2, "problem": ""}]
+    sources = [{"name": "mail", "source": server.spec, "accounts": 2, "problem": ""}]
     assert ran.json == {"backup": str(server.backup), "id": with_id, "sources": sources}
 
 

@@ -10,20 +10,23 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from msgspec import NODEFAULT
 from msgspec.structs import fields
 
+from engine.connectors.registry import KINDS
 from engine.domain.errors import BackupUnusable, UsageError
 from engine.settings import config, positions
+from engine.settings.declared import declared
+from engine.settings.sources import SourceTable
 from engine.settings.table import Settings
 
 SOURCE = "maildir:/var/vmail/{domain}/{user}/Maildir"
+MAIL = SourceTable("mail", "maildir", "/var/vmail/{domain}/{user}/Maildir")
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     path = tmp_path / "config.toml"
-    config.write(path, config.template([SOURCE]))
+    config.write(path, config.template([MAIL], KINDS))
     return path
 
 
@@ -31,7 +34,7 @@ def refused(path: Path, text: str | bytes) -> str:
     """What `load` says of a file that isn't right, without the file's name."""
     path.write_bytes(text.encode() if isinstance(text, str) else text)
     with pytest.raises(UsageError) as caught:
-        config.load(path)
+        config.load(path, KINDS)
     message = str(caught.value)
     assert message.startswith(str(path))
     assert "\n" not in message
@@ -40,7 +43,7 @@ def refused(path: Path, text: str | bytes) -> str:
 
 def test_a_new_file_says_and_explains_every_setting(path: Path) -> None:
     text = path.read_text()
-    assert config.load(path) == Settings(sources=(SOURCE,))
+    assert config.load(path, KINDS) == Settings(source_tables=(MAIL,))
     for row in config.describe():
         table, _, name = row.key.rpartition(".")
         start = text.index(f"\n[{table}]\n") if table else 0
@@ -53,46 +56,53 @@ def test_a_new_file_says_and_explains_every_setting(path: Path) -> None:
 
 
 def test_sources_of_any_text_are_read_as_they_were_given(path: Path) -> None:
-    sources = ['maildir:/a "b" \\c\n\x7f', "imap:user@example.com", "maildir:/ä/{account}"]
-    path.write_text(config.template(sources))
-    assert config.load(path).sources == tuple(sources)
+    locations = ['/a "b" \\c\n\x7f', "user@example.com", "/ä/{account}"]
+    given = tuple(SourceTable(f"m{n}", "maildir", text) for n, text in enumerate(locations))
+    path.write_text(config.template(given, KINDS))
+    assert config.load(path, KINDS).source_tables == given
 
 
 def test_every_setting_has_a_field_and_every_field_a_setting() -> None:
     settings = Settings(sources=(SOURCE,))
-    values = [config.get(settings, row.key) for row in config.describe()]
-    assert values == [getattr(settings, field.name) for field in fields(Settings)]
+    values = [config.get(settings, row.key, KINDS) for row in config.describe()]
+    assert values == [
+        getattr(settings, field.name)
+        for field in fields(Settings)
+        if field.name not in ("sources", "source_tables", "earlier")
+    ]
 
 
 def test_every_default_is_allowed() -> None:
-    for field in fields(Settings):
-        (setting,) = field.type.__metadata__
-        if field.default is not NODEFAULT:
-            written = tomllib.loads(f"value = {setting.type.write(field.default)}")["value"]
-            assert setting.type.check(written) == field.default
+    options = (*declared(Settings).values(), *declared(KINDS["imap"].options).values())
+    for _, setting, default in options:
+        if default:
+            written = tomllib.loads(f"value = {setting.type.write(default)}")["value"]
+            assert setting.type.check(written) == default
 
 
 def test_nobody_asks_for_the_lines_of_a_file_that_is_right(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(positions, "statements", None)
-    assert config.load(path) == Settings(sources=(SOURCE,))
+    assert config.load(path, KINDS) == Settings(source_tables=(MAIL,))
 
 
 def test_what_is_missing_has_its_default(path: Path) -> None:
     path.write_text(f'sources = ["{SOURCE}"]')
-    assert config.load(path) == Settings(sources=(SOURCE,), workers=2, level=3, frame_kib=128)
+    assert config.load(path, KINDS) == Settings(
+        sources=(SOURCE,), workers=2, level=3, frame_kib=128
+    )
 
 
 def test_hand_written_layouts_are_read(path: Path) -> None:
     path.write_text(
         'scan.workers = 3\r\nsources = [\r\n"a:b", # x\r\n]\r\ncompression={level=0}\r\n'
     )
-    assert config.load(path) == Settings(sources=("a:b",), workers=3, level=0)
+    assert config.load(path, KINDS) == Settings(sources=("a:b",), workers=3, level=0)
 
 
 S = 'sources = ["a:b"]\n'
-KNOWN = f"there are {', '.join(row.key for row in config.describe())}"
+KNOWN = f"there are sources, {', '.join(row.key for row in config.describe())}"
 
 
 @pytest.mark.parametrize(
@@ -118,7 +128,7 @@ def test_a_bad_number_is_refused_with_its_line(path: Path, value: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["[]", '"a:b"', '["a"]', '[":b"]', '["a:"]', "[1]", '["a:b", "a:b"]', '["A:b"]', "{}"]
+    "value", ["[]", '"a:b"', '["a"]', '[":b"]', '["a:"]', "[1]", '["a:b", "a:b"]', '["A:b"]']
 )
 def test_bad_sources_are_refused_with_their_line(path: Path, value: str) -> None:
     message = refused(path, f"\nsources = {value}\n")
@@ -131,7 +141,7 @@ def test_a_huge_value_is_cut_in_the_message(path: Path) -> None:
 
 
 def test_missing_sources_are_named(path: Path) -> None:
-    assert refused(path, "[scan]\nworkers = 2").startswith(": sources is missing; it takes a list")
+    assert refused(path, "[scan]\nworkers = 2").startswith(": sources are missing: write a table")
 
 
 @pytest.mark.parametrize(
@@ -170,7 +180,7 @@ def test_a_file_that_nobody_wrote_is_refused_in_no_time_and_memory(
 ) -> None:
     assert refused(path, text).startswith(message)
     with pytest.raises(UsageError, match="sources can't be"):
-        config.set_value(path.with_name("other"), "sources", "[" * 100_000)
+        config.set_value(path.with_name("other"), "sources", "[" * 100_000, KINDS)
 
 
 def test_signs_in_texts_and_comments_do_not_nest(path: Path) -> None:
@@ -179,35 +189,34 @@ def test_signs_in_texts_and_comments_do_not_nest(path: Path) -> None:
         f"{q}{source}{number}{q}, # {'{' * 100}\n" for number, q in enumerate(('"', "'", '"""'))
     )
     path.write_text(lines + "]\n[scan]\nworkers = 3 # 1.2.3\n")
-    settings = config.load(path)
+    settings = config.load(path, KINDS)
     assert settings.sources == tuple(f"{source}{number}" for number in range(3))
     assert settings.workers == 3
 
 
 def test_a_file_that_cannot_be_read_makes_the_backup_unusable(tmp_path: Path) -> None:
     with pytest.raises(BackupUnusable, match=r"config\.toml is missing: put it back"):
-        config.load(tmp_path / "config.toml")
+        config.load(tmp_path / "config.toml", KINDS)
     with pytest.raises(BackupUnusable, match=r"can't read .*: Is a directory"):
-        config.load(tmp_path)
+        config.load(tmp_path, KINDS)
 
 
 def test_get_gives_values_and_refuses_unknown_keys() -> None:
     settings = Settings(sources=(SOURCE,), workers=9)
-    assert config.get(settings, "scan.workers") == 9
-    assert config.get(settings, "sources") == (SOURCE,)
+    assert config.get(settings, "scan.workers", KINDS) == 9
+    assert config.get(settings, "sources", KINDS) == (SOURCE,)
     with pytest.raises(UsageError, match=f"there is no setting workers; {KNOWN}"):
-        config.get(settings, "workers")
+        config.get(settings, "workers", KINDS)
 
 
 def test_set_changes_one_value_and_nothing_else(path: Path) -> None:
     before = path.read_text()
-    assert config.set_value(path, "compression.level", "19").level == 19
+    assert config.set_value(path, "compression.level", "19", KINDS).level == 19
     assert path.read_text() == before.replace("level = 3\n", "level = 19\n")
-    assert config.set_value(path, "sources", "maildir:/x y").sources == ("maildir:/x y",)
-    assert config.set_value(path, "sources", '["a:b", "c:d"]').sources == ("a:b", "c:d")
-    assert 'sources = [\n    "a:b",\n    "c:d",\n]\n' in path.read_text()
-    config.set_value(path, "sources", SOURCE)
-    config.set_value(path, "compression.level", "3")
+    key = "sources.mail.location"
+    assert config.set_value(path, key, "/x y", KINDS).source_tables[0].spec == "maildir:/x y"
+    config.set_value(path, key, MAIL.location, KINDS)
+    config.set_value(path, "compression.level", "3", KINDS)
     assert path.read_text() == before
 
 
@@ -228,7 +237,7 @@ def test_set_refuses_what_is_not_allowed_and_leaves_the_file(
 ) -> None:
     before = path.read_text()
     with pytest.raises(UsageError) as caught:
-        config.set_value(path, key, value)
+        config.set_value(path, key, value, KINDS)
     assert str(caught.value).startswith(message)
     assert path.read_text() == before
 
@@ -236,8 +245,8 @@ def test_set_refuses_what_is_not_allowed_and_leaves_the_file(
 def test_set_refuses_a_file_in_which_something_else_is_wrong(path: Path) -> None:
     path.write_text(f"{S}[compression]\nlevel = 99\n")
     with pytest.raises(UsageError, match=r"line 3: compression\.level can't be 99"):
-        config.set_value(path, "scan.workers", "4")
-    assert config.set_value(path, "compression.level", "9").level == 9
+        config.set_value(path, "scan.workers", "4", KINDS)
+    assert config.set_value(path, "compression.level", "9", KINDS).level == 9
 
 
 @pytest.mark.parametrize(
@@ -245,7 +254,11 @@ def test_set_refuses_a_file_in_which_something_else_is_wrong(path: Path) -> None
     [
         ('sources = [\n  "a:b", # old\n]', "sources", "line 1: there are comments in the value"),
         (S + "scan = {}", "scan.workers", "line 2: the table is written in one line"),
-        ("[sources]\n", "sources", "line 5: sources stands in line 3 already"),
+        (
+            '[sources]\nmail = {kind = "maildir", location = "/"}\n',
+            "sources.mail.location",
+            "line 2: ",
+        ),
     ],
 )
 def test_set_refuses_an_edit_that_would_lose_something(
@@ -253,7 +266,7 @@ def test_set_refuses_an_edit_that_would_lose_something(
 ) -> None:
     path.write_text(text)
     with pytest.raises(UsageError, match=message):
-        config.set_value(path, key, "a:c" if key == "sources" else "4")
+        config.set_value(path, key, "4" if key == "scan.workers" else "a:c", KINDS)
     assert path.read_text() == text
 
 
@@ -290,12 +303,14 @@ def test_set_holds_and_keeps_comments_and_other_settings(
 ) -> None:
     path = tmp_path_factory.mktemp("config") / "config.toml"
     path.write_bytes("".join(lines).encode())
-    expected = {row.key: config.get(config.load(path), row.key) for row in config.describe()}
+    expected = {
+        row.key: config.get(config.load(path, KINDS), row.key, KINDS) for row in config.describe()
+    }
     for key, value in changes:
-        changed = config.set_value(path, key, str(value))
+        changed = config.set_value(path, key, str(value), KINDS)
         expected[key] = value
-        assert changed == config.load(path)
-        assert {key: config.get(changed, key) for key in expected} == expected
+        assert changed == config.load(path, KINDS)
+        assert {key: config.get(changed, key, KINDS) for key in expected} == expected
     text = path.read_bytes().decode()
     touched = {key.rpartition(".")[2] for key, _ in changes}
     for line in lines:
@@ -308,8 +323,8 @@ def test_set_holds_and_keeps_comments_and_other_settings(
 
 def test_a_new_setting_goes_to_its_table(path: Path) -> None:
     path.write_text(S + "[compression]\nlevel = 5 # five\n\n[scan]")
-    config.set_value(path, "compression.frame_kib", "64")
-    config.set_value(path, "scan.workers", "4")
+    config.set_value(path, "compression.frame_kib", "64", KINDS)
+    config.set_value(path, "scan.workers", "4", KINDS)
     text = path.read_text()
     assert tomllib.loads(text)["compression"] == {"level": 5, "frame_kib": 64}
     assert (
@@ -320,7 +335,9 @@ def test_a_new_setting_goes_to_its_table(path: Path) -> None:
 
 def test_sources_can_be_set_where_they_are_missing(path: Path) -> None:
     path.write_text("[scan]\nworkers = 5\n")
-    assert config.set_value(path, "sources", "a:b") == Settings(sources=("a:b",), workers=5)
+    assert config.set_value(path, "sources", SOURCE, KINDS) == Settings(
+        source_tables=(MAIL,), workers=5
+    )
 
 
 def test_a_new_file_is_readable_for_its_group_only(path: Path) -> None:
@@ -332,7 +349,7 @@ def test_a_replaced_file_keeps_mode_and_place(path: Path) -> None:
     path.rename(real)
     path.symlink_to(real.name)
     real.chmod(0o600)
-    config.set_value(path, "scan.workers", "3")
+    config.set_value(path, "scan.workers", "3", KINDS)
     assert path.is_symlink()
     assert real.stat().st_mode & 0o7777 == 0o600
     assert "workers = 3" in real.read_text()
@@ -342,7 +359,7 @@ def test_a_replaced_file_keeps_mode_and_place(path: Path) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 def test_a_replaced_file_keeps_its_owner(path: Path) -> None:
     os.chown(path, 1234, 5678)
-    config.set_value(path, "scan.workers", "3")
+    config.set_value(path, "scan.workers", "3", KINDS)
     assert (path.stat().st_uid, path.stat().st_gid) == (1234, 5678)
 
 
@@ -355,7 +372,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(
     before = path.read_text()
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(BackupUnusable, match=r"can't write .*: No space left on device"):
-        config.set_value(path, "scan.workers", "3")
+        config.set_value(path, "scan.workers", "3", KINDS)
     assert path.read_text() == before
     assert os.listdir(path.parent) == ["config.toml"]
 

@@ -24,6 +24,7 @@ import pytest
 
 from engine.backup import Backup, create
 from engine.cli.parser import own_command
+from engine.connectors.registry import KINDS
 from engine.daemon import jobs
 from engine.daemon.daemon import Daemon
 from engine.daemon.figures import Figures
@@ -80,7 +81,7 @@ class Mail:
     def set(self, **values: object) -> None:
         """Changes settings: `scan__daily` is `scan.daily`."""
         for key, value in values.items():
-            config.set_value(self.backup / "config.toml", key.replace("__", "."), str(value))
+            config.set_value(self.backup / "config.toml", key.replace("__", "."), str(value), KINDS)
 
 
 @pytest.fixture

@@ -321,7 +321,7 @@ def test_a_missing_lock_file_is_made_anew(backup: Path) -> None:
     ("text", "status", "told"),
     [
         (None, 3, "config.toml is missing"),
-        (b"", 2, "sources is missing"),
+        (b"", 2, "sources are missing"),
         (b"\xff\xfe", 2, "line 1: not UTF-8"),
         (b"sources = [", 2, "config.toml: not valid TOML"),
         (b"\n= 3\n", 2, "config.toml, line 2: "),

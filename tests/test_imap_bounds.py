@@ -21,10 +21,10 @@ from engine.connectors.imap.client import connection, login, session, stream
 from engine.connectors.imap.client.connection import Connection, Endpoint, Lost
 from engine.connectors.imap.source import ImapSource
 from engine.connectors.source import interrupts
+from engine.connectors.sources import parse_source
 from engine.domain.errors import Interrupted, ItemUnreadable, SourceUnavailable
 from engine.domain.paths import INBOX
 from engine.settings import secrets
-from engine.settings.table import Settings
 from engine.system.clock import ManualClock
 from engine.system.stop import Interrupt, Stop
 from tests.commands import DEADLINE, SCRIPTS, engine, environment, until
@@ -102,7 +102,7 @@ def test_an_answer_without_end_is_given_up(opened: Opener, command: bytes, name:
 def test_more_may_be_allowed(opened: Opener) -> None:
     listed = [b'* LIST () "/" INBOX\r\n' * 5100 + b"%T OK\r\n"]
     script = Script(answers={b"LIST": list(listed)})
-    with pytest.raises(SourceUnavailable, match=r"5,002 responses.*imap\.most_folders allows more"):
+    with pytest.raises(SourceUnavailable, match=r"5,002 responses.*most_folders allows more"):
         opened(script, most_folders=1).folders()
     script.answers = {b"LIST": list(listed)}
     assert len(opened(script, most_folders=60).folders().folders) == 1
@@ -110,11 +110,11 @@ def test_more_may_be_allowed(opened: Opener) -> None:
 
 def test_a_message_longer_than_allowed_is_the_only_one_missing(tmp_path: Path) -> None:
     long = Message(2, letter(2, 2 << 20))
-    settings = Settings(sources=("imap:x",), largest_message="1MiB")
     (tmp_path / "password").write_text("hidden\n")
     with serving(Script(messages=[three()[0], long])) as script:
         spec = f"127.0.0.1:{script.port}?method=each&login={ALICE}"
-        source = ImapSource("imap", f"{spec}&password_file={tmp_path}/password", CLOCK, settings)
+        table = parse_source(f"imap:{spec}&password_file={tmp_path}/password")
+        source = ImapSource(table, CLOCK, 1 << 20)
         with closing(source.mailbox(ALICE)) as mailbox:
             one, two = sorted(mailbox.listing(INBOX).items, key=lambda item: item.locator)
             with (

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from engine.connectors.imap import ImapSource
 from engine.connectors.imap.client.connection import Connection
 from engine.connectors.imap.mailbox import ImapMailbox
+from engine.connectors.imap.source import ImapSource
 from engine.connectors.source import SourceItem
 from engine.connectors.sources import open_source
 from engine.domain.errors import ItemVanished, SourceUnavailable
@@ -513,10 +513,13 @@ def test_settings_are_those_of_the_backup_path(server: Dovecot, account: str) ->
     file.write_text("masterpw\n")
     spec = f"imap:127.0.0.1:{server.port}"
     settings = Settings(
-        sources=(spec,),
-        imap_login="backup",
-        imap_password_file=str(file),
-        imap_accounts=(account,),
+        earlier={
+            "imap": {
+                "login": "backup",
+                "password_file": str(file),
+                "accounts": (account,),
+            }
+        },
     )
     with closing(open_source(spec, ManualClock(0), settings).mailbox(account)) as mailbox:
         assert mailbox.folders().complete

@@ -21,6 +21,7 @@ from engine.backup import Backup, create
 from engine.connectors.imap import ImapSource
 from engine.connectors.imap import events as imap_events
 from engine.connectors.imap.events import ImapEvents
+from engine.connectors.registry import KINDS
 from engine.scan.follow import agenda, arrivals
 from engine.scan.follow import follower as follower_module
 from engine.settings import config
@@ -70,7 +71,7 @@ def office(server: Dovecot, seed: int, messages: Sequence[bytes]) -> Iterator[li
 def backup_of(server: Dovecot, path: Path) -> Iterator[Backup]:
     create(path, [server.spec(ACCOUNTS)])
     for key, value in {"quiet_ms": 0, "poll_seconds": 1}.items():
-        config.set_value(path / "config.toml", f"realtime.{key}", str(value))
+        config.set_value(path / "config.toml", f"realtime.{key}", str(value), KINDS)
     backup = Backup(path, write=True)
     try:
         yield backup

@@ -13,8 +13,8 @@ import pytest
 
 from engine.connectors.imap.client.sieve import Scripts, read_scripts
 from engine.connectors.imap.options import Options, options
+from engine.connectors.sources import parse_source
 from engine.domain.errors import ItemUnreadable
-from engine.settings.table import Settings
 
 ALICE = "alice@example.com"
 SCRIPT = 'require "fileinto";\r\n# OK\r\nfileinto "Liste\u0303";\r\n'
@@ -66,7 +66,7 @@ def password(tmp_path: Path) -> Path:
 def given(port: int, password: Path) -> Options:
     query = f"method=authzid&login=backup&accounts={ALICE}&password_file={password}"
     location = f"127.0.0.1:1?{query}&sieve_port={port}&timeout=5"
-    return options("imap", location, Settings(sources=("imap:x",)))
+    return options(parse_source(f"imap:{location}"), 1 << 30)
 
 
 def test_scripts_are_read_with_the_one_that_filters(password: Path) -> None:

@@ -17,12 +17,14 @@ from engine.connectors.imap.options import options
 from engine.connectors.imap.target import ImapTarget
 from engine.connectors.imap.target_flags import Flags, over_flags, says_full
 from engine.connectors.imap.target_names import same_but_case, says_exists
+from engine.connectors.sources import configured, parse_source
 from engine.connectors.target import Delivery, TargetMailbox, Wanted
 from engine.connectors.targets import open_target
 from engine.domain.errors import DeliveryFailed, SettingMissing, TargetFull, UsageError
 from engine.domain.paths import FolderPath
 from engine.settings.secrets import Secret
 from engine.settings.table import Settings
+from engine.settings.types import Value
 from engine.system.clock import SystemClock
 from tests import cyrus
 from tests.deliveries import delivery
@@ -404,8 +406,9 @@ def test_a_folder_that_a_server_knows_by_a_name_that_it_does_not_list(
 SOURCE = "imaps:old.example.com"
 
 
-def settings(*sources: str, **values: object) -> Settings:
-    return Settings(sources=sources, **values)  # type: ignore[arg-type]
+def settings(*sources: str, **values: Value) -> Settings:
+    """Those of the earlier form, with what is so for all IMAP servers."""
+    return Settings(sources=sources, earlier={"imap": values})
 
 
 def imap_target(spec: str, given: Settings) -> ImapTarget:
@@ -418,16 +421,14 @@ def test_all_that_a_target_lacks_is_told_at_once() -> None:
     with pytest.raises(SettingMissing) as caught:
         open_target("imaps:new.example.com", SystemClock())
     said = str(caught.value)
-    for part in ("imap.login is missing", "where is the password?", "?login=NAME&password_file="):
+    for part in ("login is missing", "where is the password?", "?login=NAME&password_file="):
         assert part in said
     assert "which accounts" not in said
 
 
 def test_another_server_gets_nothing_of_the_sources_login() -> None:
-    given = settings(
-        SOURCE, imap_login="backup", imap_password_command="pass show mail", imap_timeout=7
-    )
-    with pytest.raises(SettingMissing, match=r"imap.login is missing.*where is the password"):
+    given = settings(SOURCE, login="backup", password_command="pass show mail", timeout=7)
+    with pytest.raises(SettingMissing, match=r"login is missing.*where is the password"):
         open_target("imaps:new.example.com", SystemClock(), given)
     own = imap_target("imaps:new.example.com?login=root&password_file=/x", given)
     assert own._options.login == "root"
@@ -445,15 +446,17 @@ def test_another_server_gets_nothing_of_the_sources_login() -> None:
 def test_one_way_to_tell_something_replaces_the_others() -> None:
     given = settings(
         SOURCE,
-        imap_login="backup",
-        imap_password_command="pass show mail",
-        imap_accounts_command="list",
+        login="backup",
+        password_command="pass show mail",
+        accounts_command="list",
     )
-    own = options("imaps", "old.example.com?password_file=/x&accounts=a,b", given)
+    spec = "imaps:old.example.com?password_file=/x&accounts=a,b"
+    (table,) = configured(replace(given, sources=(spec,)))
+    own = options(table, 1 << 30)
     assert own.secret == Secret("/x", "", "")
     assert (own.accounts, own.accounts_command) == (("a", "b"), "")
-    with pytest.raises(UsageError, match=r"give one of imap\.password_file"):
-        options("imaps", "old.example.com?password_file=/x&password_variable=X", given)
+    with pytest.raises(UsageError, match="give one of password_file"):
+        options(parse_source("imaps:old.example.com?password_file=/x&password_variable=X"), 1)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from engine.backup import Backup
 from engine.check import check
 from engine.check.times import NewTimes
-from engine.connectors.sources import open_sources
 from engine.daemon import jobs
 from engine.daemon.figures import Figures
 from engine.daemon.notification_queue import Teller
@@ -33,7 +32,8 @@ from engine.journal.records import (
     unpack,
 )
 from engine.purge import find_due, hold
-from engine.scan.smart import NamedSource, Options, scan
+from engine.scan.smart import Options, scan
+from engine.scan.sources import sources_of
 from engine.system.clock import ManualClock
 from engine.system.stop import Stop
 from tests.backups import SmallBackup, letter
@@ -60,10 +60,7 @@ def scan_at(path: Path, instant: int, *, doubted: bool = False) -> None:
     told = ManualClock(instant)
     told.doubted = doubted
     with Backup(path, write=True, clock=told) as backup:
-        specs = backup.settings.sources
-        found = open_sources(specs, path, backup.clock, backup.settings)
-        named = [NamedSource(*pair) for pair in zip(specs, found, strict=True)]
-        scan(backup, named, Options(), Stop())
+        scan(backup, sources_of(backup), Options(), Stop())
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from engine.domain.model import item_id
 from engine.journal.keys import MAX_SEQUENCE
 from engine.scan.comparison import Subject, look
 from engine.scan.fetching import streamed
-from engine.scan.finding import NamedSource
+from engine.scan.finding import NamedSource, filling
 from engine.scan.known import known_accounts
 from engine.scan.plan import AccountPlan, Recheck
 from engine.scan.recognition import KnownAccount, recognised
@@ -65,7 +65,7 @@ class _Comparing:
         progress: Progress,
     ) -> None:
         self._backup = backup
-        self._sources = {source.name: source.source for source in sources}
+        self._sources = sources
         self._share = share
         self._chance = chance
         self._report = report
@@ -74,11 +74,11 @@ class _Comparing:
 
     def accounts(self, known: set[str]) -> None:
         """Names the accounts that the backup doesn't have, and sources that can't be read."""
-        for name, source in self._sources.items():
+        for source in self._sources:
             try:
-                listed = source.accounts()
+                listed = source.source.accounts()
             except SourceUnavailable as error:
-                self._report.add("source", f"{name}: {error}")
+                self._report.add("source", f"{source.name}: {error}")
                 continue
             for account in listed.names:
                 if account not in known and account not in listed.doubtful:
@@ -87,7 +87,7 @@ class _Comparing:
     def compare(self, account: KnownAccount) -> None:
         """Compares one account."""
         name = shown(account.name)
-        source = self._sources.get(account.origin)
+        source = filling(self._sources, account.origin)
         if source is None:
             what = f"{name}: comes from {account.origin or 'nowhere'}, which is no source any more"
             self._report.add("source", what)
@@ -95,13 +95,13 @@ class _Comparing:
         self._stop.check()
         self._progress.progress("messages", 0, 0)
         try:
-            with closing(source.mailbox(account.name)) as mailbox:
+            with closing(source.source.mailbox(account.name)) as mailbox:
                 identity = mailbox.identity()
                 if not recognised(account, identity):
                     what = "has another mailbox than the last scan found: scan first"
                     self._report.add("source", f"{name}: {what}")
                     return
-                subject = Subject(account.item, account.name, mailbox, account.origin, identity)
+                subject = Subject(account.item, account.name, mailbox, source.name, identity)
                 found = look(self._backup, subject, self._stop, deep=True)
                 for problem in found.problems:
                     self._report.add("source", f"{name}: {problem.where}: {problem.what}")

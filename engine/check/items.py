@@ -15,6 +15,7 @@ import msgspec
 from engine.backup import Backup
 from engine.check.quarantine import Aside
 from engine.check.records import examine
+from engine.connectors.sources import configured
 from engine.domain.errors import RecordDamaged
 from engine.domain.model import ROOT, Action, Kind, Version, item_id
 from engine.journal.environment import Environment, Table, Txn
@@ -282,8 +283,8 @@ def _list_again(environment: Environment, txn: Txn, account: int) -> None:
 def unknown_account(backup: Backup) -> bytes:
     """The payload in `accounts` of an account of which only the source is known, and that only if
     there is but one. Whoever has planned a scan of it plans anew."""
-    specs = backup.settings.sources
-    origin = specs[0] if len(specs) == 1 else ""
+    sources = configured(backup.settings)
+    origin = sources[0].name if len(sources) == 1 else ""
     return pack(AccountState(revision=backup.clock.now(), origin=origin))
 
 

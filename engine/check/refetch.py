@@ -30,7 +30,7 @@ from engine.journal.keys import MAX_SEQUENCE, time_key
 from engine.journal.reader import Reader
 from engine.journal.records import seal, unpack_version
 from engine.scan.fetching import streamed
-from engine.scan.finding import NamedSource
+from engine.scan.finding import NamedSource, filling
 from engine.scan.known import known_accounts, known_folders
 from engine.scan.recognition import recognised
 from engine.scan.states import Path
@@ -64,11 +64,10 @@ def refetch(
     before = len(lost)
     if not lost:
         return 0
-    named = {source.name: source.source for source in sources}
     with backup.blob_writer(anew=lost) as writer:
         fetching = _Fetching(backup, lost, writer, stop, progress)
         for account in known_accounts(backup):
-            source = named.get(account.origin)
+            source = filling(sources, account.origin)
             if account.deleted or source is None:
                 continue
             wanted = list(_wanted(backup, account.item, lost))
@@ -77,7 +76,7 @@ def refetch(
             if not wanted:
                 continue
             try:
-                with closing(source.mailbox(account.name)) as mailbox:
+                with closing(source.source.mailbox(account.name)) as mailbox:
                     if recognised(account, mailbox.identity()):
                         fetching.fetch(mailbox, wanted)
             except SourceUnavailable:

@@ -12,9 +12,14 @@ from pathlib import Path
 
 from engine import DEFAULT_PATH
 from engine.backup import Backup
+from engine.cli import output
 from engine.domain.errors import UsageError
 from engine.domain.timestamps import local_zone, parse
+from engine.settings.table import Settings
 from engine.system.clock import Clock, SystemClock
+
+_noted: list[bool] = []
+"""Whether the process has told of the earlier form of settings."""
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
@@ -34,6 +39,17 @@ def opened(
         yield backup
     finally:
         backup.close()
+    note_earlier(backup.settings)
+
+
+def note_earlier(settings: Settings) -> None:
+    """Tells, once, that the settings have a form that could be newer."""
+    if settings.sources and not _noted:
+        _noted.append(True)
+        output.complain(
+            "note: the sources in config.toml are a list, as they were earlier: 'engine config "
+            "upgrade' makes them tables, which can have logins of their own"
+        )
 
 
 def zone() -> tzinfo:

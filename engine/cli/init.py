@@ -12,9 +12,11 @@ from engine import DEFAULT_PATH, backup
 from engine.cli import output
 from engine.cli.arguments import backup_path, opened
 from engine.cli.parser import CommandParser
+from engine.connectors.registry import KINDS
 from engine.connectors.sources import open_sources
 from engine.domain.errors import SettingMissing, SourceUnavailable, UsageError
 from engine.scan.forms import sampled_forms, told_forms
+from engine.settings.sources import SourceTable
 from engine.system.clock import Clock, SystemClock
 
 DESCRIPTION = """\
@@ -33,9 +35,11 @@ A source says where mail is read from. It is never written to.
 A user's directory is also found in hashed directories, as j/o/h/john, jo/john or, as iRedMail has
 it, j/o/h/john-2024.05.01.10.00.00: such a location is written like the first one.
 
-What stands behind the question mark of imaps: (or imap:, with STARTTLS) are settings imap.* for
-this server alone: how to log in, where the password is, which accounts there are. 'engine config'
-shows and config.toml explains them; there they are for all servers.
+Each source gets a table of settings, [sources.NAME]. Its name is the source: location, host and
+credentials may change under it later. NAME=KIND:LOCATION gives one; else it is mail, mail2 and so
+on. What stands behind the question mark of imaps: (or imap:, with STARTTLS) are settings of that
+table: how to log in, where the password is, which accounts there are. 'engine config' shows and
+config.toml explains them.
 
 A source that can't be reached now, or of which settings are missing, is only warned about: it can
 be scanned once it is there, and they are.
@@ -50,7 +54,7 @@ it is: any text, or the 32 digits that 'engine status --json' has as "server".""
 
 EXAMPLES = """\
     engine init --source 'maildir:/var/vmail/{domain}/{user}/Maildir'
-    engine init -b /backup --source maildir:/home/{user}/Maildir --source maildir:/srv/{account}
+    engine init -b /backup --source maildir:/home/{user}/Maildir --source old=maildir:/srv/{account}
     engine init -b /backup --take-over"""
 
 
@@ -59,7 +63,7 @@ def add_arguments(parser: CommandParser) -> None:
     parser.add_argument(
         "--source",
         action="append",
-        metavar="KIND:LOCATION",
+        metavar="[NAME=]KIND:LOCATION",
         help="where mail is read from; may be given several times",
     )
     parser.add_argument(
@@ -79,26 +83,32 @@ def run(args: argparse.Namespace) -> int:
     if not args.source:
         raise UsageError("--source is missing: say where mail is, as KIND:LOCATION")
     clock = SystemClock()
-    found = [_look(spec, path, clock) for spec in args.source]
-    backup.create(path, args.source, clock)
+    tables = backup.named_tables(args.source)
+    found = [_look(table, path, clock) for table in tables]
+    backup.create(path, tables, clock)
     if args.json:
         output.document(
             {
                 "backup": os.path.abspath(path),
                 "id": _id(path),
                 "sources": [
-                    {"source": spec, "accounts": source.accounts, "problem": source.problem}
+                    {
+                        "name": table.name,
+                        "source": table.spec,
+                        "accounts": source.accounts,
+                        "problem": source.problem,
+                    }
                     | ({"notes": source.notes} if source.notes else {})
-                    for spec, source in zip(args.source, found, strict=True)
+                    for table, source in zip(tables, found, strict=True)
                 ],
             }
         )
         return 0
     output.line(f"{path} is made, for the mail in")
-    for spec, source in zip(args.source, found, strict=True):
+    for table, source in zip(tables, found, strict=True):
         count = source.accounts
         accounts = "" if count is None else f"  ({output.counted(count, 'account')} now)"
-        output.line(f"    {spec}{accounts}")
+        output.line(f"    {table.name}: {table.spec}{accounts}")
         if source.problem:
             output.complain(f"warning: {source.problem}")
         for note in source.notes:
@@ -135,12 +145,12 @@ class _Found(NamedTuple):
     """What a look at a few messages says of how the server keeps them."""
 
 
-def _look(spec: str, path: Path, clock: Clock) -> _Found:
+def _look(table: SourceTable, path: Path, clock: Clock) -> _Found:
     try:
-        (source,) = open_sources([spec], path, clock)
+        (source,) = open_sources([table], path, clock)
         names = source.accounts().names
-        local = spec.startswith("maildir:")  # over IMAP messages are as they were sent
-        notes = told_forms(sampled_forms(source, names)) if local else ()
+        verbatim = KINDS[table.kind].verbatim  # else messages come as they were sent
+        notes = told_forms(sampled_forms(source, names)) if verbatim else ()
         return _Found(len(names), notes=tuple(notes))
     except (SourceUnavailable, SettingMissing) as error:
         return _Found(None, str(error), isinstance(error, SettingMissing))

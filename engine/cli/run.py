@@ -47,13 +47,13 @@ def run(args: argparse.Namespace) -> int:
     path = backup_path(args)
     if args.systemd_unit:
         return _print_unit(path)
-    from engine.connectors.sources import open_sources
     from engine.daemon.daemon import Daemon
     from engine.daemon.signals import Signals
+    from engine.scan.sources import sources_of
     from engine.system.systemd import Systemd
 
     with opened(path, write=True) as backup:
-        open_sources(backup.settings.sources, path, backup.clock, backup.settings)
+        sources_of(backup)  # wrong ones are told before anything begins
         before = heartbeat.look(path).state
         lock = heartbeat.Heartbeat(path)
         try:

@@ -18,6 +18,7 @@ from engine.cli.arguments import backup_path, opened, zone
 from engine.cli.calling import calling, failures_told
 from engine.cli.log import document_of, show
 from engine.cli.parser import CommandParser
+from engine.connectors.sources import configured
 from engine.domain.errors import EngineError, Interrupted
 from engine.query.damage import KnownDamage
 from engine.query.history import log
@@ -69,8 +70,8 @@ def run(args: argparse.Namespace) -> int:
         mark = _Mark(backup, heartbeat)
         with following(backup, caller, told, pulse=lambda: mark.beat(follower)) as follower:
             if not args.json:
-                for spec in backup.settings.sources:
-                    output.line(f"Following {spec}")
+                for source in configured(backup.settings):
+                    output.line(f"Following {source.shown}")
                 output.flush()
             try:
                 follower.run(caller.stop)

@@ -17,7 +17,8 @@ import msgspec
 
 from engine import __version__
 from engine.backup import Backup
-from engine.connectors.sources import open_sources
+from engine.connectors.registry import KINDS
+from engine.connectors.sources import configured, open_sources
 from engine.daemon.figures import Figures
 from engine.daemon.jobs import JOBS, Context
 from engine.daemon.notification_queue import Teller
@@ -163,8 +164,8 @@ class Daemon:
         self._systemd.reloading()
         path = self._backup.path
         try:
-            settings = config.load(path / "config.toml")
-            open_sources(settings.sources, path, self._backup.clock, settings)
+            settings = config.load(path / "config.toml", KINDS)
+            open_sources(configured(settings), path, self._backup.clock, settings)
         except EngineError as error:
             self._figures.error("settings")
             _log.error("settings-refused", error=error)

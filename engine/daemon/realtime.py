@@ -14,7 +14,7 @@ from engine.scan.follow.listener import Following
 from engine.scan.follow.listener import Listener as FollowListener
 from engine.scan.loss import Turnover
 from engine.scan.report import Tally
-from engine.services.scan import sources_of
+from engine.scan.sources import sources_of
 from engine.services.watch import following
 from engine.settings.table import Settings
 from engine.system.logs import Log

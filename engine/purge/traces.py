@@ -17,6 +17,7 @@ from typing import NamedTuple
 import msgspec
 
 from engine.backup import Backup
+from engine.connectors.registry import KINDS
 from engine.domain.errors import EngineError, Interrupted
 from engine.domain.kinds import DESCRIBED
 from engine.journal import copies
@@ -31,6 +32,7 @@ from engine.past_imap import mailboxes
 from engine.query import damage
 from engine.scan import problems
 from engine.settings import config
+from engine.settings.sources import SourceTable
 from engine.system import plainfile
 from engine.system.stop import Stop
 
@@ -163,7 +165,9 @@ def _look_at_daemon(backup: Backup, words: Words, stop: Stop) -> str:
 
 def _look_at_settings(backup: Backup, words: Words, stop: Stop) -> str:
     path = backup.path / "config.toml"
-    examples = set(config.template(["maildir:/"]).splitlines())
+    examples = set(
+        config.template([SourceTable(kind, kind, "/") for kind in KINDS], KINDS).splitlines()
+    )
     for line in plainfile.read(path).decode("utf-8", "replace").splitlines():
         if line not in examples and words.named_in(line):
             return f"{path} names it: take it out there"

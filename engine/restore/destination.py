@@ -8,7 +8,7 @@ from typing import NamedTuple
 from engine.backup import Backup
 from engine.connectors.lazy import UnmadeMailbox
 from engine.connectors.source import interrupts
-from engine.connectors.sources import open_source
+from engine.connectors.sources import configured, open_source
 from engine.connectors.target import TargetMailbox
 from engine.connectors.targets import open_target
 from engine.domain.errors import SourceUnavailable, UsageError
@@ -18,6 +18,7 @@ from engine.query.accounts import Account, accounts
 from engine.scan.account import note_made
 from engine.scan.known import known_account
 from engine.scan.recognition import KnownAccount, recognised
+from engine.settings.sources import SourceTable
 from engine.system.stop import Stop
 
 
@@ -63,7 +64,11 @@ def open_destination(
         recorded = reader.recorded((known or account).item, MAX_SEQUENCE)
         assert recorded is not None
         owner = known_account(reader, recorded)
-    if owner.origin not in backup.settings.sources:
+    tables = configured(backup.settings)
+    table = next((each for each in tables if each.name == owner.origin), None) or next(
+        (each for each in tables if each.fills(owner.origin)), None
+    )
+    if table is None:
         raise UsageError(
             f"{name}: {owner.origin or 'its source'} is not among the sources any more: "
             "say where to restore to with --target KIND:LOCATION"
@@ -76,12 +81,12 @@ def open_destination(
             f"{known.name} if the present owner shall have it"
         )
     if not known:  # raises where it shows none: not mounted
-        source = open_source(owner.origin, backup.clock, backup.settings)
+        source = open_source(table, backup.clock, backup.settings)
         with stop.reaching(interrupts([source])):
             source.accounts()
     if known:
         name = known.source_name
-    opened = _opened(backup, owner.origin, name, stop, make=not known)
+    opened = _opened(backup, table, name, stop, make=not known)
     own = own and name == account.source_name
     if not other:
         with stop.reaching(interrupts([opened])):
@@ -111,8 +116,8 @@ def _refuse_another(mailbox: TargetMailbox, account: KnownAccount) -> None:
 
 
 def _opened(
-    backup: Backup, spec: str, name: str, stop: Stop, *, make: bool = False
+    backup: Backup, place: str | SourceTable, name: str, stop: Stop, *, make: bool = False
 ) -> TargetMailbox:
-    target = open_target(spec, backup.clock, backup.settings)
+    target = open_target(place, backup.clock, backup.settings)
     with stop.reaching(interrupts([target])):
         return target.mailbox(name, make=make)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from engine.backup import Backup
-from engine.connectors.sources import open_sources
 from engine.query.accounts import Account
-from engine.scan.smart import NamedSource, Options, Result, scan
+from engine.scan.smart import Options, Result, scan
+from engine.scan.sources import sources_of
 from engine.system.stop import Stop
 
 
 def scan_first(backup: Backup, account: Account, stop: Stop) -> Result:
     """Scans one living account. Raises as `scan` does."""
-    specs = backup.settings.sources
-    found = open_sources(specs, backup.path, backup.clock, backup.settings)
-    named = [NamedSource(*pair) for pair in zip(specs, found, strict=True)]
+    named = sources_of(backup)
     return scan(backup, named, Options(accounts=(account.source_name,)), stop)

@@ -12,6 +12,7 @@ from engine.scan import guard
 from engine.scan.recognition import KnownAccount
 from engine.scan.report import Problem
 from engine.scan.rivals import choose
+from engine.settings.sources import is_origin
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,18 @@ class NamedSource:
 
     name: str
     source: Source
+    location: str = ""
+    """Its `KIND:LOCATION`; empty where that is its name."""
+
+    def fills(self, origin: str) -> bool:
+        """Whether what is recorded as of this origin is this source's."""
+        return is_origin(origin, self.name, self.location)
+
+
+def filling(sources: Sequence[NamedSource], origin: str) -> NamedSource | None:
+    """The source that has filled what is recorded as of an origin; None where none of these has."""
+    named = (source for source in sources if source.name == origin)
+    return next(named, next((source for source in sources if source.fills(origin)), None))
 
 
 @dataclass(slots=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from engine import operations
 from engine.backup import Backup
+from engine.connectors.registry import KINDS
 from engine.domain.errors import AlreadyRunning, EngineError, Interrupted, UsageError
 from engine.notifications import Notifier, catalogue
 from engine.settings import config
@@ -93,7 +94,7 @@ def failures_notified(
     except Exception as error:
         if not quiet and _own(path):
             try:
-                settings = config.load(path / "config.toml")
+                settings = config.load(path / "config.toml", KINDS)
             except EngineError as unreadable:
                 warn(f"no notification can be sent: {unreadable}")
             else:

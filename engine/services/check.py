@@ -17,8 +17,8 @@ from engine.journal.verified import Dates, dates
 from engine.notifications import catalogue
 from engine.operations import Outcome
 from engine.query.accounts import named
+from engine.scan.sources import sources_of
 from engine.services.caller import Caller, operating
-from engine.services.scan import sources_of
 from engine.system.clock import SystemClock
 from engine.system.text import counted
 

@@ -98,7 +98,7 @@ def import_state(
     either. Raises as `engine.exchange.imports.delivery.deliver_state`, and what ended an account,
     once all are told.
     """
-    settings = backup.settings if backup else Settings(sources=(target,))
+    settings = backup.settings if backup else Settings()
     done = StateImport()
     error: EngineError | None = None
     ended = ""

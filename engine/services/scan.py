@@ -5,25 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from engine.backup import Backup
-from engine.connectors.sources import open_sources
 from engine.notifications import catalogue
 from engine.operations import Outcome
 from engine.query.succession import waiting
 from engine.scan import smart
 from engine.scan.loss import Turnover
 from engine.scan.smart import NamedSource, Options, Result, SourcesMissing
+from engine.scan.sources import sources_of
 from engine.services.caller import Caller, operating
 from engine.system import space
 from engine.system.text import counted
 
 Losses = Callable[[Iterable[Turnover]], None]
-
-
-def sources_of(backup: Backup) -> list[NamedSource]:
-    """The sources that the settings name, open. Raises UsageError, SettingMissing."""
-    specs = backup.settings.sources
-    found = open_sources(specs, backup.path, backup.clock, backup.settings)
-    return [NamedSource(*pair) for pair in zip(specs, found, strict=True)]
 
 
 def scan(

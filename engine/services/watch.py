@@ -11,8 +11,8 @@ from engine.scan.finding import NamedSource
 from engine.scan.follow.arrivals import Scan
 from engine.scan.follow.follower import Follower
 from engine.scan.follow.listener import Listener
+from engine.scan.sources import sources_of
 from engine.services.caller import Caller, operating
-from engine.services.scan import sources_of
 
 
 @contextmanager

@@ -6,24 +6,23 @@ and a change by command leaves every other line as it is.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import stat
-import textwrap
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from msgspec import NODEFAULT
-from msgspec.structs import fields, replace
-
 from engine.domain.errors import BackupUnusable, UsageError
-from engine.settings import positions
-from engine.settings.table import Setting, Settings
-from engine.settings.types import Texts, Value
+from engine.settings import positions, source_editing, sources
+from engine.settings.declared import Declared, declared
+from engine.settings.source_reading import SourceReading
+from engine.settings.sources import Kinds, SourceTable
+from engine.settings.table import Settings
+from engine.settings.types import Value
 from engine.system import plainfile
 from engine.system.files import locked_directory, replace_file
 
@@ -32,17 +31,18 @@ MODE = 0o640
 LARGEST = 1 << 20
 """Bytes that a file of settings may have."""
 
-_TABLE: dict[str, tuple[str, Setting, Value | None]] = {
-    setting.key: (field.name, setting, None if field.default is NODEFAULT else field.default)
-    for field in fields(Settings)
-    for setting in field.type.__metadata__
-}
-"""By key: the field's name, the setting, and its default, or None if it must be given."""
+
+_TABLE = declared(Settings)
 
 _HEAD = """\
 # The settings of this backup path. Edit them here, or with: engine config set KEY VALUE
 # What is missing has its default.
 """
+
+
+_NO_NAMES = (
+    "the sources are a list still, and have no names: 'engine config upgrade' makes them tables"
+)
 
 
 class Row(NamedTuple):
@@ -56,80 +56,239 @@ class Row(NamedTuple):
 
 
 def describe() -> list[Row]:
-    """All settings, in the order of the file."""
-    return [
-        Row(
-            key,
-            setting.type.allowed,
-            "" if default is None else setting.type.write(default),
-            setting.comment,
-        )
-        for key, (_, setting, default) in _TABLE.items()
-    ]
+    """All settings but those of sources, in the order of the file."""
+    return [_row(key, option) for key, option in _TABLE.items() if key != sources.TABLE]
 
 
-def template(sources: Sequence[str]) -> str:
-    """The text of a new `config.toml`: every setting, with a comment that explains it.
+def describe_sources(kinds: Kinds) -> list[Row]:
+    """What sources take, as keys `sources.NAME.KEY`, by kind."""
+    found: dict[str, Row] = {}
+    for kind in dict.fromkeys(map(id, kinds.values())):
+        words = [word for word in kinds if id(kinds[word]) == kind]
+        for key, option in kinds[words[0]].declared.items():
+            row = _row(f"{sources.TABLE}.NAME.{key}", option)
+            found[row.key] = row._replace(comment=f"Of {' and '.join(words)}: {row.comment}")
+    return list(found.values())
 
-    Raises UsageError if a source isn't KIND:LOCATION in UTF-8, or is given twice.
-    """
-    given: dict[str, Any] = {"sources": _checked(_TABLE["sources"][1], list(sources))}
-    settings = Settings(**given)
-    lines, table = [_HEAD], ""
-    for key in _TABLE:
+
+def _row(key: str, option: Declared) -> Row:
+    setting, default = option.setting, option.default
+    written = "" if default is None else setting.type.write(default)
+    return Row(key, setting.type.allowed, written, setting.comment)
+
+
+def template(given: Sequence[SourceTable], kinds: Kinds) -> str:
+    """The text of a new `config.toml`: the sources, and every setting, with a comment that explains
+    it."""
+    settings = Settings(source_tables=tuple(given))
+    lines = [_HEAD, *(sources.text_of(each, kinds) for each in given)]
+    table = ""
+    for key, option in _TABLE.items():
+        if key == sources.TABLE:
+            continue
         above, _, name = key.rpartition(".")
         if above != table:
             lines.append(f"[{above}]")
             table = above
-        lines.append(_explained(key, name, get(settings, key)))
+        lines.append(option.explained(name, getattr(settings, option.field)))
     return "\n".join(lines)
 
 
-def load(path: Path) -> Settings:
-    """The settings in the file at `path`.
+def load(path: Path, kinds: Kinds) -> Settings:
+    """The settings in the file at `path`; `kinds` are the kinds of sources that there are.
 
     Raises BackupUnusable if it can't be read, and UsageError if what it says isn't allowed.
     """
-    return _settings(path, _read(path))
+    return _settings(path, _read(path), kinds)
 
 
-def get(settings: Settings, key: str) -> Value:
+def configured(settings: Settings, kinds: Kinds) -> tuple[SourceTable, ...]:
+    """The sources, whatever form the settings have. Raises UsageError for one of the earlier form
+    that isn't well-formed."""
+    if settings.source_tables:
+        return settings.source_tables
+    found = [sources.parse(spec, kinds) for spec in settings.sources]
+    return tuple(
+        replace(
+            each.over(settings.earlier.get(kinds[each.kind].earlier, {}), kinds[each.kind]),
+            name=spec,
+        )
+        for each, spec in zip(found, settings.sources, strict=True)
+    )
+
+
+def get(settings: Settings, key: str, kinds: Kinds) -> Value:
     """The value of the setting `key`. Raises UsageError if there is none of that name."""
-    value: Value = getattr(settings, _known(key)[0])
+    if key == sources.TABLE and settings.source_tables:
+        return tuple(each.spec for each in settings.source_tables)
+    value: Value
+    key = of_its_source(settings, key, kinds)
+    match key.split("."):
+        case [sources.TABLE, name, word]:
+            table = _table_of(settings, name)
+            if word in (sources.KIND, sources.LOCATION):
+                value = getattr(table, word)
+                return value
+            option = sources.option(kinds[table.kind], word, f"{table.where}: ")
+            assert option.default is not None
+            return table.given.get(word, option.default)
+        case [table_name, word] if table_name in _earlier(settings, kinds):
+            option = sources.option(kinds[table_name], word, f"{table_name}: ")
+            assert option.default is not None
+            return settings.earlier.get(table_name, {}).get(word, option.default)
+    value = getattr(settings, _known(key).field)
     return value
 
 
-def replaced(settings: Settings, table: str, values: Mapping[str, str], where: str) -> Settings:
-    """The settings with others for some of a table, given as text by their names in it.
-
-    `where` is what gives them, for messages. A list may be given with commas. Raises UsageError if
-    there is no such setting, or for a value that isn't allowed.
-    """
-    changes: dict[str, Any] = {}
-    for name, text in values.items():
-        field, setting, _ = _known(f"{table}.{name}", f"{where}: ")
-        value = setting.type.parse(text)
-        if isinstance(setting.type, Texts) and not text.startswith("["):
-            value = text.split(",")
-        changes[field] = _checked(setting, value, f"{where}: ")
-    return replace(settings, **changes)
+def of_its_source(settings: Settings, key: str, kinds: Kinds) -> str:
+    """The key of a setting that sources of a kind had in common, where only one is of that kind:
+    that one's. All other keys as they are."""
+    table, _, word = key.partition(".")
+    if table in kinds and kinds[table].earlier == table:
+        found = [each for each in settings.source_tables if kinds[each.kind].earlier == table]
+        if len(found) == 1:
+            return f"{found[0].where}.{word}"
+    return key
 
 
-def set_value(path: Path, key: str, value: str) -> Settings:
+def keys(settings: Settings, kinds: Kinds) -> list[str]:
+    """The keys of all settings that hold, those of the sources first."""
+    found = [
+        f"{sources.TABLE}.{table.name}.{word}"
+        for table in settings.source_tables
+        for word in (sources.KIND, sources.LOCATION, *kinds[table.kind].declared)
+    ] + [sources.TABLE]
+    found += [
+        f"{table}.{word}" for table in _earlier(settings, kinds) for word in kinds[table].declared
+    ]
+    return found + [key for key in _TABLE if key != sources.TABLE]
+
+
+def _earlier(settings: Settings, kinds: Kinds) -> list[str]:
+    """The tables of the earlier form that count: what a source of a kind has in common with others
+    has no place of its own any more where there are tables."""
+    if settings.source_tables:
+        return list(settings.earlier)
+    return [word for word in kinds if kinds[word].earlier == word]
+
+
+def _table_of(settings: Settings, name: str) -> SourceTable:
+    for table in settings.source_tables:
+        if table.name == name:
+            return table
+    known = ", ".join(table.name for table in settings.source_tables)
+    if not known:
+        raise UsageError(_NO_NAMES)
+    raise UsageError(f"there is no source {name}; there are {known}")
+
+
+def set_value(path: Path, key: str, value: str, kinds: Kinds) -> Settings:
     """Changes one setting in the file at `path`, durably, and returns what holds from now on.
 
-    `value` is a number, a source, or a list of sources as TOML. All else in the file stays. Raises
-    UsageError if key or value isn't allowed, or if anything else in the file isn't, and
-    BackupUnusable if the file can't be read or written.
+    `value` is a number, a text, or a list as TOML. All else in the file stays. With the key
+    `sources.NAME` it is a new source. Raises UsageError if key or value isn't allowed, or if
+    anything else in the file isn't, and BackupUnusable if the file can't be read or written.
     """
-    setting = _known(key)[1]
-    new = _checked(setting, setting.type.parse(value))
+    if key == sources.TABLE:
+        _specs(value)
     text = _read(path)
-    _document(path, text)
-    text = _changed(path, text, key, new)
-    settings = _settings(path, text)
+    document = _document(path, text)
+    known = document.get(sources.TABLE, {})
+    listed = not isinstance(known, dict)
+    match key.split("."):
+        case [sources.TABLE] if not listed:
+            text = _set_sources(path, text, value, kinds)
+        case [sources.TABLE, name] if not listed and name not in known:
+            sources.require_name(name)
+            table = replace(sources.parse(value, kinds), name=name)
+            text = source_editing.added(text, [table], kinds)
+        case _:
+            option = _option(document, key, kinds)
+            new = option.setting.checked(option.setting.type.parse(value))
+            text = _changed(path, text, key, option, new)
+    settings = _settings(path, text, kinds)
     write(path, text)
     return settings
+
+
+def _specs(value: str) -> tuple[str, ...]:
+    """A list of sources, as a command has it. Raises UsageError."""
+    setting = _TABLE[sources.TABLE].setting
+    specs = setting.checked(setting.type.parse(value))
+    assert isinstance(specs, tuple)
+    return specs
+
+
+def _set_sources(path: Path, text: str, value: str, kinds: Kinds) -> str:
+    """The text with tables for a list of sources."""
+    given: tuple[SourceTable, ...] = ()
+    if _document(path, text).get(sources.TABLE):
+        given = _settings(path, text, kinds).source_tables
+    wanted = [sources.parse(spec, kinds) for spec in _specs(value)]
+    new, moved = source_editing.changed_sources(given, wanted)
+    if moved:
+        name, place = moved[0].name, moved[1]
+        values = {sources.KIND: place.kind, sources.LOCATION: place.location, **place.given}
+        for word, each in values.items():
+            key = f"{sources.TABLE}.{name}.{word}"
+            text = _changed(path, text, key, _option(_document(path, text), key, kinds), each)
+    taken = {table.name for table in given}
+    for table in new:
+        named = sources.named(table, taken, kinds)
+        taken.add(named.name)
+        text = source_editing.added(text, [named], kinds)
+    return text
+
+
+def upgrade(path: Path, kinds: Kinds) -> tuple[SourceTable, ...]:
+    """Makes the sources in the file at `path` tables, if they are a list still, durably; returns
+    those that are new. Raises as `set_value`."""
+    text = _read(path)
+    settings = _settings(path, text, kinds)
+    if settings.source_tables:
+        return ()
+    named: list[SourceTable] = []
+    for table in configured(settings, kinds):
+        table = replace(table, given=_worth_saying(table, kinds))
+        named.append(sources.named(table, {each.name for each in named}, kinds))
+    text = source_editing.upgraded(text, named, kinds)
+    if _settings(path, text, kinds).source_tables != tuple(named):
+        raise UsageError(f"{path}: can't be rewritten: make the sources tables by hand")
+    write(path, text)
+    return tuple(named)
+
+
+def _worth_saying(table: SourceTable, kinds: Kinds) -> dict[str, Value]:
+    """What is given of a source and isn't the default anyway."""
+    options = kinds[table.kind].declared
+    return {key: value for key, value in table.given.items() if value != options[key].default}
+
+
+def _option(document: dict[str, Any], key: str, kinds: Kinds) -> Declared:
+    """What the setting of this key takes. Raises UsageError."""
+    match key.split("."):
+        case [sources.TABLE, name, *words]:
+            known = document.get(sources.TABLE)
+            if not isinstance(known, dict):
+                raise UsageError(_NO_NAMES)
+            table = known.get(name)
+            if not isinstance(table, dict):
+                raise UsageError(f"there is no source {name}; there are {', '.join(known)}")
+            where = f"{sources.TABLE}.{name}"
+            kind = kinds.get(str(table.get(sources.KIND)))
+            match words:
+                case [sources.KIND]:
+                    return Declared("", sources.kind_setting(kinds), None)
+                case [word] if kind is not None:
+                    if word == sources.LOCATION:
+                        return Declared("", sources.location_setting(kind), None)
+                    return sources.option(kind, word, f"{where}: ")
+                case [_]:
+                    raise UsageError(f"{where}: set its kind first")
+            raise UsageError(f"{where} is there: set {where}.location or another of its settings")
+        case [table_name, word] if table_name in kinds and kinds[table_name].earlier == table_name:
+            return sources.option(kinds[table_name], word, f"{table_name}: ")
+    return _known(key)
 
 
 def write(path: Path, text: str) -> None:
@@ -165,7 +324,8 @@ def _read(path: Path) -> str:
         data = plainfile.read(path, LARGEST + 1)
     except FileNotFoundError as error:
         raise BackupUnusable(
-            f"{path} is missing: put it back, or make it anew with 'sources = [\"KIND:LOCATION\"]'"
+            f"{path} is missing: put it back, or make it anew with a table [sources.mail] that "
+            "has kind and location"
         ) from error
     except OSError as error:
         raise BackupUnusable(f"can't read {path}: {error.strerror}") from error
@@ -199,18 +359,23 @@ def _document(path: Path, text: str) -> dict[str, Any]:
         raise UsageError(f"{path}, line {what[2]}: not valid TOML: {what[1]}") from error
 
 
-def _settings(path: Path, text: str) -> Settings:
+def _settings(path: Path, text: str, kinds: Kinds) -> Settings:
     values: dict[str, Any] = {}
-    for keys, value in _leaves(_document(path, text)):
+    document = _document(path, text)
+    reading = SourceReading(path, text, kinds)
+    if isinstance(document.get(sources.TABLE), dict):
+        values["source_tables"] = reading.source_tables(document.pop(sources.TABLE))
+    values["earlier"] = reading.earlier(document, values.get("source_tables", ()))
+    for keys, value in _leaves(document):
         try:
-            name, setting, default = _known(positions.dotted(keys))
-            same = type(value) is type(default) and value == default  # as in most of a file
-            values[name] = value if same else _checked(setting, value)
+            option = _known(positions.dotted(keys))
+            values[option.field] = option.taken(value)
         except UsageError as error:
-            raise UsageError(f"{path}, line {_line(text, keys)}: {error}") from error
-    for key, (name, setting, default) in _TABLE.items():
-        if default is None and name not in values:
-            raise UsageError(f"{path}: {key} is missing; it takes {setting.type.allowed}")
+            raise reading.error(keys, str(error)) from error
+    if not values.get("source_tables") and "sources" not in values:
+        raise UsageError(
+            f"{path}: sources are missing: write a table [sources.mail] with kind and location"
+        )
     return Settings(**values)
 
 
@@ -227,40 +392,13 @@ def _leaves(
             yield path, value
 
 
-def _line(text: str, path: positions.Path) -> int:
-    """The line of the key at `path`, or of the table in one line that holds it."""
-    for length in range(len(path), 0, -1):
-        for statement in positions.statements(text):
-            if statement.path == path[:length]:
-                return statement.line
-    return 1
-
-
-def _known(key: str, where: str = "") -> tuple[str, Setting, Value | None]:
+def _known(key: str) -> Declared:
     if key not in _TABLE:
-        raise UsageError(f"{where}there is no setting {key}; there are {', '.join(_TABLE)}")
+        raise UsageError(f"there is no setting {key}; there are {', '.join(_TABLE)}")
     return _TABLE[key]
 
 
-def _checked(setting: Setting, value: object, where: str = "") -> Value:
-    checked = setting.type.check(value)
-    if checked is None:
-        shown = textwrap.shorten(json.dumps(value, default=str), 80, placeholder=" ...")
-        raise UsageError(f"{where}{setting.key} can't be {shown}; it takes {setting.type.allowed}")
-    return checked
-
-
-def _explained(key: str, name: str, value: Value) -> str:
-    """The line `name = value` for the setting `key`, with the comment above that explains it."""
-    _, setting, default = _TABLE[key]
-    allowed = setting.type.allowed
-    comment = f"{setting.comment} {allowed[:1].upper()}{allowed[1:]}"
-    comment += "." if default is None else f"; default {setting.type.write(default)}."
-    lines = textwrap.wrap(comment, 96, initial_indent="# ", subsequent_indent="# ")
-    return "\n".join(lines) + f"\n{name} = {setting.type.write(value)}\n"
-
-
-def _changed(path: Path, text: str, key: str, value: Value) -> str:
+def _changed(path: Path, text: str, key: str, option: Declared, value: Value) -> str:
     """`text`, which is valid TOML, with `key` set to `value` and all else as it is."""
     keys = tuple(key.split("."))
     table, place = keys[:-1], None
@@ -269,15 +407,17 @@ def _changed(path: Path, text: str, key: str, value: Value) -> str:
         if statement.path == keys and not statement.header:
             if statement.comments:
                 raise UsageError(f"{where}: there are comments in the value: edit it by hand")
-            return (
-                text[: statement.start] + _TABLE[key][1].type.write(value) + text[statement.end :]
-            )
+            written = option.setting.type.write(value)
+            return text[: statement.start] + written + text[statement.end :]
         if statement.path == table and not statement.header:
             raise UsageError(f"{where}: the table is written in one line: edit it by hand")
         if statement.path[: len(table)] == table and statement.table in ((), table):
             place = statement
+    if (start := _commented(text, table, keys[-1], option)) >= 0:
+        end = text.find("\n", start)
+        return f"{text[:start]}{keys[-1]} = {option.setting.type.write(value)}{text[end:]}"
     name = keys[-1] if place is None else ".".join(keys[len(place.table) :])
-    lines = f"\n{_explained(key, name, value)}"
+    lines = f"\n{option.explained(name, value)}"
     end = len(text)
     if place is not None:
         end = text.find("\n", place.end) + 1 or len(text)
@@ -288,3 +428,17 @@ def _changed(path: Path, text: str, key: str, value: Value) -> str:
     if not text[:end].endswith("\n"):
         lines = lines if end == 0 else f"\n{lines}"
     return text[:end] + lines + text[end:]
+
+
+def _commented(text: str, table: positions.Path, name: str, option: Declared) -> int:
+    """Where a setting of a source, which isn't given, stands in its table as a comment; -1 where it
+    doesn't."""
+    if table[:1] != (sources.TABLE,) or option.default is None:
+        return -1
+    line = f"\n#{name} = {option.setting.type.write(option.default)}\n"
+    headers = [statement for statement in positions.statements(text) if statement.header]
+    for header, following in zip(headers, [*headers[1:], None], strict=True):
+        if header.path == table:
+            end = following.start if following else len(text)
+            return text.find(line, header.end, end) + 1 or -1
+    return -1

@@ -107,6 +107,21 @@ def statements(text: str) -> Iterator[Statement]:
         position = newline + 1 if newline >= 0 else len(text)
 
 
+def line_of(text: str, path: Path) -> int:
+    """The line of the key at `path`, or of the table in one line that holds it."""
+    for length in range(len(path), 0, -1):
+        for statement in statements(text):
+            if statement.path == path[:length]:
+                return statement.line
+    return 1
+
+
+def comments(text: str, start: int) -> list[str]:
+    """The comments in a text, from where a value begins in it."""
+    tokens = _TOKEN.finditer(text, start)
+    return [token[0].rstrip() for token in tokens if token.lastgroup == "comment"]
+
+
 def quoted(value: str) -> str:
     """`value` as a TOML string. It must hold no lone surrogates: TOML has no way to write them."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

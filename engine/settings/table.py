@@ -4,10 +4,13 @@ Not for the file that they stand in: that is `engine.settings.config`. Secrets a
 one names a file, a variable or a command.
 """
 
-from typing import Annotated, NamedTuple
+from collections.abc import Mapping
+from typing import Annotated
 
 import msgspec
 
+from engine.settings.declared import Setting
+from engine.settings.sources import SourceTable
 from engine.settings.types import (
     LOG_FORMATS,
     MAIL_ADDRESS,
@@ -18,22 +21,11 @@ from engine.settings.types import (
     Switch,
     Text,
     Texts,
-    Type,
+    Value,
     Whole,
 )
 from engine.system import space
 from engine.system.logs import LOG_LEVELS
-
-
-class Setting(NamedTuple):
-    """What there is to say of a setting."""
-
-    key: str
-    """As users write it: `TABLE.NAME`, or just `NAME`."""
-    type: Type
-    comment: str
-    """What it does, and in what unit."""
-
 
 _SPACE = Text("a share of the disk or a size, as in 5% or 20GiB; 0 for none", space.PATTERN)
 
@@ -43,8 +35,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     sources: Annotated[
         tuple[str, ...],
-        Setting("sources", Sources(), "Where the items come from."),
-    ]
+        Setting("sources", Sources(), "Where the items come from, in the earlier form: a list."),
+    ] = ()
+    source_tables: tuple[SourceTable, ...] = ()
+    """Where the items come from: the tables `[sources.NAME]`."""
+    earlier: Mapping[str, Mapping[str, Value]] = {}
+    """Tables of what sources of a kind have in common, in the earlier form."""
     workers: Annotated[
         int,
         Setting("scan.workers", Whole(1, 64), "How many accounts are scanned at once."),
@@ -119,184 +115,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "goes there.",
         ),
     ] = False
-    imap_method: Annotated[
-        str,
-        Setting(
-            "imap.method",
-            Choice(("master", "authzid", "each", "xoauth2")),
-            "How mailboxes of IMAP servers are opened. master: the administrator logs in as "
-            "ACCOUNT*LOGIN (Dovecot). authzid: the administrator logs in with the account as "
-            "authorization identity (Cyrus, Zimbra, Dovecot). each: every account with its own "
-            "password. xoauth2: every account with a token.",
-        ),
-    ] = "master"
-    imap_login: Annotated[
-        str,
-        Setting(
-            "imap.login",
-            Text("a name, or nothing"),
-            "The administrator's name at the IMAP server.",
-        ),
-    ] = ""
-    imap_separator: Annotated[
-        str,
-        Setting(
-            "imap.separator",
-            Text("one or more characters", r"[^\0\r\n]+"),
-            "What stands between the account and the login for the method master.",
-        ),
-    ] = "*"
-    imap_password_file: Annotated[
-        str,
-        Setting(
-            "imap.password_file",
-            Text("a file's path, or nothing"),
-            "A file whose first line is the password. {account} and {login} in it stand for the "
-            "account and for the name that it logs in with, here and in commands.",
-        ),
-    ] = ""
-    imap_password_variable: Annotated[
-        str,
-        Setting(
-            "imap.password_variable",
-            Text("a variable's name, or nothing", r"[A-Za-z0-9_]*"),
-            "Or the environment variable that holds it.",
-        ),
-    ] = ""
-    imap_password_command: Annotated[
-        str,
-        Setting(
-            "imap.password_command",
-            Text("a command, or nothing"),
-            "Or a command that prints it. It is run without a shell.",
-        ),
-    ] = ""
-    imap_token_command: Annotated[
-        str,
-        Setting(
-            "imap.token_command",
-            Text("a command, or nothing"),
-            "A command that prints an access token, for the method xoauth2.",
-        ),
-    ] = ""
-    imap_accounts: Annotated[
-        tuple[str, ...],
-        Setting(
-            "imap.accounts",
-            Texts('a list of accounts, as in ["alice@example.com"]'),
-            "The accounts of the IMAP server.",
-        ),
-    ] = ()
-    imap_accounts_file: Annotated[
-        str,
-        Setting(
-            "imap.accounts_file",
-            Text("a file's path, or nothing"),
-            "Or a file of them, one in a line. A second word in a line is the name that the "
-            "account logs in with, where that is another one.",
-        ),
-    ] = ""
-    imap_accounts_command: Annotated[
-        str,
-        Setting(
-            "imap.accounts_command",
-            Text("a command, or nothing"),
-            "Or a command that prints such lines, as in \"doveadm user '*'\". An account that it "
-            "names no more is taken for deleted.",
-        ),
-    ] = ""
-    imap_unencrypted: Annotated[
-        bool,
-        Setting(
-            "imap.unencrypted",
-            Switch(),
-            "Whether sources that begin with imap: may do without STARTTLS. On the way to this "
-            "machine itself they always do.",
-        ),
-    ] = False
-    imap_ca_file: Annotated[
-        str,
-        Setting(
-            "imap.ca_file",
-            Text("a file's path, or nothing"),
-            "Certificates (PEM) to trust instead of the system's, for an authority of your own.",
-        ),
-    ] = ""
-    imap_connections: Annotated[
-        int,
-        Setting(
-            "imap.connections",
-            Whole(1, 256),
-            "How many connections there are to a server at most. Fewer than scan.workers makes "
-            "accounts wait for each other.",
-        ),
-    ] = 4
-    imap_listeners: Annotated[
-        int,
-        Setting(
-            "imap.listeners",
-            Whole(0, 10000),
-            "How many accounts of a server the real-time scan listens to at most, each with a "
-            "connection of its own beside imap.connections. Others are looked at every "
-            "realtime.poll_seconds.",
-        ),
-    ] = 100
-    imap_timeout: Annotated[
-        int,
-        Setting(
-            "imap.timeout",
-            Whole(1, 3600),
-            "For how many seconds a server may be silent before it is given up. So it is where a "
-            "command takes 5 times as long and less than 256 bytes a second come, or 60 times as "
-            "long and less than 64 KiB a second. That is for each command: an account as a whole "
-            "may take as long as its commands make progress.",
-        ),
-    ] = 60
-    imap_pipelining: Annotated[
-        bool,
-        Setting(
-            "imap.pipelining",
-            Switch(),
-            "Whether commands are sent before the ones before them are answered. Servers must "
-            "allow that; for one that can't, set it to false: it takes longer then.",
-        ),
-    ] = True
-    imap_most_folders: Annotated[
-        int,
-        Setting(
-            "imap.most_folders",
-            Whole(1, 100_000_000),
-            "How many folders a server may list for one account. One that lists more is given up, "
-            "for it may list without end.",
-        ),
-    ] = 100_000
-    imap_most_messages: Annotated[
-        int,
-        Setting(
-            "imap.most_messages",
-            Whole(1, 1_000_000_000),
-            "How many messages it may list of one folder. Each takes about 400 bytes of memory "
-            "during a scan.",
-        ),
-    ] = 2_000_000
-    imap_shared: Annotated[
-        bool,
-        Setting(
-            "imap.shared",
-            Switch(),
-            "Whether the folders that others share with an account, and public ones, are backed "
-            "up as if they were its own. Each account then has a copy of them.",
-        ),
-    ] = False
-    imap_sieve_port: Annotated[
-        int,
-        Setting(
-            "imap.sieve_port",
-            Whole(0, 65535),
-            "Port of ManageSieve, usually 4190: the accounts' filters are backed up, too. 0 for "
-            "none.",
-        ),
-    ] = 0
     realtime: Annotated[
         bool,
         Setting(

@@ -15,18 +15,15 @@ import time
 from pathlib import Path
 
 from engine.backup import Backup
-from engine.connectors.sources import open_source
-from engine.scan.smart import NamedSource, Options, scan
+from engine.scan.smart import Options, scan
+from engine.scan.sources import sources_of
 from engine.system.stop import Stop
 from scripts.benchmarks.mailbox import ACCOUNT, Mailbox
 
 
 def capture(backup: Backup, mailbox: Mailbox, first: int, count: int) -> list[float]:
     """Seconds for each of `count` messages. Catches up first with what was delivered before."""
-    sources = [
-        NamedSource(spec, open_source(spec, backup.clock, backup.settings))
-        for spec in backup.settings.sources
-    ]
+    sources = sources_of(backup)
     scan(backup, sources, Options(), Stop())
     seconds = []
     for number in range(first, first + count):

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from engine.backup import Backup, create
 from engine.check import check
+from engine.connectors.registry import KINDS
 from engine.domain.errors import (
     ClockError,
     Interrupted,
@@ -91,7 +92,7 @@ class Keeper:
     def create(self, path: Path) -> None:
         """Makes an empty backup path for the same server."""
         create(path, [self.server.location], self._clock)
-        config.set_value(path / "config.toml", "scan.workers", "1")
+        config.set_value(path / "config.toml", "scan.workers", "1", KINDS)
 
     def move_to(self, path: Path) -> None:
         """The history is in another backup path from now on: all of it."""

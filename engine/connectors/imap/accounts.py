@@ -17,7 +17,7 @@ def logins(options: Options) -> dict[str, str]:
     """The name to log in with for each account, in order of the accounts. Blocks while a command
     runs. Raises SourceUnavailable, and SourceEmpty where there is no account."""
     if options.accounts:
-        where, lines = "imap.accounts", list(options.accounts)
+        where, lines = "accounts", list(options.accounts)
     elif options.accounts_file:
         where = options.accounts_file
         lines = secrets.read_text(where, options.interrupt).splitlines()

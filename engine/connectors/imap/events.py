@@ -121,7 +121,7 @@ class ImapEvents:
                 note(
                     f"{self._options.endpoint}: of {len(found)} accounts {len(wanted)} are "
                     f"listened to, the others are looked at every {self._poll:g} seconds: "
-                    "imap.listeners allows more"
+                    "listeners allows more"
                 )
         else:
             for name in silent:

@@ -11,7 +11,7 @@ from engine.connectors.imap.mailbox import ImapMailbox
 from engine.connectors.imap.options import options
 from engine.connectors.source import AccountList
 from engine.domain.errors import SourceUnavailable
-from engine.settings.table import Settings
+from engine.settings.sources import SourceTable
 from engine.system.clock import Clock
 from engine.system.stop import Interrupt
 from engine.system.text import shown
@@ -24,10 +24,10 @@ class ImapSource:
     account that can't be opened is that one's trouble, and none of its mail is taken for deleted.
     """
 
-    def __init__(self, kind: str, location: str, clock: Clock, settings: Settings) -> None:
-        """Raises UsageError if location and settings don't tell all that is needed; the server is
-        asked nothing yet."""
-        self.options = options(kind, location, settings)
+    def __init__(self, table: SourceTable, clock: Clock, largest: int) -> None:
+        """Raises UsageError if the settings don't tell all that is needed; the server is asked
+        nothing yet. A message of more bytes than `largest` isn't read."""
+        self.options = options(table, largest)
         self.pool = Pool(self.options)
         self._clock = clock
         self._lock = threading.Lock()

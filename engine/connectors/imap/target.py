@@ -17,7 +17,6 @@ from contextlib import suppress
 from typing import BinaryIO, TypeVar, cast
 
 from blake3 import blake3
-from msgspec.structs import fields, replace
 
 from engine.connectors.imap import folders as arrangement
 from engine.connectors.imap.accounts import logins
@@ -29,7 +28,7 @@ from engine.connectors.imap.client.wire import Nonsense, Value
 from engine.connectors.imap.crlf import with_crlf
 from engine.connectors.imap.mailbox import ImapMailbox
 from engine.connectors.imap.names import flags_of
-from engine.connectors.imap.options import options, server
+from engine.connectors.imap.options import options
 from engine.connectors.imap.target_flags import Flags, Way, left, says_full, ways
 from engine.connectors.imap.target_names import (
     date_time,
@@ -55,6 +54,7 @@ from engine.domain.errors import (
     UsageError,
 )
 from engine.domain.paths import FolderPath
+from engine.settings.sources import SourceTable
 from engine.settings.table import Settings
 from engine.system.clock import Clock
 from engine.system.stop import Interrupt
@@ -71,15 +71,14 @@ class ImapTarget:
     there are need not be told. Where each has its own login, and one is given, that one's mailbox
     is meant."""
 
-    def __init__(self, kind: str, location: str, clock: Clock, settings: Settings) -> None:
+    def __init__(self, table: SourceTable, clock: Clock, settings: Settings) -> None:
         """Raises UsageError as the source does; connects to nothing yet."""
-        own = own_settings(f"{kind}:{location}", settings)
         try:
-            self._options = options(kind, location, own, listed=False)
+            self._options = options(table, settings.largest, listed=False)
         except SettingMissing as error:
             raise SettingMissing(
                 f"{error}; a target has its own settings, as in "
-                f"{kind}:HOST?login=NAME&password_file=FILE"
+                f"{table.kind}:HOST?login=NAME&password_file=FILE"
             ) from None
         self._clock = clock
         self._unpack = settings.restore_unpack
@@ -105,19 +104,6 @@ class ImapTarget:
             login = self._options.login
         pool = Pool(self._options)
         return ImapTargetMailbox(pool, account, login or account, self._clock, unpack=self._unpack)
-
-
-def own_settings(spec: str, settings: Settings) -> Settings:
-    """The settings that count for a target: those of `imap.*` are for the sources, and hold for it
-    only where it is the server of one, or where no source has any. Another server must not get
-    their passwords."""
-    servers = {server(source) for source in settings.sources} - {None}
-    if not servers or server(spec) in servers:
-        return settings
-    usual = Settings(sources=settings.sources)
-    kept = ("imap_connections", "imap_timeout")
-    names = [each.name for each in fields(Settings) if each.name.startswith("imap_")]
-    return replace(settings, **{name: getattr(usual, name) for name in names if name not in kept})
 
 
 class ImapTargetMailbox:

@@ -326,7 +326,7 @@ class Session:
         return MOST._replace(
             rows=MOST.rows + 2 * folders,
             octets=MOST.octets + 512 * folders,
-            setting="imap.most_folders",
+            setting="most_folders",
         )
 
     def _most(self, *, content: bool = False) -> Most:
@@ -337,7 +337,7 @@ class Session:
             octets=MOST.octets + 512 * messages,
             content=self._bounds.largest + _HEADER * messages if content else 0,
             literal=self._bounds.largest,
-            setting="imap.most_messages",
+            setting="most_messages",
         )
 
     def _note(self, response: Data) -> None:

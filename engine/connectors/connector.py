@@ -1,0 +1,29 @@
+"""What each kind of server registers (`engine.connectors.registry`): what it takes in the settings,
+and how it is opened, in both directions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from engine.connectors.source import Source
+from engine.connectors.target import Target
+from engine.settings.sources import SourceKind, SourceTable
+from engine.settings.table import Settings
+from engine.system.clock import Clock
+
+Opener = Callable[[SourceTable, Clock, Settings], Source]
+TargetOpener = Callable[[SourceTable, Clock, Settings], Target]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connector(SourceKind):
+    """A kind of server. What opens it is loaded when it is called for. Both raise UsageError for a
+    location that can't be one, and for options that don't do for it, and SettingMissing where some
+    are missing; whether there is anything is seen when it is used."""
+
+    source: Opener
+    target: TargetOpener
+    verbatim: bool = False
+    """Whether messages are read as the server keeps them, which may be in another form than they
+    were sent."""
