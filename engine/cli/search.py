@@ -29,7 +29,7 @@ time at which it was still there, another one, in .deleted, is where it stays vi
 found that the content can't be read, and it still can't, that is said.
 
 An item is judged by what it is now, or was last. --since and --until are about the item's own
-date: its delivery. What happened when is for 'engine log'."""
+date: its delivery, or when an event takes place. What happened when is for 'engine log'."""
 
 EXAMPLES = """\
     engine search 'quarterly numbers'
