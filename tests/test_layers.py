@@ -254,15 +254,14 @@ ROWS = {
 """Names that only the journal imports: what rows are made of."""
 STILL_ROWS = {
     "engine.backup",
+    "engine.exchange.imports.history",
     *(
         f"engine.check.{name}"
         for name in (
-            *("account", "check", "damaged_packs", "flipped", "gaps", "headers", "index", "items"),
-            *("mending", "packs", "records", "refetch", "remains", "repair", "salvage", "times"),
-            "unnamed",
+            *("account", "flipped", "gaps", "headers", "items", "mending", "records", "refetch"),
+            *("remains", "repair", "salvage", "times"),
         )
     ),
-    *("engine.exchange.export.records", "engine.exchange.imports.history"),
 }
 """Modules that are to lose them."""
 

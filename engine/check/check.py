@@ -115,7 +115,7 @@ def _check(
     read = counting(progress, "records", stop)
     for account in scope.accounts:
         with backup.reader() as reader:
-            total = reader.txn.stat(reader.tables.transactions)["entries"]
+            total = reader.transaction_count()
         progress.progress("records", 0, total)
         check_account(backup, account, report, read, deep=scope.deep)
         progress.progress("records", total, total)

@@ -13,13 +13,10 @@ from engine.blobs import encode_location
 from engine.blobs.verification import verify
 from engine.check.quarantine import Aside
 from engine.domain.errors import BlobDamaged, RecordDamaged
-from engine.journal.keys import time_key
+from engine.journal import blob_index
 from engine.journal.reader import Reader
-from engine.journal.records import seal
 from engine.purge.purge_lock import alone
 from engine.purge.shrinking import replace_damaged
-
-_GONE = b"\0"
 
 
 def put_aside(backup: Backup, packs: Collection[int], aside: Aside) -> int:
@@ -27,7 +24,8 @@ def put_aside(backup: Backup, packs: Collection[int], aside: Aside) -> int:
     a purge, StorageFull, OSError."""
     replaced = 0
     with alone(backup):
-        needed = _rows(backup, packs)
+        with backup.reader() as reader:
+            needed = blob_index.count_by_pack(reader, damaged=True)
         for pack in sorted(packs):
             with backup.reader() as reader:
                 length = reader.pack_length(pack)
@@ -40,17 +38,6 @@ def put_aside(backup: Backup, packs: Collection[int], aside: Aside) -> int:
                 aside.pack(path, pack)
                 replaced += replace_damaged(backup, pack)
     return replaced
-
-
-def _rows(backup: Backup, packs: Collection[int]) -> dict[int, int]:
-    """How many rows of the index lead to each of the packs."""
-    rows = dict.fromkeys(packs, 0)
-    with backup.reader() as reader:
-        for _, value in reader.txn.cursor(reader.tables.blobs):
-            pack = int.from_bytes(value[:8], "big")
-            if pack in rows:
-                rows[pack] += 1
-    return rows
 
 
 def _intact(backup: Backup, pack: int, length: int) -> int:
@@ -79,10 +66,6 @@ def _row(reader: Reader, digest: bytes) -> bytes | None:
 
 def _give_up(backup: Backup, pack: int) -> bool:
     """Forgets a pack that is missing and that nothing leads to."""
-    tables = backup.journal.environment.tables
-    key = time_key(pack)
-    with backup.journal.environment.write() as txn:
-        txn.delete(key, db=tables.packs)
-        txn.delete(key, db=tables.wasted)
-        txn.put(key, seal(key, _GONE), db=tables.retired)
+    with backup.journal.edit() as edit:
+        edit.retire(pack, there=False)
     return True

@@ -16,9 +16,10 @@ from engine.blobs import encode_location
 from engine.blobs.verification import verify
 from engine.check.quarantine import Aside
 from engine.check.sorting import SortedRows
-from engine.domain.errors import BlobDamaged
-from engine.journal.keys import time_key
-from engine.journal.records import seal
+from engine.domain.errors import BlobDamaged, RecordDamaged
+from engine.journal import blob_index
+from engine.journal.blob_index import IndexRow
+from engine.journal.reader import Reader
 from engine.purge.purge_lock import alone
 from engine.system.batched import batches
 
@@ -31,8 +32,8 @@ class _Change(NamedTuple):
     """A row of the index that isn't as the packs are."""
 
     digest: bytes
-    before: bytes | None
-    """The row as it was, with its checksum."""
+    before: IndexRow | None
+    """The row as it was."""
     after: bytes | None
     """The location that it should have; None: the row is worth nothing."""
     doubtful: bool
@@ -82,14 +83,15 @@ class _Index:
     def compare(self, found: SortedRows, wasted: SortedRows) -> Iterator[_Change]:
         """The rows that are wrong, by digest. Puts places that aren't used into `wasted`."""
         for digest, row, places in _join(_rows(self._backup), found):
-            intact = row is not None and row == seal(digest, row[:-4])
-            after = row[:-4] if row is not None and intact else None
+            intact = row is not None and row.intact
+            before = row.location if row is not None and intact else None
+            after = before
             if places and after not in places:
                 after = places[0]
             for place in places:
                 if place != after:
                     wasted.add(place)
-            if row is None or after is None or row != seal(digest, after):
+            if after is None or after != before:
                 doubtful = not intact and any(map(self._doubtful, places))
                 yield _Change(digest, row, after, doubtful)
 
@@ -101,70 +103,69 @@ class _Index:
     def settle(self, wasted: SortedRows) -> int:
         """Records lengths of packs, and which of them hold what isn't used; returns how many of
         the lengths were wrong."""
-        environment = self._backup.journal.environment
-        tables = environment.tables
         changed = 0
-        packs = [place[:8] for place, _ in groupby(wasted, lambda place: place[:8])]
-        with environment.write() as txn:
-            for key in packs:
-                txn.put(key, seal(key, b""), db=tables.wasted)
-            for pack, length in self._lengths.items():
-                key = time_key(pack)
-                value = seal(key, length.to_bytes(8, "big"))
-                now = txn.get(key, db=tables.packs)
-                if now is not None and now == seal(key, now[:-4]):
-                    longer = int.from_bytes(now[:-4], "big") >= length
-                    if longer:  # it may have grown since
-                        continue
-                txn.put(key, value, db=tables.packs)
-                changed += 1
+        packs = [pack for pack, _ in groupby(wasted, lambda place: place[:8])]
+        with self._backup.journal.edit() as edit:
+            for pack in packs:
+                edit.put_wasted(int.from_bytes(pack, "big"))
+            for number, length in self._lengths.items():
+                if _length(edit, number) < length:  # it may have grown since
+                    edit.put_pack_length(number, length)
+                    changed += 1
         return changed
 
 
-def _rows(backup: Backup) -> Iterator[tuple[bytes, bytes]]:
+def _length(reader: Reader, pack: int) -> int:
+    """The committed length of a pack; -1 where it isn't known."""
+    try:
+        length = reader.pack_length(pack)
+    except RecordDamaged:
+        return -1
+    return -1 if length is None else length
+
+
+def _rows(backup: Backup) -> Iterator[IndexRow]:
     """The index as it is now, by digest."""
     with backup.reader() as reader:
-        yield from reader.txn.cursor(reader.tables.blobs)
+        yield from blob_index.rows(reader)
 
 
 def _join(
-    rows: Iterator[tuple[bytes, bytes]], found: SortedRows
-) -> Iterator[tuple[bytes, bytes | None, list[bytes]]]:
+    rows: Iterator[IndexRow], found: SortedRows
+) -> Iterator[tuple[bytes, IndexRow | None, list[bytes]]]:
     """For each digest its row, or None, and the places that packs have it at."""
     row = next(rows, None)
     for digest, group in groupby(found, lambda place: place[:_DIGEST]):
-        while row is not None and row[0] < digest:
-            yield row[0], row[1], []
+        while row is not None and row.digest < digest:
+            yield row.digest, row, []
             row = next(rows, None)
         places = [place[_DIGEST:] for place in group]
-        if row is not None and row[0] == digest:
-            yield digest, row[1], places
+        if row is not None and row.digest == digest:
+            yield digest, row, places
             row = next(rows, None)
         else:
             yield digest, None, places
     while row is not None:
-        yield row[0], row[1], []
+        yield row.digest, row, []
         row = next(rows, None)
 
 
 def _write(backup: Backup, changes: list[_Change], aside: Aside) -> int:
     """Changes rows of the index, but for those that others have changed meanwhile."""
-    environment = backup.journal.environment
-    tables = environment.tables
     for change in changes:
         if change.before is not None and change.after is None:
-            aside.row("blobs", change.digest, change.before)
+            aside.row("blobs", *change.before)
     aside.sync()
     changed = 0
-    with environment.write() as txn:
+    with backup.journal.edit() as edit:
         for digest, before, after, doubtful in changes:
-            if txn.get(digest, db=tables.blobs) != before:
+            if blob_index.row(edit, digest) != before:
                 continue
             changed += 1
             if after is None:
-                txn.delete(digest, db=tables.blobs)
+                edit.drop_blob(digest)
                 continue
-            txn.put(digest, seal(digest, after), db=tables.blobs)
+            edit.lead(digest, after)
             if doubtful:
-                txn.put(digest, seal(digest, b""), db=tables.unneeded)
+                edit.doubt(digest)
     return changed

@@ -5,7 +5,6 @@ Which packs, and in which order, see `choice`. What only one account has: `accou
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 
@@ -14,8 +13,8 @@ from engine.blobs import BlobStore, Recipe, decode_location, encode_location, pa
 from engine.blobs.verification import Verdict, verify, wrong_content
 from engine.check.report import Report
 from engine.domain.errors import BlobDamaged, RecordDamaged
+from engine.journal import blob_index
 from engine.journal.reader import Reader
-from engine.journal.records import seal
 
 
 def check_packs(
@@ -51,7 +50,8 @@ class _PackCheck:
         self._deep = deep
         with backup.reader() as reader:
             self._lengths = reader.pack_lengths()
-            self._rows = _count_rows(reader)
+            self._rows = blob_index.count_by_pack(reader, damaged=False)
+            """How many rows of the index lead to each pack."""
         self._present = {stored.id for stored in backup.volume.list()}
         self._store = BlobStore(backup.volume, backup.location)
         """What the backup's own store remembers may no longer be what is on the disk."""
@@ -181,28 +181,17 @@ class _PackCheck:
         """Names the rows of the index that lead nowhere."""
         suspects = unsure | unlisted
         with self._backup.reader() as reader:
-            for digest, value in reader.txn.cursor(reader.tables.blobs):
-                if int.from_bytes(value[:8], "big") not in suspects:
+            for row in blob_index.rows(reader):
+                if row.pack not in suspects or not row.intact:  # that is reported as a checksum
                     continue
-                if value != seal(digest, value[:-4]):
-                    continue  # reported as a checksum already
                 try:
-                    self._store.read(digest, decode_location(value[:-4]), 0, 1)
+                    self._store.read(row.digest, decode_location(row.location), 0, 1)
                 except (BlobDamaged, RecordDamaged, OSError) as error:
-                    self._report.add("index", f"blob {digest.hex()}: {error}")
-                    self._report.lose(digest)
+                    self._report.add("index", f"blob {row.digest.hex()}: {error}")
+                    self._report.lose(row.digest)
         for pack in sorted(unlisted):
             what = f"pack {pack_name(pack)} has blobs, but no committed length"
             self._report.add("pack", what)
-
-
-def _count_rows(reader: Reader) -> Counter[int]:
-    """Pack -> how many rows of the index lead there."""
-    rows: Counter[int] = Counter()
-    for digest, value in reader.txn.cursor(reader.tables.blobs):
-        if value == seal(digest, value[:-4]):
-            rows[int.from_bytes(value[:8], "big")] += 1
-    return rows
 
 
 def _lacks(reader: Reader, recipe: Recipe) -> bool:

@@ -166,9 +166,7 @@ class Records:
 
     def commits(self) -> Iterator[Commit]:
         """All commits, whosever transactions they hold."""
-        cursor = self._reader.txn.cursor(self._reader.tables.times)
-        for key, value in cursor:
-            span = self._reader.span(key, value)
+        for span in self._reader.spans():
             count = min(span.length, self._sequence - span.sequence + 1)
             if count < 1:
                 return
