@@ -15,9 +15,11 @@ from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+import msgspec
+
 from engine.blobs import BlobStore, DirectoryVolume, Location, decode_location
 from engine.connectors.registry import KINDS
-from engine.domain.errors import BackupUnusable, BlobMissing, UsageError
+from engine.domain.errors import BackupUnusable, BlobMissing, StorageFull, UsageError
 from engine.journal.environment import FORMAT, Environment
 from engine.journal.journal import Journal, ReaderBlock
 from engine.journal.records import Identity, State, pack, seal
@@ -79,9 +81,25 @@ class Backup:
                 f"{path}: an import into it is not finished: run the same 'engine import' again, "
                 "or remove the directory"
             )
+        if write and self.identity.format < FORMAT:
+            self._upgrade(environment)
         self.journal = Journal(environment, self.clock)
         self.volume = DirectoryVolume(path / "packs")
         self.store = BlobStore(self.volume, self.location)
+
+    def _upgrade(self, environment: Environment) -> None:
+        """Upgrades a journal of an older format. A copy of it is kept, where there is room for one
+        and nothing is damaged: it is the repair's business then."""
+        from engine.journal import copies  # no other start needs these
+        from engine.journal.upgrade import upgrade
+        from engine.system.logs import Log
+
+        try:
+            copies.make(environment, self.path / copies.DIRECTORY, self.clock.now())
+        except (StorageFull, BackupUnusable) as error:
+            Log("backup").warning("upgraded-without-copy", error=str(error))
+        upgrade(environment)
+        self.identity = environment.identity()
 
     def reader(self) -> ReaderBlock:
         """One moment of the journal, for as long as the block lasts: keep it short."""
@@ -206,7 +224,7 @@ def take_over(path: Path) -> None:
     _refuse_other(path)
     environment = Environment(path / "journal", write=True)
     identity = environment.identity()
-    record = Identity(identity.format, identity.backup, filesystem.server_id(), identity.created)
+    record = msgspec.structs.replace(identity, server=filesystem.server_id())
     with environment.write() as txn:
         key = b"identity"
         txn.put(key, seal(key, pack(record)), db=environment.tables.meta)

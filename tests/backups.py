@@ -9,7 +9,7 @@ from engine.blobs import encode_location
 from engine.domain.messages import parse_headers
 from engine.domain.model import ROOT, Kind
 from engine.domain.naming import message_stem
-from engine.journal.records import AccountState, FolderCursor, ScanRecord
+from engine.journal.records import FolderCursor, ScanRecord, StoreState
 from engine.journal.writer import Content, Draft
 from engine.system.clock import ManualClock
 
@@ -33,7 +33,7 @@ class SmallBackup:
         self.clock.advance(MINUTE)
         with self.backup.journal.commit() as commit:
             item = commit.create(Draft(Kind.ACCOUNT, ROOT, name, name.encode()))
-            commit.set_account_state(AccountState(origin="maildir:/nowhere", guid=name))
+            commit.set_store_state(StoreState(location="maildir:/nowhere", guid=name))
         return item
 
     def busy(self) -> None:

@@ -18,7 +18,7 @@ from engine.connectors.sources import open_source
 from engine.domain.model import Kind
 from engine.domain.paths import INBOX
 from engine.journal.keys import MAX_SEQUENCE
-from engine.journal.records import AccountState
+from engine.journal.records import StoreState
 from engine.purge import acknowledge, find_due, purge
 from engine.scan.follow.agenda import Job, Look
 from engine.scan.follow.job import look_at
@@ -200,10 +200,10 @@ class Hall:
         """The living accounts, by name."""
         return {a.name: a.item for a in known_accounts(self.backup) if not a.deleted}
 
-    def account_state(self, name: str) -> AccountState:
+    def account_state(self, name: str) -> StoreState:
         """What the journal knows of the account that has a name."""
         with self.backup.reader() as reader:
-            return reader.account_state(self.living()[name])
+            return reader.store(self.living()[name])
 
     def check(self) -> None:
         """Each account has the messages of one owner at most."""

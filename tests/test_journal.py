@@ -26,10 +26,10 @@ from engine.journal.horizon import MAX_AHEAD
 from engine.journal.keys import MAX_SEQUENCE, item_key
 from engine.journal.reader import Reader
 from engine.journal.records import (
-    AccountState,
     FolderCursor,
     Identity,
     State,
+    StoreState,
     pack,
     seal,
 )
@@ -130,7 +130,7 @@ def test_the_end_of_a_scan_makes_its_instant_past(desk: Desk) -> None:
     with desk.reader() as reader:
         assert reader.horizon() == ended.end
         assert reader.last_scan() == ended
-        assert reader.account_state(account).scanned == ended.end
+        assert reader.store(account).scanned == ended.end
     folder = desk.folder(account, "later")
     with desk.reader() as reader:
         assert reader.time_of(reader.last_sequence()) == ended.end + 1
@@ -316,7 +316,7 @@ def test_a_change_that_changes_nothing_is_none(desk: Desk) -> None:
         assert not commit.change(account, meta={"subscriptions": ["alice@example.com"]})
     with desk.reader() as reader:
         assert reader.last_sequence() == 2
-        assert reader.account_state(account).revision == 3
+        assert reader.store(account).revision == 3
 
 
 def test_what_happens_to_an_item_at_once_is_one_transaction(desk: Desk) -> None:
@@ -344,7 +344,7 @@ def test_what_happens_to_an_item_at_once_is_one_transaction(desk: Desk) -> None:
 def test_a_plan_from_an_older_revision_is_a_conflict(desk: Desk) -> None:
     alice, bob = desk.account("alice"), desk.account("bob")
     with desk.reader() as reader:
-        planned = reader.account_state(alice).revision
+        planned = reader.store(alice).revision
     desk.folder(bob, "elsewhere")
     with desk.commit(alice, planned) as commit:
         commit.create(folder_draft(alice, "first"))
@@ -485,15 +485,15 @@ def test_cursors_and_states_are_kept_with_the_commit(desk: Desk) -> None:
     account = desk.account()
     work = desk.folder(account, "Work")
     there = FolderCursor(("dir:1:2",), b"\0here\xff")
-    state = AccountState(revision=77, origin="maildir:/x", guid="g", directory="1:2")
+    state = StoreState(revision=77, location="maildir:/x", guid="g", directory="1:2")
     with desk.commit(account) as commit:
         commit.set_cursor(work, there)
-        commit.set_account_state(state)
+        commit.set_store_state(state)
     with pytest.raises(GivenUp):
         give_up(desk, account, lambda commit: commit.drop_cursor(work))
     with desk.reader() as reader:
         assert reader.cursors(account) == {work: there}
-        found = reader.account_state(account)
+        found = reader.store(account)
         assert (found.revision, found.origin, found.guid) == (3, "maildir:/x", "g")
         assert reader.last_sequence() == 2
     with desk.commit(account) as commit:

@@ -44,7 +44,9 @@ QUESTIONS: dict[str, Question] = {
     "blobs": lambda r: [r.blob(blake3(text).digest()) for text in (b"hello", b"bye")],
     "packs": lambda r: r.pack_length(1),
     "accounts": lambda r: (r.accounts(), r.account_state(2)),
+    "stores": lambda r: (r.store(2), r.stores(2)),
     "cursors": lambda r: r.cursors(2),
+    "revisions": lambda r: [r.revisions(folder) for folder in (3, 4)],
     "scans": lambda r: (list(r.scans()), r.last_scan()),
     "identity": lambda r: r.environment.identity(),
     "purge": lambda r: (r.purge_state(), r.complete_since()),
@@ -81,7 +83,8 @@ def full(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Desk:
         commit.delete(other)
         commit.delete(message)
     with desk.commit(account) as commit:
-        appear(commit, message_draft(work, "m1", "hello"))
+        back = appear(commit, message_draft(work, "m1", "hello"))
+        commit.set_revision(work, back, b"etag")
     desk.clock.advance(10 * SECOND)
     with desk.commit(account) as commit:
         commit.delete(account)

@@ -216,7 +216,7 @@ def test_of_two_directories_that_nobody_knows_the_last_is_read(desk: Desk, tmp_p
     assert [problem.where for problem in result.tally.problems] == [str(old.root)]
     assert result.tally.created == 3  # account, inbox, one message
     with desk.reader() as reader:
-        (state,) = [reader.account_state(account.item) for account in reader.accounts()]
+        (state,) = [reader.store(account.item) for account in reader.accounts()]
     status = os.stat(new.root)
     assert state.directory == f"{status.st_dev}:{status.st_ino}"
 

@@ -14,7 +14,7 @@ from engine.domain.errors import BlobDamaged, RecordDamaged
 from engine.domain.model import Version
 from engine.journal.keys import item_key, pair_key, split_pair
 from engine.journal.reader import Reader
-from engine.journal.records import AccountState, FolderCursor, Transaction, unpack
+from engine.journal.records import FolderCursor, Transaction, unpack, unpack_account
 
 
 def check_account(
@@ -102,13 +102,20 @@ def _check_state(reader: Reader, account: int, damaged: Damage) -> None:
         key = item_key(account)
         value = reader.txn.get(key, db=tables.accounts)
         if value is not None:
-            unpack(AccountState, "accounts", key, value)
+            unpack_account(key, value)
         reader.hold(account)
+        roots = sorted(reader.stores(account))
     except RecordDamaged as error:
         damaged(error)
-    cursor = reader.txn.cursor(tables.cursors)
-    found = cursor.set_range(item_key(account))
-    while found and cursor.key()[:5] == item_key(account):
+        roots = [account]
+    for root in roots:
+        _check_cursors(reader, root, damaged)
+
+
+def _check_cursors(reader: Reader, root: int, damaged: Damage) -> None:
+    cursor = reader.txn.cursor(reader.tables.cursors)
+    found = cursor.set_range(item_key(root))
+    while found and cursor.key()[:5] == item_key(root):
         try:
             unpack(FolderCursor, "cursors", *cursor.item())
         except RecordDamaged as error:

@@ -19,12 +19,20 @@ from engine.connectors.sources import configured
 from engine.domain.errors import RecordDamaged
 from engine.domain.model import ROOT, Action, Kind, Version, item_id
 from engine.journal.environment import Environment, Table, Txn
-from engine.journal.keys import cursor_key, item_key, pair_key, sequence_key, split_pair
+from engine.journal.keys import (
+    cursor_key,
+    item_key,
+    pair_key,
+    sequence_key,
+    split_pair,
+    store_key,
+)
 from engine.journal.reader import Reader
 from engine.journal.records import (
     TOMBSTONE,
     AccountState,
     FolderCursor,
+    StoreState,
     Transaction,
     pack,
     seal,
@@ -179,8 +187,12 @@ class _Item:
         versions = [version for version in self._history.values() if version]
         if versions:
             return versions[0].container
-        key = cursor_key(account, self._item)
-        return account == self._item or self._txn.get(key, db=self._tables.cursors) is not None
+        if account == self._item:
+            return True
+        return any(
+            self._txn.get(cursor_key(root, self._item), db=self._tables.cursors) is not None
+            for root in self._reader.stores(account)
+        )
 
     def _substitute(self, sequence: int, account: int) -> Version:
         """What is most likely to have been a container's version."""
@@ -262,9 +274,17 @@ def _list_again(environment: Environment, txn: Txn, account: int) -> None:
     """Lets the next scan list all folders of an account: their cursors say that the journal has
     what they hold. A scan that has been planned is planned anew."""
     tables = environment.tables
-    cursor = txn.cursor(tables.cursors)
-    found = cursor.set_range(item_key(account))
-    while found and cursor.key()[:5] == item_key(account):
+    for root, state in Reader(environment, txn).stores(account).items():
+        _list_store_again(environment, txn, root)
+        key = store_key(account, root)
+        state = msgspec.structs.replace(state, revision=state.revision + 1)
+        txn.put(key, seal(key, pack(state)), db=tables.stores)
+
+
+def _list_store_again(environment: Environment, txn: Txn, root: int) -> None:
+    cursor = txn.cursor(environment.tables.cursors)
+    found = cursor.set_range(item_key(root))
+    while found and cursor.key()[:5] == item_key(root):
         key, value = cursor.item()
         try:
             known = unpack(FolderCursor, "cursors", key, value)
@@ -274,36 +294,39 @@ def _list_again(environment: Environment, txn: Txn, account: int) -> None:
             known = msgspec.structs.replace(known, position=b"")
             cursor.put(key, seal(key, pack(known)))
         found = cursor.next()
-    key = item_key(account)
-    state = Reader(environment, txn).account_state(account)
-    state = msgspec.structs.replace(state, revision=state.revision + 1)
-    txn.put(key, seal(key, pack(state)), db=tables.accounts)
 
 
 def unknown_account(backup: Backup) -> bytes:
-    """The payload in `accounts` of an account of which only the source is known, and that only if
-    there is but one. Whoever has planned a scan of it plans anew."""
+    """The payload in `accounts` of an account of which nothing is known."""
+    return pack(AccountState(revision=backup.clock.now()))
+
+
+def unknown_store(backup: Backup) -> bytes:
+    """The payload in `stores` of a store of which only the source is known, and that only if there
+    is but one. Whoever has planned a scan of it plans anew."""
     sources = configured(backup.settings)
-    origin = sources[0].name if len(sources) == 1 else ""
-    return pack(AccountState(revision=backup.clock.now(), origin=origin))
+    name = sources[0].name if len(sources) == 1 else ""
+    return pack(StoreState(revision=backup.clock.now(), source=name))
 
 
-def _containers(reader: Reader) -> Iterator[tuple[int, int, bool]]:
-    """The account of each folder that is alive, or was with its account, and of each account; the
-    item; and whether it is an account."""
-    last: tuple[int, int, Version | None, bool] | None = None
+def _wanted_rows(reader: Reader) -> Iterator[tuple[str, bytes]]:
+    """Table and key of what each account and store has, and each folder that is alive, or was with
+    its account."""
+    last: tuple[int, int, Version | None, int] | None = None
 
-    def judged() -> Iterator[tuple[int, int, bool]]:
+    def judged() -> Iterator[tuple[str, bytes]]:
         if last is None:
             return
-        item, sequence, version, account = last
-        if account:
-            yield item, item, True
-        elif version is not None and version.kind == Kind.FOLDER:
-            try:
-                yield reader.transaction(sequence).account, item, False
-            except RecordDamaged:
-                return  # whose it is isn't known
+        item, sequence, version, kind = last
+        try:
+            if kind == Kind.ACCOUNT:
+                yield "accounts", item_key(item)
+            if kind in (Kind.ACCOUNT, Kind.STORE):
+                yield "stores", store_key(reader.transaction(sequence).account, item)
+            elif version is not None and version.kind == Kind.FOLDER:
+                yield "cursors", cursor_key(reader.root_of(item), item)
+        except RecordDamaged:
+            return  # whose it is isn't known
 
     for key, value in reader.txn.cursor(reader.tables.versions):
         item, sequence = split_pair(key)
@@ -314,23 +337,25 @@ def _containers(reader: Reader) -> Iterator[tuple[int, int, bool]]:
             version = unpack_version(key, value)
         except RecordDamaged:
             continue
-        was = bool(last and last[3]) or (version is not None and version.kind == Kind.ACCOUNT)
-        last = (item, sequence, version, was)
+        last = (item, sequence, version, version.kind if version else last[3] if last else 0)
     yield from judged()
 
 
 def _add_cursors(backup: Backup) -> int:
-    """Gives each folder its row in `cursors`, and each account its own in `accounts`; returns how
-    many had none."""
+    """Gives each folder its row in `cursors`, each account its own in `accounts`, and each store
+    its own in `stores`; returns how many had none."""
     tables = backup.journal.environment.tables
-    missing = []
+    payloads = {
+        "accounts": unknown_account(backup),
+        "stores": unknown_store(backup),
+        "cursors": pack(FolderCursor()),
+    }
     with backup.reader() as reader:
-        for account, item, own in _containers(reader):
-            key = item_key(item) if own else cursor_key(account, item)
-            table = tables.accounts if own else tables.cursors
-            if reader.txn.get(key, db=table) is None:
-                payload = unknown_account(backup) if own else pack(FolderCursor())
-                missing.append((table, key, payload))
+        missing = [
+            (getattr(tables, table), key, payloads[table])
+            for table, key in _wanted_rows(reader)
+            if reader.txn.get(key, db=getattr(tables, table)) is None
+        ]
     with backup.journal.environment.write() as txn:
         for table, key, payload in missing:
             txn.put(key, seal(key, payload), overwrite=False, db=table)
@@ -338,8 +363,8 @@ def _add_cursors(backup: Backup) -> int:
 
 
 def _remove_cursors(backup: Backup, aside: Aside) -> int:
-    """Moves rows of `cursors` and `accounts` aside whose folder or account isn't there; returns how
-    many."""
+    """Moves rows of `cursors`, `accounts` and `stores` aside whose folder, account or root isn't
+    there; returns how many."""
     tables = backup.journal.environment.tables
     with backup.reader() as reader:
         extra = [
@@ -347,6 +372,7 @@ def _remove_cursors(backup: Backup, aside: Aside) -> int:
             for table, name, wanted in (
                 (tables.cursors, "cursors", Kind.FOLDER),
                 (tables.accounts, "accounts", Kind.ACCOUNT),
+                (tables.stores, "stores", Kind.STORE),
             )
             for key, value in reader.txn.cursor(table)
             if not _belongs(reader, key, wanted)
@@ -364,11 +390,14 @@ def _belongs(reader: Reader, key: bytes, kind: Kind) -> bool:
     item = int.from_bytes(key[-5:], "big")
     try:
         history = list(reader.history(item))
-        if kind is Kind.ACCOUNT:
-            return any(recorded.version and recorded.version.kind == kind for recorded in history)
+        if kind is not Kind.FOLDER:
+            kinds = {Kind.ACCOUNT, kind}
+            found = any(recorded.version and recorded.version.kind in kinds for recorded in history)
+            account = int.from_bytes(key[:5], "big")
+            return found and reader.account_of(item) == account
         last = history[-1] if history else None
         if last is None or last.version is None or last.version.kind != kind:
             return False
-        return reader.transaction(last.sequence).account == int.from_bytes(key[:5], "big")
+        return reader.root_of(item) == int.from_bytes(key[:5], "big")
     except RecordDamaged:
         return True

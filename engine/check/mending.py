@@ -15,7 +15,7 @@ from contextlib import suppress
 from engine.backup import Backup
 from engine.check.flipped import put_right
 from engine.check.gaps import count_lost, fill_times
-from engine.check.items import mend_items, unknown_account
+from engine.check.items import mend_items, unknown_account, unknown_store
 from engine.check.quarantine import Aside
 from engine.check.records import examine, key_width
 from engine.domain.errors import RecordDamaged
@@ -44,7 +44,9 @@ _PRIMARY = (
     "transactions",
     "versions",
     "accounts",
+    "stores",
     "cursors",
+    "revisions",
     "scans",
     "holds",
     "erasures",
@@ -56,6 +58,8 @@ _PRIMARY = (
 )
 _HINTS = frozenset({"unneeded", "wasted"})
 """What a purge looks at again before it believes it: a row more does no harm."""
+_SPARED = frozenset({"scans", "verified", "revisions", *_HINTS})
+"""Nothing is lost with a row of these: without its revision, a content is read again."""
 
 
 def mend_records(backup: Backup, aside: Aside) -> list[str]:
@@ -144,7 +148,7 @@ class _Mending:
 
     def _worthless(self, table: str, key: bytes) -> bool:
         """Whether nothing is lost with a row that can't be read."""
-        if len(key) != key_width(table, key) or table in ("scans", "verified", *_HINTS):
+        if len(key) != key_width(table, key) or table in _SPARED:
             return True
         if table == "packs":  # of one that is there, the length is found again
             return not self._backup.volume.path_of(int.from_bytes(key, "big")).is_file()
@@ -177,6 +181,8 @@ class _Mending:
             return pack(FolderCursor())  # the folder is listed again
         if table == "accounts":
             return unknown_account(self._backup)
+        if table == "stores":
+            return unknown_store(self._backup)
         if table == "holds":
             return pack(Hold(self._horizon(txn), "the record of the hold was damaged"))
         if table == "unneeded" and txn.get(key, db=self._tables.blobs) is not None:

@@ -18,14 +18,15 @@ from engine.journal import derive, timeline
 from engine.journal.environment import Tables
 from engine.journal.headers import unpack_block
 from engine.journal.keys import (
+    MAX_SEQUENCE,
     cursor_key,
     item_key,
     sequence_key,
     split_pair,
+    store_key,
 )
 from engine.journal.reader import Reader
 from engine.journal.records import (
-    AccountState,
     DeepCheck,
     Erasure,
     FolderCursor,
@@ -34,13 +35,16 @@ from engine.journal.records import (
     Identity,
     ImportMark,
     PurgeState,
+    Revision,
     ScanRecord,
     State,
+    StoreState,
     Transaction,
     Verified,
     keyframe_events,
     seal,
     unpack,
+    unpack_account,
     unpack_event,
     unpack_keyframe,
     unpack_version,
@@ -54,8 +58,9 @@ CHUNK = 5000
 """Rows between two calls of `progress`."""
 
 _RECORDS: dict[str, type] = {
-    "accounts": AccountState,
+    "stores": StoreState,
     "cursors": FolderCursor,
+    "revisions": Revision,
     "folders": FolderStats,
     "scans": ScanRecord,
     "transactions": Transaction,
@@ -85,7 +90,9 @@ _WIDTHS = {
     "blobs": 32,
     "packs": 8,
     "accounts": 5,
+    "stores": 10,
     "cursors": 10,
+    "revisions": 10,
     "scans": 8,
     "holds": 5,
     "erasures": 32,
@@ -134,6 +141,8 @@ def examine(table: str, key: bytes, value: bytes) -> None:
         unpack(record, table, key, value)
     elif table == "versions":
         unpack_version(key, value)
+    elif table == "accounts":
+        unpack_account(key, value)
     elif table == "headers":
         unpack_block(unseal(table, key, value))
     else:
@@ -233,17 +242,26 @@ class Versions:
         self._damaged = damaged
         self.containers: set[int] = set()
         """The accounts and folders among what was walked."""
-        self._expected = dict.fromkeys((*derive.TABLES, "cursors", "accounts"), 0)
+        self._counted = [
+            table
+            for table in (*derive.TABLES, "cursors", "accounts", "stores")
+            if table not in reader.environment.missing
+            and (table != "stores" or reader.environment.identity().format > 1)
+        ]
+        self._expected = dict.fromkeys((*self._counted, "stores"), 0)
+        self._roots: dict[int, int] = {}
+        """The root of the store that a container is in."""
 
     def check(self) -> None:
         """Rules `transaction`, `version-missing`, `derived`, `blob-missing`, `header`, `account`,
-        `cursor`. Where a version is damaged, what follows from it and the next can't be judged."""
+        `store`, `cursor`. Where a version is damaged, what follows from it and the next can't be
+        judged."""
         txn, tables = self._reader.txn, self._reader.tables
         whole = self.walk(txn.cursor(tables.versions))
         count = self._report.versions
         if txn.stat(tables.transactions)["entries"] != count:
             self._find_orphan_transactions()
-        for table in (*derive.TABLES, "cursors", "accounts"):
+        for table in self._counted:
             entries = txn.stat(getattr(tables, table))["entries"]
             if whole and entries != self._expected[table]:
                 kind = "derived" if table in derive.TABLES else table.rstrip("s")
@@ -345,10 +363,27 @@ class Versions:
             self._expected["accounts"] += 1
             if txn.get(item_key(item), db=tables.accounts) is None:
                 self._report.add("account", f"account {item} ({version.name}) has no state")
+        if version.kind in (Kind.ACCOUNT, Kind.STORE) and "stores" in self._counted:
+            self._expected["stores"] += 1
+            if txn.get(store_key(account, item), db=tables.stores) is None:
+                self._report.add("store", f"store {item} ({version.name}) has no state")
         elif version.kind == Kind.FOLDER and after.version:
             self._expected["cursors"] += 1
-            if txn.get(cursor_key(account, item), db=tables.cursors) is None:
+            try:
+                key = self._cursor_key(item)
+            except RecordDamaged as error:
+                self._damaged(error)
+                return
+            if txn.get(key, db=tables.cursors) is None:
                 self._report.add("cursor", f"folder {item} ({version.name}) has no cursor")
+
+    def _cursor_key(self, folder: int) -> bytes:
+        version = self._reader.version(folder, MAX_SEQUENCE)
+        parent = version.folder if version else folder
+        root = self._roots.get(parent)
+        if root is None:
+            root = self._roots[parent] = self._reader.root_of(parent)
+        return cursor_key(root, folder)
 
     def _find_orphan_transactions(self) -> None:
         """Every transaction must have its version."""

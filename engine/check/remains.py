@@ -9,7 +9,7 @@ is one, whatever page it is found in; its form says of which table.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -270,7 +270,7 @@ _BY_WIDTH = {
     5: ("folders", "accounts", "holds"),
     6: ("transactions", "commits"),
     8: ("times", "headers", "packs", "scans", "wasted", "retired", "verified"),
-    10: ("cursors",),
+    10: ("stores", "cursors", "revisions"),
     11: ("versions", "timeline", "deleted", "keyframes"),
     32: ("blobs", "erasures", "unneeded"),
 }
@@ -288,7 +288,9 @@ _LENGTHS = {
 """Bytes of payloads that aren't MessagePack."""
 _FIELDS = {
     "folders": (int, int),
-    "accounts": (int, int, str, str, str),
+    "accounts": (int, int, int),
+    "stores": (int, int, str, str, str),
+    "revisions": (bytes,),
     "holds": (int, str),
     "transactions": (int, int, int),
     "scans": (int, int, bool, int, int, int, int, int),
@@ -296,6 +298,8 @@ _FIELDS = {
     "erasures": (int, int, int),
 }
 """Of what kind the first fields are, of those that are; all of them are always written."""
+_FORMER_ACCOUNT = (int, int, str, str, str)
+"""Of those that format 1 wrote."""
 
 
 def _fits(table: str, key: bytes, value: bytes) -> bool:
@@ -310,10 +314,13 @@ def _fits(table: str, key: bytes, value: bytes) -> bool:
         examine(table, key, value)
         if table in _FIELDS:
             fields = msgspec.msgpack.decode(payload)
-            kinds = _FIELDS[table]
-            return len(fields) >= len(kinds) and all(
-                type(field) is kind for field, kind in zip(fields, kinds, strict=False)
-            )
+            former = table == "accounts" and _are(fields, _FORMER_ACCOUNT)
+            return former or _are(fields, _FIELDS[table])
     except (RecordDamaged, msgspec.DecodeError, UnicodeDecodeError, TypeError):
         return False
     return True
+
+
+def _are(fields: Sequence[object], kinds: tuple[type, ...]) -> bool:
+    enough = len(fields) >= len(kinds)
+    return enough and all(type(f) is kind for f, kind in zip(fields, kinds, strict=False))

@@ -36,7 +36,16 @@ DERIVED = frozenset({"derived", "timeline", "keyframe", "folder", "times"})
 INDEX = frozenset({"index", "blob-missing", "pack", "piece"})
 """Rules whose breach is mended by `rebuild_index`, where the blob is still in a pack."""
 PRIMARY = frozenset(
-    {"checksum", "counters", "times", "transaction", "version-missing", "account", "cursor"}
+    {
+        "checksum",
+        "counters",
+        "times",
+        "transaction",
+        "version-missing",
+        "account",
+        "store",
+        "cursor",
+    }
 )
 """Rules whose breach is perhaps mended by `mend_records`."""
 

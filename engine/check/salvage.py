@@ -11,10 +11,11 @@ import fcntl
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 from engine.blobs import DirectoryVolume
 from engine.blobs.pack import HEADER_SIZE, decode_header
@@ -32,11 +33,13 @@ from engine.journal.records import (
     Erasure,
     Identity,
     PurgeState,
+    StoreState,
     Transaction,
     is_intact,
     pack,
     seal,
     unpack,
+    unpack_account,
 )
 from engine.system import filesystem, plainfile
 from engine.system.batched import batches
@@ -53,7 +56,18 @@ TOLD = 100
 _EVIDENCE = frozenset({"timeline", "names", "deleted", "gone"})
 """Tables that are made anew, and tell which transactions weren't removed."""
 _ANEW = _EVIDENCE | {"keyframes", "folders", "unneeded", "wasted"}
-_ALWAYS = frozenset({"scans", "erasures", "retired", "holds", "times", "commits", "accounts"})
+_ALWAYS = frozenset(
+    {
+        "scans",
+        "erasures",
+        "retired",
+        "holds",
+        "times",
+        "commits",
+        "accounts",
+        "stores",
+    }
+)
 """Tables whose rows are true whenever they were written, or do no harm if they aren't: a hold that
 has ended, an account that is gone."""
 _NAMED = frozenset({"versions", "scans", "erasures", "holds"})
@@ -64,6 +78,12 @@ _ORIGINS = {
     "free": "took {count} from pages that were free",
 }
 """Where rows are found, in this order."""
+_Revised: TypeAlias = AccountState | StoreState
+_REVISED: dict[str, Callable[[bytes, bytes], _Revised]] = {
+    "accounts": lambda key, value: unpack_account(key, value)[0],
+    "stores": lambda key, value: unpack(StoreState, "stores", key, value),
+}
+"""Tables of which a row tells whether it is later than another."""
 _BY_SEQUENCE = frozenset({"versions", "transactions", "times", "commits"})
 
 
@@ -186,8 +206,8 @@ class _Salvage:
                         count[row.table] += 1
                         if origin == "file" and row.table in _BY_SEQUENCE:
                             txn.put(_sequence(row), b"", db=self._alive)
-                    elif row.table == "accounts" and origin != "file":
-                        _prefer_later(txn, handle, *found)
+                    elif row.table in _REVISED and origin != "file":
+                        _prefer_later(txn, handle, _REVISED[row.table], *found)
 
     def _believed(self, txn: Txn, row: Row) -> bool:
         """Whether a row that was once there belongs there still."""
@@ -351,11 +371,13 @@ def _sequence(row: Row) -> bytes:
     return row.value[:6] if row.table == "times" else row.key[-6:]
 
 
-def _prefer_later(txn: Txn, handle: Table, key: bytes, value: bytes) -> None:
-    """Of two states of an account the later one stays."""
+def _prefer_later(
+    txn: Txn, handle: Table, unpacked: Callable[[bytes, bytes], _Revised], key: bytes, value: bytes
+) -> None:
+    """Of two states of an account or a store the later one stays."""
     known = txn.get(key, db=handle)
     if known is None:
         return
-    before, found = (unpack(AccountState, "accounts", key, each) for each in (known, value))
+    before, found = (unpacked(key, each) for each in (known, value))
     if found.revision > before.revision:
         txn.put(key, value, db=handle)

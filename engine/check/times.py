@@ -31,6 +31,7 @@ from engine.journal.records import (
     Identity,
     PurgeState,
     ScanRecord,
+    StoreState,
     Verified,
     pack,
     seal,
@@ -135,11 +136,12 @@ class _Correction:
         tables, new = self._tables, self._new
         for key, state in self._rows(AccountState, "accounts", tables.accounts):
             times = {
-                "scanned": new(state.scanned),
                 "succeeded": new(state.succeeded),
                 "acknowledged": new(state.acknowledged),
             }
             self._put(tables.accounts, key, state, **times)
+        for key, store in self._rows(StoreState, "stores", tables.stores):
+            self._put(tables.stores, key, store, scanned=new(store.scanned))
         for key, hold in self._rows(Hold, "holds", tables.holds):
             self._put(tables.holds, key, hold, time=new(hold.time))
         for key, erasure in self._rows(Erasure, "erasures", tables.erasures):

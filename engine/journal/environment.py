@@ -20,7 +20,9 @@ packs) and can be rebuilt.
     blobs         (digest) -> where the blob is (`blobs.store`)                              derived
     packs         (pack) -> length up to which a commit has named what is in it              primary
     accounts      (account) -> AccountState                                                  primary
-    cursors       (account, folder) -> where the source left off, the source's own bytes     primary
+    stores        (account, root) -> StoreState: of mail the root is the account             primary
+    cursors       (root, folder) -> where the source left off, the source's own bytes        primary
+    revisions     (folder, item) -> what the source said of a content: of mail nothing       primary
     scans         (end) -> ScanRecord                                                        primary
     holds         (account) -> Hold: nothing of it may be removed                            primary
     erasures      (hash of what was erased) -> Erasure                                       primary
@@ -40,6 +42,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 from typing import NamedTuple, TypeAlias
 
@@ -58,9 +61,13 @@ from engine.journal.address_space import limit, map_size
 from engine.journal.headers import Blocks
 from engine.journal.records import Identity, unpack
 from engine.system import plainfile
+from engine.system.text import shown
 
-FORMAT = 1
+FORMAT = 2
 """The version of everything in FORMAT.md. A reader refuses a newer one."""
+
+FEATURES: frozenset[str] = frozenset()
+"""What this program knows of the features that a backup path may need, by their names there."""
 
 Table: TypeAlias = "lmdb._Database"
 Txn: TypeAlias = "lmdb.Transaction[bytes]"
@@ -86,6 +93,8 @@ class Tables(NamedTuple):
     accounts: Table
     cursors: Table
     scans: Table
+    stores: Table
+    revisions: Table
     holds: Table
     erasures: Table
     unneeded: Table
@@ -94,7 +103,9 @@ class Tables(NamedTuple):
     verified: Table
 
 
-_LATER = frozenset({"holds", "erasures", "unneeded", "wasted", "retired", "verified"})
+_LATER = frozenset(
+    {"stores", "revisions", "holds", "erasures", "unneeded", "wasted", "retired", "verified"}
+)
 """Tables that a journal may lack, for it was made before there were any. They are made when it is
 opened for writing."""
 
@@ -210,6 +221,7 @@ class Environment:
         """
         self.path = directory
         self._sound: tuple[int, set[bytes]] = (0, set())
+        self._late = Lock()
         self.header_blocks = Blocks()
         """For all readers."""
         file = directory / "data.mdb"
@@ -235,7 +247,7 @@ class Environment:
                     os.chmod(file, 0o640)
                     os.chmod(directory / "lock.mdb", 0o660)  # the group's readers sign in there
                 else:
-                    self._refuse_newer()
+                    self._refuse_newer(write=write)
                 if write:
                     self._env.reader_check()
             except BaseException:
@@ -295,12 +307,23 @@ class Environment:
             more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
             raise _damaged(file, f"{problems[0]}{more}")
 
-    def _refuse_newer(self) -> None:
+    def _refuse_newer(self, *, write: bool) -> None:
         identity = self.identity()
         if identity.format > FORMAT:
             raise BackupUnusable(
                 f"{self.path.parent}: written by a newer version (format {identity.format}, "
                 f"this one reads up to {FORMAT}): install that version"
+            )
+        needed, act = (
+            (identity.to_read, "read")
+            if not write
+            else ((*identity.to_read, *identity.to_write), "written to")
+        )
+        unknown = ", ".join(shown(name) for name in needed if name not in FEATURES)
+        if unknown:
+            raise BackupUnusable(
+                f"{self.path.parent}: can't be {act} without {unknown}, which this version doesn't "
+                "know: install a newer one"
             )
 
     def identity(self) -> Identity:
@@ -317,6 +340,20 @@ class Environment:
     def read(self) -> Reading:
         """A read transaction: one moment of the journal. Keep it short, hold it across no await."""
         return Reading(self._env, self.path)
+
+    def open_late(self, name: str) -> bool:
+        """Opens a table that was missing, if another process has made it since; False where it is
+        still missing, or wasn't."""
+        with self._late:
+            if name not in self.missing:
+                return False
+            try:
+                handle = self._env.open_db(name.encode(), create=False)
+            except lmdb.NotFoundError:
+                return False
+            self.tables = self.tables._replace(**{name: handle})
+            self.missing.discard(name)
+            return True
 
     def has(self, table: Table, key: bytes) -> bool:
         """Whether there is such a row now. The quick way to ask just this."""

@@ -13,7 +13,7 @@ from engine.domain.model import ROOT
 from engine.journal.edit import Edit
 from engine.journal.environment import Environment
 from engine.journal.horizon import next_time, problem
-from engine.journal.keys import item_key, time_key
+from engine.journal.keys import store_key, time_key
 from engine.journal.reader import Reader
 from engine.journal.records import ScanRecord, pack, seal
 from engine.journal.writer import Commit
@@ -68,20 +68,21 @@ class Journal:
         return now
 
     @contextmanager
-    def commit(self, account: int = ROOT, revision: int | None = None) -> Iterator[Commit]:
-        """A commit of changes to one account (ROOT: to make a new one, with `create`). Written
-        wholly and durably at the end of the block, or not at all.
+    def commit(self, root: int = ROOT, revision: int | None = None) -> Iterator[Commit]:
+        """A commit of changes to one store, by its root: that of an account's mail is the account
+        (ROOT: to make a new account, with `create`). Written wholly and durably at the end of the
+        block, or not at all.
 
-        Raises Conflict where the account's revision is not the one that was planned from,
+        Raises Conflict where the store's revision is not the one that was planned from,
         ClockError where the clock can't be right, StorageFull.
         """
         with self.environment.write() as txn:
             reader = Reader(self.environment, txn)
-            commit = Commit(self.environment, txn, account, self._now(reader))
+            commit = Commit(self.environment, txn, root, self._now(reader))
             if revision is not None:
-                found = reader.account_state(account).revision
+                found = reader.store_of(commit.account, root).revision
                 if found != revision:
-                    raise Conflict(f"account {account} was changed meanwhile")
+                    raise Conflict(f"account {commit.account} was changed meanwhile")
             yield commit
             commit.finish()
 
@@ -92,10 +93,10 @@ class Journal:
         with self.environment.write() as txn:
             yield Edit(self.environment, txn)
 
-    def finish_scan(self, record: ScanRecord, accounts: Iterable[int]) -> ScanRecord:
-        """Records that a scan came to its end, and makes that end the journal's horizon: the
-        instant is past from then on. Returns the record with the end that it was given. Raises
-        ClockError, StorageFull."""
+    def finish_scan(self, record: ScanRecord, roots: Iterable[int]) -> ScanRecord:
+        """Records that a scan of the stores of these roots came to its end, and makes that end the
+        journal's horizon: the instant is past from then on. Returns the record with the end that it
+        was given. Raises ClockError, StorageFull."""
         with self.environment.write() as txn:
             tables = self.environment.tables
             reader = Reader(self.environment, txn)
@@ -104,11 +105,12 @@ class Journal:
             record = msgspec.structs.replace(record, end=end)
             key = time_key(end)
             txn.put(key, seal(key, pack(record)), db=tables.scans)
-            for account in accounts:
-                before = reader.account_state(account)
+            for root in roots:
+                account = reader.account_of(root)
+                before = reader.store_of(account, root)
                 scanned = msgspec.structs.replace(before, scanned=end, scans=before.scans + 1)
-                key = item_key(account)
-                txn.put(key, seal(key, pack(scanned)), db=tables.accounts)
+                key = store_key(account, root)
+                txn.put(key, seal(key, pack(scanned)), db=tables.stores)
             state = msgspec.structs.replace(state, last_time=end)
             txn.put(b"state", seal(b"state", pack(state)), db=tables.meta)
         return record

@@ -47,6 +47,16 @@ def edition_key(edition: int, item: int) -> bytes:
     return (edition << 40 | item).to_bytes(8, "big")
 
 
-def cursor_key(account: int, folder: int) -> bytes:
-    """(account, folder): table `cursors`."""
-    return (account << 40 | folder).to_bytes(10, "big")
+def cursor_key(root: int, folder: int) -> bytes:
+    """(root of a store, folder): table `cursors`."""
+    return (root << 40 | folder).to_bytes(10, "big")
+
+
+def store_key(account: int, root: int) -> bytes:
+    """(account, root of one of its stores): table `stores`."""
+    return (account << 40 | root).to_bytes(10, "big")
+
+
+def revision_key(folder: int, item: int) -> bytes:
+    """(folder, item): table `revisions`."""
+    return (folder << 40 | item).to_bytes(10, "big")

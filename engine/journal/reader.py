@@ -15,13 +15,12 @@ import lmdb
 import msgspec
 
 from engine.domain.errors import BackupUnusable, RecordDamaged
-from engine.domain.kinds import CONTAINERS
+from engine.domain.kinds import CONTAINERS, Kind
 from engine.domain.model import ROOT, Entry, Headers, Recorded, Version
 from engine.domain.naming import name_hash
 from engine.journal import timeline
 from engine.journal.derive import identity_hash
 from engine.journal.environment import Environment, Txn
-from engine.journal.holdings import Holdings
 from engine.journal.keys import (
     ITEM_BYTES,
     MAX_SEQUENCE,
@@ -33,13 +32,12 @@ from engine.journal.keys import (
     time_key,
 )
 from engine.journal.records import (
-    AccountState,
-    FolderCursor,
     FolderStats,
     Outline,
     ScanRecord,
     Span,
     State,
+    StoreState,
     Transaction,
     unpack,
     unpack_event,
@@ -48,6 +46,7 @@ from engine.journal.records import (
     unpack_version,
     unseal,
 )
+from engine.journal.stores import Stores
 from engine.system.batched import batches
 
 _BATCH = 1000
@@ -91,7 +90,7 @@ class Logged(NamedTuple):
     transaction: Transaction
 
 
-class Reader(Holdings):
+class Reader(Stores):
     """One moment of the journal. All sequences and times given to it are at or before that moment,
     or mean that moment."""
 
@@ -447,11 +446,28 @@ class Reader(Holdings):
         for sequence, transaction in self.transactions(first, last):
             yield Logged(sequence, self.time_of(sequence), transaction)
 
-    def account_state(self, account: int) -> AccountState:
-        """How far the engine is with the account."""
-        key = item_key(account)
-        value = self.txn.get(key, db=self.tables.accounts)
-        return AccountState() if value is None else unpack(AccountState, "accounts", key, value)
+    def store(self, root: int) -> StoreState:
+        """How far the engine is with the store of this root."""
+        return self.store_of(self.account_of(root), root)
+
+    def account_of(self, root: int) -> int:
+        """The account that a store is of; of mail's store, and of an account, the root itself."""
+        value = self.txn.get(item_key(root), db=self.tables.accounts)
+        if value is not None:
+            return root
+        recorded = self.recorded(root, MAX_SEQUENCE)
+        if recorded is None:
+            return root
+        version = recorded.version or self.version_before(root, recorded.sequence)
+        return version.folder if version.kind == Kind.STORE else root
+
+    def root_of(self, container: int) -> int:
+        """The root of the store that a container is in, or of which it is the root; also of one
+        that is deleted. Costs its depth."""
+        for entry in reversed(self.path(container, MAX_SEQUENCE)):
+            if entry.version.kind in (Kind.STORE, Kind.ACCOUNT):
+                return entry.item
+        return container
 
     def accounts(self) -> list[Recorded]:
         """Every account that ever was, by item number; a deleted one with the deletion's sequence
@@ -463,20 +479,6 @@ class Reader(Holdings):
             if recorded is None:
                 raise RecordDamaged(f"journal: account {item} has no version: run 'engine check'")
             found.append(recorded)
-        return found
-
-    def cursors(self, account: int) -> dict[int, FolderCursor]:
-        """Every living folder of the account, and where the source left off in it."""
-        found = {}
-        cursor = self._cursor(self.tables.cursors)
-        prefix = item_key(account)
-        more = cursor.set_range(prefix)
-        while more:
-            key, value = cursor.item()
-            if not key.startswith(prefix):
-                break
-            found[int.from_bytes(key[5:], "big")] = unpack(FolderCursor, "cursors", key, value)
-            more = cursor.next()
         return found
 
     def scans(self, since: int = 0) -> Iterator[ScanRecord]:

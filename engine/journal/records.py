@@ -67,6 +67,10 @@ class Identity(msgspec.Struct, frozen=True, array_like=True):
     """Which machine may write here; see `engine.backup.server_id`."""
     created: int
     """Time of `init` in microseconds."""
+    to_read: tuple[str, ...] = ()
+    """Features that whoever reads it must know, besides what the format has."""
+    to_write: tuple[str, ...] = ()
+    """And whoever writes."""
 
 
 class Span(NamedTuple):
@@ -94,14 +98,28 @@ class FolderStats(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class AccountState(msgspec.Struct, frozen=True, array_like=True):
-    """How far the engine is with an account."""
+    """What belongs to an account, whatever fills it. What is of one store of it: `StoreState`."""
 
     revision: int = 0
-    """Rises with every commit that changes the account: what a plan compares (optimistic lock)."""
+    """Rises with every change of this row."""
+    succeeded: int = 0
+    """When its name was found with another's mailbox, so that it was taken for deleted; 0: never.
+    Then its retention begins only once that is acknowledged."""
+    acknowledged: int = 0
+    """When an administrator acknowledged that."""
+
+
+class StoreState(msgspec.Struct, frozen=True, array_like=True):
+    """How far the engine is with one store of an account: what one source fills in it."""
+
+    revision: int = 0
+    """Rises with every commit that changes the store: what a plan compares (optimistic lock)."""
     scanned: int = 0
     """End of the last scan in which it came to its end, in microseconds."""
-    origin: str = ""
-    """The source that it came from, as `KIND:LOCATION`."""
+    source: str = ""
+    """The name of its source in the settings; empty where none of these has filled it yet."""
+    location: str = ""
+    """Where that source was then, as `KIND:LOCATION`."""
     guid: str = ""
     """The identity of its mailbox where the source has one (a Maildir: INBOX's GUID)."""
     directory: str = ""
@@ -119,13 +137,39 @@ class AccountState(msgspec.Struct, frozen=True, array_like=True):
     """INBOX's UIDNEXT."""
     made: tuple[str, ...] = ()
     """Marks of mailboxes that a restore made for the account (`MailboxIdentity.marks`)."""
-    succeeded: int = 0
-    """When its name was found with another's mailbox, so that it was taken for deleted; 0: never.
-    Then its retention begins only once that is acknowledged."""
-    acknowledged: int = 0
-    """When an administrator acknowledged that."""
     fingerprint: bytes = b""
     """What told at little cost that the mailbox is the same, as its source has it."""
+
+    @property
+    def origin(self) -> str:
+        """What its source is found by: its name, or where none has claimed it, its location."""
+        return self.source or self.location
+
+
+class _FormerAccount(msgspec.Struct, frozen=True, array_like=True):
+    """A row of `accounts` in format 1, where an account had one store, that of its mail."""
+
+    revision: int
+    scanned: int
+    location: str
+    guid: str
+    directory: str
+    forms: dict[str, int] = {}
+    scans: int = 0
+    born: int = 0
+    validity: int = 0
+    next_uid: int = 0
+    made: tuple[str, ...] = ()
+    succeeded: int = 0
+    acknowledged: int = 0
+    fingerprint: bytes = b""
+
+
+class Revision(msgspec.Struct, frozen=True, array_like=True):
+    """What a source said of an item's content when it was read: where it says something else, the
+    content is read again."""
+
+    value: bytes
 
 
 class FolderCursor(msgspec.Struct, frozen=True, array_like=True):
@@ -246,6 +290,18 @@ def unpack(kind: type[Record], table: str, key: bytes, value: bytes) -> Record:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise RecordDamaged(f"journal: {table} record {key.hex()} is damaged: {error}") from None
     return record
+
+
+def unpack_account(key: bytes, value: bytes) -> tuple[AccountState, StoreState | None]:
+    """A row of `accounts`; of one that format 1 wrote also the state of its store. Their third
+    fields differ in type. Raises RecordDamaged."""
+    try:
+        return unpack(AccountState, "accounts", key, value), None
+    except RecordDamaged:
+        former = unpack(_FormerAccount, "accounts", key, value)
+    fields = msgspec.structs.asdict(former)
+    succeeded, acknowledged = fields.pop("succeeded"), fields.pop("acknowledged")
+    return AccountState(former.revision, succeeded, acknowledged), StoreState(**fields)
 
 
 def _version_unpacker(kind: msgspec.msgpack.Decoder[Record]) -> Callable[[bytes, bytes], Record]:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from engine.domain.errors import RecordDamaged
-from engine.domain.kinds import DESCRIBED
+from engine.domain.kinds import DESCRIBED, Kind
 from engine.domain.model import Headers, Version
 from engine.journal import derive, headers, timeline
 from engine.journal.environment import Environment, Txn
@@ -23,8 +23,10 @@ from engine.journal.keys import (
     edition_key,
     item_key,
     pair_key,
+    revision_key,
     sequence_key,
     split_pair,
+    store_key,
 )
 from engine.journal.reader import Reader
 from engine.journal.records import (
@@ -79,6 +81,8 @@ class Removal:
         self._touched: dict[int, _Touched] = {}
         self._headers: dict[int, list[int]] = {}
         """Edition -> items whose headers go."""
+        self._roots: dict[int, int] = {}
+        """The root of the store that a container is in."""
         self._complete_since = 0
 
     def remove(self, item: int, *, ended: int = 0) -> list[Version]:
@@ -106,13 +110,15 @@ class Removal:
             before = after
         if before:
             self._touch(before.folder).entries += 1
-            self._list_again(accounts[-1], before.folder)
+            self._list_again(before.folder)
         versions = [recorded.version for recorded in history if recorded.version]
         for edition in {version.edition for version in versions if version.kind in DESCRIBED}:
             self._headers.setdefault(edition, []).append(item)
         if versions and versions[-1].container:
-            txn.delete(cursor_key(accounts[-1], item), db=tables.cursors)
-            txn.delete(item_key(item), db=tables.accounts)
+            self._remove_container(item, accounts[-1], versions[-1])
+        elif "revisions" not in self._environment.missing:
+            for folder in {version.folder for version in versions}:
+                txn.delete(revision_key(folder, item), db=tables.revisions)
         self._transactions += len(history)
         self._removed.items += 1
         self._removed.versions += len(versions)
@@ -129,11 +135,26 @@ class Removal:
             count_removal(self._environment, self._txn, self._transactions, self._complete_since)
         return self._removed
 
-    def _list_again(self, account: int, folder: int) -> None:
+    def _remove_container(self, item: int, account: int, last: Version) -> None:
+        """Where the source left off in a container, and what is known of an account or a store."""
+        txn, tables = self._txn, self._tables
+        if last.kind == Kind.FOLDER:
+            txn.delete(cursor_key(self._root_of(last.folder), item), db=tables.cursors)
+        else:
+            txn.delete(store_key(account, item), db=tables.stores)
+            txn.delete(item_key(item), db=tables.accounts)
+
+    def _root_of(self, container: int) -> int:
+        root = self._roots.get(container)
+        if root is None:
+            root = self._roots[container] = self._reader.root_of(container)
+        return root
+
+    def _list_again(self, folder: int) -> None:
         """What was alive is removed from a folder of a deleted account. Should that return, the
         folder must be listed as if it had never been."""
         txn, table = self._txn, self._tables.cursors
-        key = cursor_key(account, folder)
+        key = cursor_key(self._root_of(folder), folder)
         value = txn.get(key, db=table)
         if value is not None:
             known = unpack(FolderCursor, "cursors", key, value)

@@ -14,7 +14,7 @@ from engine.domain.kinds import DESCRIBED, LEAVES, TOP, Kind
 from engine.domain.model import MAX_ITEM, ROOT, Action, Headers, Version, item_id
 from engine.domain.naming import LONGEST
 from engine.journal.environment import Environment, Tables, Txn
-from engine.journal.keys import MAX_SEQUENCE, item_key, sequence_key, time_key
+from engine.journal.keys import MAX_SEQUENCE, item_key, sequence_key, store_key, time_key
 from engine.journal.reader import Reader
 from engine.journal.records import (
     AccountState,
@@ -25,6 +25,7 @@ from engine.journal.records import (
     ScanRecord,
     Span,
     State,
+    StoreState,
     Transaction,
     pack,
     seal,
@@ -125,10 +126,10 @@ class Replay(Commit):
         row: Transaction,
         after: Version | None,
         headers: Headers | None,
-        state: AccountState,
+        state: StoreState,
     ) -> None:
         """Records a transaction. `headers` are wanted where a described item gets another content,
-        `state` where an account is new. Raises ImportRefused, RecordDamaged."""
+        `state` where an account is new: that of its mail. Raises ImportRefused, RecordDamaged."""
         recorded = self._reader.recorded(row.item, MAX_SEQUENCE)
         before = recorded.version if recorded else None
         last = before
@@ -137,7 +138,7 @@ class Replay(Commit):
         problem = self._judge(sequence, time, row, last, before, after)
         if problem:
             raise ImportRefused(f"transaction {sequence}, item {item_id(row.item)}: {problem}")
-        self._next, self.account = sequence, row.account
+        self._next, self.account, self.root = sequence, row.account, ROOT
         self._same = last.digest if last else b""
         if after and after.kind in DESCRIBED and (last is None or last.edition != after.edition):
             found = headers
@@ -163,7 +164,7 @@ class Replay(Commit):
         self,
         state: State,
         scans: list[ScanRecord],
-        accounts: dict[int, AccountState],
+        stores: dict[int, StoreState],
         holds: dict[int, Hold],
         purge: PurgeState,
     ) -> None:
@@ -171,10 +172,11 @@ class Replay(Commit):
         all."""
         for scan in scans:
             self._put(self._tables.scans, time_key(scan.end), pack(scan))
-        for account, known in accounts.items():
-            if self._reader.recorded(account, MAX_SEQUENCE) is None:
-                raise ImportRefused(f"account {item_id(account)} has no transactions")
-            self._put(self._tables.accounts, item_key(account), pack(known))
+        for root, known in stores.items():
+            if self._reader.recorded(root, MAX_SEQUENCE) is None:
+                raise ImportRefused(f"account {item_id(root)} has no transactions")
+            key = store_key(self._reader.account_of(root), root)
+            self._put(self._tables.stores, key, pack(known))
         for account, hold in holds.items():
             self._put(self._tables.holds, item_key(account), pack(hold))
         if purge.transactions:
@@ -244,6 +246,8 @@ class Replay(Commit):
             return "is in a deleted folder"
         elif self._within(folder, row.item):
             return "is in itself"
+        if after.kind == Kind.STORE and folder != row.account:
+            return "is a store in a folder"
         reserved = _IN_ROOT if after.kind in TOP else _IN_ACCOUNT
         low = name.casefold()
         long = len(name.encode("utf-8", "replace")) > LONGEST
@@ -270,14 +274,20 @@ class Replay(Commit):
         return any(entry.item == item for entry in self._reader.path(folder, MAX_SEQUENCE))
 
     def _settle(
-        self, row: Transaction, before: Version | None, after: Version | None, state: AccountState
+        self, row: Transaction, before: Version | None, after: Version | None, state: StoreState
     ) -> None:
         """What a container has besides."""
         if after and after.container:
             self._owners[row.item] = row.account
-        if after and before is None and after.kind == Kind.ACCOUNT:
-            self._put(self._tables.accounts, item_key(row.item), pack(state))
+        if after and before is None and after.kind in (Kind.ACCOUNT, Kind.STORE):
+            if after.kind == Kind.ACCOUNT:
+                self._put(self._tables.accounts, item_key(row.item), pack(AccountState()))
+            else:
+                state = StoreState()
+            self._put(self._tables.stores, store_key(row.account, row.item), pack(state))
         elif after and before is None and after.kind == Kind.FOLDER:
+            self.root = self._reader.root_of(row.item)
             self.set_cursor(row.item, FolderCursor())
         elif before and after is None and before.kind == Kind.FOLDER:
+            self.root = self._reader.root_of(row.item)
             self.drop_cursor(row.item)

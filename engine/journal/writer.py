@@ -27,7 +27,9 @@ from engine.journal.keys import (
     cursor_key,
     item_key,
     pair_key,
+    revision_key,
     sequence_key,
+    store_key,
     time_key,
 )
 from engine.journal.reader import Reader
@@ -36,7 +38,9 @@ from engine.journal.records import (
     AccountState,
     FolderCursor,
     FolderStats,
+    Revision,
     State,
+    StoreState,
     Transaction,
     pack,
     seal,
@@ -77,14 +81,16 @@ class _Touched:
 class Commit:
     """A commit being written. Made by `Journal.commit`; not used after its end."""
 
-    def __init__(self, environment: Environment, txn: Txn, account: int, now: int) -> None:
+    def __init__(self, environment: Environment, txn: Txn, root: int, now: int) -> None:
         self._environment = environment
         self._tables = environment.tables
         self._txn = txn
         self._reader = Reader(environment, txn)
         state = self._reader.state()
         self._time = next_time(state, now)
-        self.account = account
+        self.root = root
+        """The root of the store that it changes."""
+        self.account = self._reader.account_of(root)
         self._next_item = state.next_item
         self._first = self._next = state.next_sequence
         self._touched: dict[int, _Touched] = {}
@@ -103,9 +109,7 @@ class Commit:
         if item > MAX_ITEM:
             raise RecordDamaged(f"{self._environment.path}: all item numbers are used up")
         self._next_item += 1
-        if draft.kind is Kind.ACCOUNT:
-            self._refuse_second(draft)
-            self.account = item
+        self._enter(draft, item)
         content = draft.content or Content(b"", 0, 0)
         version = Version(
             kind=int(draft.kind),
@@ -183,6 +187,9 @@ class Commit:
             raise RecordDamaged(f"journal: item {item} is not alive, and can't be deleted")
         before = recorded.version
         self._record(item, before, None, Action.DELETE)
+        if before.kind == Kind.ACCOUNT:
+            for root in self._reader.stores(item).keys() - {self.root}:
+                self._raise_revision(item, root)
 
     def appear(self, draft: Draft) -> int:
         """Records an item that appeared at the source: as returned, where the account had it before
@@ -235,9 +242,7 @@ class Commit:
             identity=draft.identity,
             meta=dict(draft.meta),
         )
-        if draft.kind is Kind.ACCOUNT:
-            self._refuse_second(draft)
-            self.account = item
+        self._enter(draft, item)
         self._put_headers(item, after, content)
         self._record(item, None, after, Action.RETURN)
 
@@ -279,12 +284,20 @@ class Commit:
             self._txn.delete(digest, db=self._tables.unneeded)
 
     def set_cursor(self, folder: int, cursor: FolderCursor) -> None:
-        """Where the source left off in a folder of this account. Every living folder has one."""
-        self._put(self._tables.cursors, cursor_key(self.account, folder), pack(cursor))
+        """Where the source left off in a folder of this store. Every living folder has one."""
+        self._put(self._tables.cursors, cursor_key(self.root, folder), pack(cursor))
 
     def drop_cursor(self, folder: int) -> None:
         """Forgets where the source left off in a folder that is deleted."""
-        self._txn.delete(cursor_key(self.account, folder), db=self._tables.cursors)
+        self._txn.delete(cursor_key(self.root, folder), db=self._tables.cursors)
+
+    def set_revision(self, folder: int, item: int, value: bytes) -> None:
+        """What the source says of an item's content as it is recorded; empty: nothing."""
+        key = revision_key(folder, item)
+        if value:
+            self._put(self._tables.revisions, key, pack(Revision(value)))
+        else:
+            self._txn.delete(key, db=self._tables.revisions)
 
     def account_state(self) -> AccountState:
         """The account's state as things stand in this commit."""
@@ -292,9 +305,38 @@ class Commit:
 
     def set_account_state(self, state: AccountState) -> None:
         """Replaces the account's state; its revision is the commit's business."""
-        revision = self._reader.account_state(self.account).revision
+        key = store_key(self.account, self.account)
+        if self._txn.get(key, db=self._tables.stores) is None:  # every account has a row of its own
+            store = self._reader.store_of(self.account, self.account)
+            self._put(self._tables.stores, key, pack(store))
+        revision = self._reader.account_state(self.account).revision + 1
         state = msgspec.structs.replace(state, revision=revision)
         self._put(self._tables.accounts, item_key(self.account), pack(state))
+
+    def store_state(self) -> StoreState:
+        """The store's state as things stand in this commit."""
+        return self._reader.store_of(self.account, self.root)
+
+    def set_store_state(self, state: StoreState) -> None:
+        """Replaces the store's state; its revision is the commit's business."""
+        state = msgspec.structs.replace(state, revision=self.store_state().revision)
+        self._put(self._tables.stores, store_key(self.account, self.root), pack(state))
+
+    def _raise_revision(self, account: int, root: int) -> None:
+        """Whoever has planned changes of a store plans anew."""
+        now = self._reader.store_of(account, root)
+        state = msgspec.structs.replace(now, revision=now.revision + 1)
+        self._put(self._tables.stores, store_key(account, root), pack(state))
+
+    def _enter(self, draft: Draft, item: int) -> None:
+        """Whoever makes an account or a store, or brings it back, goes on in it. An account that is
+        back isn't succeeded any more."""
+        if draft.kind is Kind.ACCOUNT:
+            self._refuse_second(draft)
+            self.account = self.root = item
+            self.set_account_state(AccountState())
+        elif draft.kind is Kind.STORE:
+            self.root = item
 
     # How
 
@@ -404,7 +446,5 @@ class Commit:
             self._put(self._tables.commits, key, self._time.to_bytes(8, "big"))
             state = State(self._next_item, self._next, last_time)
             self._put(self._tables.meta, b"state", pack(state))
-        if self.account != ROOT:
-            state_now = self._reader.account_state(self.account)
-            state_next = msgspec.structs.replace(state_now, revision=state_now.revision + 1)
-            self._put(self._tables.accounts, item_key(self.account), pack(state_next))
+        if self.root != ROOT:
+            self._raise_revision(self.account, self.root)

@@ -10,7 +10,7 @@ import ssl
 from typing import NamedTuple
 
 from engine.domain.errors import EngineError, SettingMissing, UsageError
-from engine.journal.records import AccountState
+from engine.journal.records import StoreState
 
 TIMEOUT = 15.0
 """Seconds for each answer."""
@@ -36,9 +36,9 @@ class Inbox(NamedTuple):
     next_uid: int = 0
     guid: str = ""
     mailbox_id: str = ""
-    """Both as `engine.journal.records.AccountState.guid` has one of them."""
+    """Both as `engine.journal.records.StoreState.guid` has one of them."""
 
-    def is_anothers(self, account: AccountState) -> bool:
+    def is_anothers(self, account: StoreState) -> bool:
         """Whether it isn't the inbox that the account had when it was last scanned: somebody else
         may have the name since. Where nothing can be compared, it counts as the same."""
         told = self.mailbox_id if account.guid.startswith(_MAILBOX_ID) else self.guid

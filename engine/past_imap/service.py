@@ -20,7 +20,7 @@ from engine.domain.errors import EngineError, SettingMissing, UsageError
 from engine.domain.model import ROOT
 from engine.domain.timestamps import local_zone
 from engine.journal.keys import MAX_SEQUENCE
-from engine.journal.records import AccountState
+from engine.journal.records import StoreState
 from engine.past_imap import dovecot, mailboxes, own
 from engine.past_imap.acting import Owner
 from engine.past_imap.dovecot import Serving, Site
@@ -227,14 +227,14 @@ class Door:
         _log.info("login", login=login, address=address)
         return ""
 
-    def _known(self, name: str) -> tuple[str, AccountState]:
+    def _known(self, name: str) -> tuple[str, StoreState]:
         """What the live server calls the account that has the name now, and what its mailbox was
         recognised by. Raises Refused."""
         with self._backup.reader() as reader:
             entry = reader.lookup(ROOT, name, MAX_SEQUENCE)
             if entry is None:
                 raise Refused(WRONG)
-            return os.fsdecode(entry.version.identity), reader.account_state(entry.item)
+            return os.fsdecode(entry.version.identity), reader.store(entry.item)
 
     def _refuse(self, name: str, login: str, address: str, why: str) -> str:
         with self._lock:

@@ -120,6 +120,7 @@ def figures(reader: Reader, account: Account) -> AccountFigures:
     """Counts an account. Costs the number of its folders."""
     folders = list(_folders(reader, account.item))
     state = reader.account_state(account.item)
+    store = reader.store(account.item)
     own = reader.recorded(account.item, MAX_SEQUENCE)
     last = max(
         (reader.folder_state(folder, MAX_SEQUENCE) for folder in folders),
@@ -128,8 +129,8 @@ def figures(reader: Reader, account: Account) -> AccountFigures:
     return AccountFigures(
         items=count_items(reader, account.item),
         changed=reader.time_of(max(last, own.sequence if own else 0)),
-        scanned=state.scanned or None,
-        origin=state.origin,
+        scanned=store.scanned or None,
+        origin=store.location,
         succeeded=state.succeeded or None,
         acknowledged=state.acknowledged or None,
     )

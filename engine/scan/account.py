@@ -28,7 +28,7 @@ from engine.domain.naming import account_name, folder_name
 from engine.domain.paths import FolderPath
 from engine.domain.stored_form import stored_form
 from engine.journal.keys import MAX_SEQUENCE
-from engine.journal.records import AccountState, FolderCursor
+from engine.journal.records import FolderCursor, StoreState
 from engine.journal.writer import Commit, Content, Draft
 from engine.scan.comparison import NEW, Looked, Subject, look
 from engine.scan.fetching import Taken, streamed, take, take_ahead
@@ -147,9 +147,10 @@ def remove(backup: Backup, account: int, *, succeeded: bool = False) -> bool:
         if not commit.living(account):
             return False
         commit.delete(account)
-        if succeeded:
-            now = backup.clock.now()
-            state = msgspec.structs.replace(commit.account_state(), succeeded=now, acknowledged=0)
+        known = commit.account_state()
+        now = backup.clock.now() if succeeded else 0
+        state = msgspec.structs.replace(known, succeeded=now, acknowledged=0)
+        if state != known:
             commit.set_account_state(state)
     return True
 
@@ -157,9 +158,9 @@ def remove(backup: Backup, account: int, *, succeeded: bool = False) -> bool:
 def note_made(backup: Backup, account: int, identity: MailboxIdentity) -> None:
     """Notes that a mailbox was made for an account by a restore."""
     with backup.journal.commit(account) as commit:
-        state = commit.account_state()
+        state = commit.store_state()
         made = tuple(dict.fromkeys((*state.made, *identity.marks)))
-        commit.set_account_state(msgspec.structs.replace(state, made=made))
+        commit.set_store_state(msgspec.structs.replace(state, made=made))
 
 
 def settle_name(backup: Backup, account: int) -> None:
@@ -188,7 +189,7 @@ def _made_meanwhile(backup: Backup, subject: Subject) -> int | None:
 
 def _revision(backup: Backup, subject: Subject) -> int:
     with backup.reader() as reader:
-        return reader.account_state(subject.item).revision if subject.item else 0
+        return reader.store(subject.item).revision if subject.item else 0
 
 
 def _account_draft(subject: Subject, problems: list[Problem]) -> Draft:
@@ -322,7 +323,7 @@ class _Recording:
                 tally.changed += commit.change(commit.account, **changes)
             for mark in made.marks:
                 commit.set_cursor(self._item(mark.folder), self._cursor(mark))
-            commit.set_account_state(self._with_forms(state))
+            commit.set_store_state(self._with_forms(state))
         assert self._account is not None
         return self._account
 
@@ -445,7 +446,7 @@ class _Recording:
         if self._account is None and self._draft:
             self._items[NEW] = commit.create(self._draft)
             self._state = self._new_state()
-            commit.set_account_state(self._state)  # so that it is recognised from now on
+            commit.set_store_state(self._state)  # so that it is recognised from now on
             tally.created += 1
         # A folder may be renamed into a new one, or made inside a renamed one: parents first.
         steps: list[NewFolder | FolderChange] = [
@@ -483,7 +484,7 @@ class _Recording:
         tally.created += len(drafts)
         if self._found:
             self._count_forms(draft.content.digest for draft in drafts if draft.content)
-            commit.set_account_state(self._with_forms(self._state))
+            commit.set_store_state(self._with_forms(self._state))
 
     def _record_changes(self, commit: Commit, tally: Tally, contents: dict[int, _Stored]) -> None:
         """Moves, flags and contents: what happened to one item is one transaction."""
@@ -518,7 +519,7 @@ class _Recording:
         tally.deleted += len(self._removals) + len(self._plan.gone_folders)
         tally.removed += len(self._removals)
 
-    def _with_forms(self, state: AccountState) -> AccountState:
+    def _with_forms(self, state: StoreState) -> StoreState:
         return msgspec.structs.replace(state, forms=dict(self._forms))
 
     def _count_forms(self, digests: Iterable[bytes]) -> None:
@@ -526,7 +527,7 @@ class _Recording:
             if form := self._found.get(digest):
                 self._forms[form] += 1
 
-    def _is_known(self, state: AccountState) -> bool:
+    def _is_known(self, state: StoreState) -> bool:
         """Whether nothing of a state needs to be recorded. A fingerprint spares the next scans a
         little, and changes often: another one comes along with what else changes."""
         known = self._state
@@ -534,22 +535,21 @@ class _Recording:
             state = msgspec.structs.replace(state, fingerprint=known.fingerprint)
         return state == known
 
-    def _new_state(self) -> AccountState:
-        """The account's state, with what its mailbox is recognised by. A GUID that isn't told for
-        a while stays."""
+    def _new_state(self) -> StoreState:
+        """The state of the account's mail, with what its mailbox is recognised by. A GUID that
+        isn't told for a while stays."""
         identity = self._subject.identity
         assert identity is not None
         return msgspec.structs.replace(
             self._state,
-            origin=self._subject.origin,
+            source=self._subject.origin,
+            location=self._subject.location or self._subject.origin,
             guid=identity.guid or self._state.guid,
             directory=identity.directory,
             born=identity.born,
             validity=identity.validity,
             next_uid=identity.next_uid,
             made=(),
-            succeeded=0,
-            acknowledged=0,
             fingerprint=fingerprint_of(self._subject.mailbox)
             if identity.guid or not self._state.guid
             else b"",

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from engine.backup import Backup
 from engine.connectors.source import Mailbox, MailboxIdentity
 from engine.domain.paths import FolderPath
-from engine.journal.records import AccountState
+from engine.journal.records import StoreState
 from engine.scan.folder_cache import Memory, Remembered
 from engine.scan.known import concerned, count_messages, known_folders
 from engine.scan.plan import AccountPlan, plan
@@ -34,9 +34,11 @@ class Subject:
     """As the source names it."""
     mailbox: Mailbox
     origin: str
-    """The source, as `KIND:LOCATION`."""
+    """The name of the source."""
     identity: MailboxIdentity | None = None
     """What the mailbox was recognised by as that of the account; None: it is asked for that."""
+    location: str = ""
+    """Where the source is, as `KIND:LOCATION`; empty where that is its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +46,8 @@ class Looked:
     """What a look found."""
 
     plan: AccountPlan
-    state: AccountState
-    """The account's state that the plan was made from."""
+    state: StoreState
+    """The state of the account's mail that the plan was made from."""
     had: int = 0
     """How many messages the account had."""
     problems: list[Problem] = field(default_factory=list)
@@ -77,7 +79,7 @@ def look(
     see `scan.recognition`.
     """
     with backup.reader() as reader:
-        state = reader.account_state(subject.item) if subject.item else AccountState()
+        state = reader.store(subject.item) if subject.item else StoreState()
         known = known_folders(reader, subject.item) if subject.item else []
     memory = Memory(0) if memory is None else memory
     vanished: set[Path] = set()

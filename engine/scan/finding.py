@@ -17,7 +17,8 @@ from engine.settings.sources import is_origin
 
 @dataclass(frozen=True, slots=True)
 class NamedSource:
-    """An open source and its name in the settings."""
+    """An open source and its name in the settings. Until sources have names of their own there, it
+    is their `KIND:LOCATION`."""
 
     name: str
     source: Source
@@ -58,11 +59,14 @@ class Found:
         under the names of the others is left out from now on."""
         reached = []
         for account in known:
-            if account.deleted or not self.missing or account.origin in self.answering:
+            if account.deleted or not self.missing or self._answers(account.origin):
                 reached.append(account)
             else:
                 self.places.pop(account.name, None)
         return reached
+
+    def _answers(self, origin: str) -> bool:
+        return any(s.fills(origin) for s in self.sources if s.name in self.answering)
 
     def is_back(self, name: str) -> bool:
         """Whether an account that was missing is there again: a scan may take hours."""

@@ -36,7 +36,7 @@ def recorded_forms(reader: Reader, names: Collection[str] = ()) -> Forms:
             continue
         name = os.fsdecode(recorded.version.identity)
         if not names or name in names:
-            forms = reader.account_state(recorded.item).forms
+            forms = reader.store(recorded.item).forms
             if forms:
                 found[name] = forms
     return found

@@ -24,7 +24,7 @@ def known_accounts(backup: Backup) -> list[KnownAccount]:
 def known_account(reader: Reader, recorded: Recorded) -> KnownAccount:
     """An account of the journal, as its mailbox is recognised."""
     last = recorded.version or reader.version_before(recorded.item, recorded.sequence)
-    state = reader.account_state(recorded.item)
+    state = reader.store(recorded.item)
     return KnownAccount(
         item=recorded.item,
         name=os.fsdecode(last.identity),
@@ -54,9 +54,9 @@ def living_accounts(reader: Reader, name: str) -> Iterator[KnownAccount]:
             yield known_account(reader, recorded)
 
 
-def known_folders(reader: Reader, account: int) -> list[KnownFolder]:
-    """The account's living folders, as the journal has them."""
-    cursors = reader.cursors(account)
+def known_folders(reader: Reader, root: int) -> list[KnownFolder]:
+    """The living folders of a store, as the journal has them: `root` is the account for mail."""
+    cursors = reader.cursors(root)
     versions = {item: reader.version(item, MAX_SEQUENCE) for item in cursors}
 
     def path(item: int) -> Path:

@@ -29,7 +29,7 @@ class KnownAccount(NamedTuple):
     directory: str = ""
     """Where its mailbox was, as `MailboxIdentity` has it; and what else that has."""
     origin: str = ""
-    """The source that it was last scanned from."""
+    """What the source that it was last scanned from is found by: see `StoreState`."""
     born: int = 0
     validity: int = 0
     next_uid: int = 0

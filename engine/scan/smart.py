@@ -34,7 +34,7 @@ from engine.scan import guard, problems, roster
 from engine.scan.account import bring_back, remove, scan_account, settle_name
 from engine.scan.comparison import Subject, look
 from engine.scan.dry_run import foretell
-from engine.scan.finding import NamedSource, find
+from engine.scan.finding import NamedSource, filling, find
 from engine.scan.forms import recorded_forms, told_forms
 from engine.scan.known import count_messages, known_accounts, known_folders, messages
 from engine.scan.loss import Turnover
@@ -339,11 +339,11 @@ class _Scan:
                 f"{names}: {which} can't be found there any more: is the mail volume mounted? "
                 "Nothing was recorded; 'engine scan --accept-empty' if that is meant"
             )
-        had = Counter(account.origin for account in living)
+        had = Counter(self._source_of(account) for account in living)
         if not options.accept_empty:
             self._refuse_made_anew(compared, living)
             self._refuse_missing(compared, had)
-        lost = Counter(a.origin for a in gone if a.item in compared.succeeded)
+        lost = Counter(self._source_of(a) for a in gone if a.item in compared.succeeded)
         for origin, count in lost.items():
             if count >= roster.REBUILT and 2 * count > had[origin]:
                 raise SourceRebuilt(
@@ -375,9 +375,10 @@ class _Scan:
         has their names now are new mailboxes without any: what a mail server makes on a mount
         point without its volume."""
         gone = {account.item for account in compared.gone}
-        origins = {a.origin for a in compared.gone if a.item in compared.succeeded}
+        origins = {self._source_of(a) for a in compared.gone if a.item in compared.succeeded}
         for origin in sorted(origins):
-            had = [a for a in living if a.origin == origin and self._had_messages(a.item)]
+            living_there = [a for a in living if self._source_of(a) == origin]
+            had = [account for account in living_there if self._had_messages(account.item)]
             if len(had) < 2 or not gone.issuperset(account.item for account in had):
                 continue
             places = [n for n, source in self._found.places.items() if source.name == origin]
@@ -387,6 +388,12 @@ class _Scan:
                     "mailboxes without any are there: is the mail volume mounted? 'engine scan "
                     "--accept-empty' if they are really gone"
                 )
+
+    def _source_of(self, account: KnownAccount) -> str:
+        """The name of the source that an account comes from; what is recorded of it, where that is
+        none of these."""
+        source = filling(self._sources, account.origin)
+        return source.name if source else account.origin
 
     def _require_known(self, wanted: set[str]) -> None:
         """Raises UsageError where an account is asked for that nobody has."""
@@ -484,7 +491,14 @@ class _Scan:
                 elif task.expected and not alike(task.expected, identity):
                     tally.problems.append(Problem(task.name, "", _REPLACED))
                     return True
-                subject = Subject(assignment.item, task.name, mailbox, source.name, identity)
+                subject = Subject(
+                    assignment.item,
+                    task.name,
+                    mailbox,
+                    source.name,
+                    identity,
+                    source.location,
+                )
                 replaced = partial(self._refuse_doubtful, known, identity)
                 if known and doubtful(known, identity, self._shared):
                     refuse_other_content(self._backup, mailbox, known)

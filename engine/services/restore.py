@@ -154,7 +154,7 @@ def _task(backup: Backup, caller: Caller, asked: Restore, wanted: Wanted) -> Tas
         else:
             meant = find(reader, text, sequence)
         account, item, at = meant
-        scanned = reader.account_state(account.item).scanned
+        scanned = reader.store(account.item).scanned
         selection = subtree(reader, account, item, at)
         if asked.contents and not wanted.dated:
             _tell_of_others(reader, caller, selection)

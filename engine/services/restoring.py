@@ -214,6 +214,6 @@ class Run:
 
     def _foreseen(self, task: Task, destination: Destination) -> Delivered:
         with self._backup.reader() as reader:
-            forms = reader.account_state(task.selection.account.item).forms
+            forms = reader.store(task.selection.account.item).forms
         mailbox, own = destination.mailbox, destination.own
         return foresee(self._backup, task.plan, mailbox, own=own, forms=bool(forms))

@@ -80,7 +80,7 @@ def _scan_before(backup: Backup, caller: Caller, account: Account, until: int | 
     """Scans the account. What the scan finds may have happened before the end of a window, and is
     recorded after it: then that is said."""
     with backup.reader() as reader:
-        before = reader.account_state(account.item).scanned
+        before = reader.store(account.item).scanned
     result = scan_first(backup, account, caller.stop)
     for problem in result.tally.problems:
         caller.warn(f"the scan before: {problem}")

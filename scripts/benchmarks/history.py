@@ -23,7 +23,7 @@ from engine.blobs import Location, encode_location
 from engine.domain.messages import parse_headers
 from engine.domain.model import ROOT, Headers, Kind
 from engine.domain.naming import message_stem
-from engine.journal.records import AccountState, FolderCursor, ScanRecord
+from engine.journal.records import FolderCursor, ScanRecord, StoreState
 from engine.journal.writer import Commit, Content, Draft
 from engine.system.clock import ManualClock, SystemClock
 from scripts.benchmarks.mailbox import ACCOUNT
@@ -104,7 +104,7 @@ class _History:
         with backup.journal.commit() as commit:
             draft = Draft(Kind.ACCOUNT, ROOT, ACCOUNT, ACCOUNT.encode())
             self._account = commit.create(draft)
-            commit.set_account_state(AccountState(origin=SOURCE, guid=GUID))
+            commit.set_store_state(StoreState(location=SOURCE, guid=GUID))
             self._inbox = self._folder(commit, "INBOX")
             self._open_folder(commit)
 

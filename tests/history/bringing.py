@@ -81,7 +81,7 @@ class Bringing:
                 for account in accounts(reader)
                 if account.deleted is None
                 and account.source_name in self.server.mailboxes
-                and reader.account_state(account.item).directory
+                and reader.store(account.item).directory
                 == self.server.mailboxes[account.source_name].directory
             ]
 

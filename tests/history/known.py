@@ -53,7 +53,7 @@ def known(backup: Backup) -> Known:
 def _account(reader: Reader, recorded: Recorded) -> Account:
     item, sequence, version = recorded
     last = version or reader.version_before(item, sequence)
-    state = reader.account_state(item)
+    state = reader.store(item)
     name, alive = os.fsdecode(last.identity), version is not None
     account = Account(name, alive, state.guid, {}, {}, {}, state.directory)
 

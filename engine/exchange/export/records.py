@@ -179,7 +179,7 @@ class Records:
                 continue
             if self._reader.recorded(account.item, self._sequence) is None:
                 continue
-            state = self._reader.account_state(account.item)
+            state = self._reader.store(account.item)
             hold = self._reader.hold(account.item)
             yield Owner(
                 item=item_id(account.item),
@@ -187,7 +187,7 @@ class Records:
                 source_name=account.source_name.encode("utf-8", "surrogateescape").decode(
                     "utf-8", "backslashreplace"
                 ),
-                origin=state.origin,
+                origin=state.location,
                 guid=state.guid,
                 scanned=state.scanned,
                 hold=Held(hold.time, hold.reason) if hold else None,

@@ -27,13 +27,13 @@ from engine.exchange.imports.archive import Past
 from engine.journal import erasures
 from engine.journal.reader import Reader
 from engine.journal.records import (
-    AccountState,
     Hold,
     ImportMark,
     PurgeState,
     ScanRecord,
     Span,
     State,
+    StoreState,
     Transaction,
 )
 from engine.journal.replay import Replay, begin, forget, unfinished
@@ -79,7 +79,7 @@ class Imported:
 class _Known:
     """What is remembered from part to part."""
 
-    accounts: dict[int, AccountState] = field(default_factory=dict)
+    accounts: dict[int, StoreState] = field(default_factory=dict)
     holds: dict[int, Hold] = field(default_factory=dict)
     owners: dict[int, int] = field(default_factory=dict)
     """The account of each container."""
@@ -192,9 +192,9 @@ class _Import:
             item = parse_item_id(owner.item)
             if picked is not None and item not in picked:
                 continue
-            self._known.accounts[item] = AccountState(
+            self._known.accounts[item] = StoreState(
                 scanned=min(owner.scanned, self._past.head.instant),
-                origin=owner.origin,
+                location=owner.origin,
                 guid=owner.guid,
             )
             if owner.hold:
@@ -364,7 +364,7 @@ class _Import:
                     change.transaction,
                     change.version,
                     headers,
-                    known.accounts.get(account, AccountState()),
+                    known.accounts.get(account, StoreState()),
                 )
             replay.finish()
         self._progress.advance("transactions", len(part))
@@ -398,7 +398,7 @@ class _Import:
             replay.end(
                 state=State(following, head.sequence + 1, head.instant),
                 scans=scans,
-                accounts=kept,
+                stores=kept,
                 holds={a: hold for a, hold in known.holds.items() if a in kept},
                 purge=PurgeState(
                     count=head.purges + 1,

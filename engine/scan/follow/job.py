@@ -52,10 +52,10 @@ def look_at(
     account = look.job.account
     with closing(source.source.mailbox(account)) as mailbox:
         identity = mailbox.identity()
-        known = _account_of(backup, account, identity, source.name)
+        known = _account_of(backup, account, identity, source)
         if known is None:
             return False
-        subject = Subject(known.item, account, mailbox, source.name, identity)
+        subject = Subject(known.item, account, mailbox, source.name, identity, source.location)
 
         def emptied(subject: Subject) -> None:
             _refuse_emptied(backup, source, subject)
@@ -85,12 +85,12 @@ def look_at(
 
 
 def _account_of(
-    backup: Backup, name: str, identity: MailboxIdentity, origin: str
+    backup: Backup, name: str, identity: MailboxIdentity, source: NamedSource
 ) -> KnownAccount | None:
     """The living account of this name, if the mailbox is the one that it had."""
     with backup.reader() as reader:
         for account in living_accounts(reader, name):
-            if account.origin == origin and recognised(account, identity):
+            if source.fills(account.origin) and recognised(account, identity):
                 return account
     return None
 
@@ -98,7 +98,7 @@ def _account_of(
 def _refuse_emptied(backup: Backup, source: NamedSource, subject: Subject) -> None:
     """Raises SourceEmpty where no account of the source shows any message of those that it had."""
     others = 0
-    for name in _with_messages(backup, source.name, subject.item):
+    for name in _with_messages(backup, source, subject.item):
         if shows_messages(source.source, name):
             return
         others += 1
@@ -109,14 +109,14 @@ def _refuse_emptied(backup: Backup, source: NamedSource, subject: Subject) -> No
         )
 
 
-def _with_messages(backup: Backup, origin: str, but: int | None) -> Iterator[str]:
+def _with_messages(backup: Backup, source: NamedSource, but: int | None) -> Iterator[str]:
     """The living accounts of a source, but for one, that have messages in the journal."""
     with backup.reader() as reader:
         accounts = [a for a in reader.accounts() if a.version and a.item != but]
     for account in accounts:
         with backup.reader() as reader:
-            state = reader.account_state(account.item)
-            had = state.origin == origin and count_messages(
+            origin = reader.store(account.item).origin
+            had = source.fills(origin) and count_messages(
                 reader, known_folders(reader, account.item)
             )
         if had and account.version:
