@@ -1122,7 +1122,7 @@ def test_a_verb_imports_only_what_it_needs(scanned: Server) -> None:
         "import sys, engine.cli\n"
         "engine.cli.main(sys.argv[1:])\n"
         "heavy = {'lmdb', 'trio', 'rich', 'zstandard', 'blake3', 'pyfuse3', 'email', 'socket',"
-        " 'hashlib', 'ssl', 'subprocess', 'asyncio', 'http'}\n"
+        " 'hashlib', 'ssl', 'subprocess', 'asyncio', 'http', 'html'}\n"
         "print('imports', *sorted(heavy & set(sys.modules)))\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(README.parent)}

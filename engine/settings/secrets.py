@@ -9,7 +9,6 @@ import os
 import select
 import shlex
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -117,6 +116,8 @@ def run(
 def _run(words: list[str], interrupt: Interrupt) -> tuple[int, bytes, bytes]:
     """Runs a program until it ends, not for longer than it may. What it has started in turn isn't
     waited for."""
+    import subprocess  # who has no such command needs none of it
+
     process = subprocess.Popen(
         words,
         stdin=subprocess.DEVNULL,

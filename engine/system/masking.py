@@ -4,7 +4,6 @@ printed, logged or recorded of it has three asterisks instead. Pure."""
 from __future__ import annotations
 
 import base64
-import html
 import json
 import re
 from functools import cached_property
@@ -40,6 +39,8 @@ class Mask:
 
 def _forms(secret: str) -> set[str]:
     """A secret as programs write it."""
+    import html  # a table of 2,000 names, which only who masks needs
+
     raw = secret.encode()
     quoted = secret.replace("\\", "\\\\").replace('"', '\\"')
     escaped = json.dumps(secret)[1:-1]
