@@ -169,19 +169,20 @@ def _text(raw: bytes) -> str:
     if b"\n" in raw:
         raw = b" ".join([line.strip() for line in raw.split(b"\n")])
     if b"=?" not in raw:
-        return plain(raw)
-    return printable("".join(_decode(data, codec) for data, codec in _split_words(raw)))
+        text = _decode(raw, "")
+    else:
+        text = "".join(_decode(data, codec) for data, codec in _split_words(raw))
+    return text if text.isprintable() else _in_one_line(text)
 
 
 def plain(data: bytes) -> str:
     """Bytes of no known charset as text in one line: UTF-8, or else windows-1252."""
-    return printable(_decode(data, ""))
+    text = _decode(data, "")
+    return text if text.isprintable() else _in_one_line(text)
 
 
-def printable(text: str) -> str:
-    """A text as it can be shown in one line: without controls and lone surrogates."""
-    if text.isprintable():
-        return text
+def _in_one_line(text: str) -> str:
+    """A text without controls and lone surrogates."""
     return _SURROGATES.sub("\ufffd", text).translate(_CONTROLS).strip()
 
 
