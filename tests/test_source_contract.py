@@ -9,7 +9,14 @@ from contextlib import closing
 
 import pytest
 
-from engine.connectors.source import Mailbox, SourceItem, Written
+from engine.connectors.source import (
+    Fingerprinted,
+    Likeness,
+    Likening,
+    Mailbox,
+    SourceItem,
+    Written,
+)
 from engine.domain.errors import ItemVanished, SourceEmpty, SourceUnavailable
 from engine.domain.identity import guid
 from engine.domain.paths import INBOX, FolderPath
@@ -286,6 +293,25 @@ class TestFetch:
         assert [(item.identity, item.flags) for item in now.items] == [
             (item.identity, item.flags) for item in before.items
         ]
+
+
+class TestWhatSomeCanDo:
+    def test_a_fingerprint_holds_as_long_as_the_mailbox_is_the_same(self, mailbox: Mailbox) -> None:
+        identity = mailbox.identity()
+        if not isinstance(mailbox, Fingerprinted):
+            return
+        fingerprint = mailbox.fingerprint()
+        assert not mailbox.unchanged(identity, b"another")
+        assert not mailbox.unchanged(identity, b"")
+        assert mailbox.unchanged(identity, fingerprint) == bool(fingerprint)
+
+    def test_a_likeness_is_what_other_servers_tell_of_the_message_too(
+        self, owner: Owner, mailbox: Mailbox
+    ) -> None:
+        owner.deliver(letter(1))
+        if isinstance(mailbox, Likening):
+            expected = Likeness("<1@example.com>", len(letter(1)), DELIVERED // 1_000_000)
+            assert mailbox.likenesses(INBOX) == {expected}
 
 
 def test_closing_twice_does_no_harm(server: Server, owner: Owner) -> None:
