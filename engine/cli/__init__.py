@@ -47,6 +47,7 @@ VERBS = {
     "hold": "keep accounts from being purged or erased",
     "erase": "forget a deleted message or account at once, for good",
     "past-imap": "show people their own past in their mail program",
+    "sources": "list the sources, try whether they can be reached, and forget former ones",
     "config": "read and change settings",
 }
 """The verbs in the order of their help, each in a line."""

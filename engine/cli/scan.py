@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
 
+from engine.backup import Backup
 from engine.cli import output
 from engine.cli.arguments import backup_path, opened, zone
 from engine.cli.calling import calling, failures_told
 from engine.cli.parser import CommandParser
+from engine.connectors.sources import configured
+from engine.domain.errors import UsageError
 from engine.domain.timestamps import format_listed, listed_second, when
 from engine.scan.smart import Options, Result, SourcesMissing
 from engine.services.scan import scan
@@ -58,6 +62,12 @@ def add_arguments(parser: CommandParser) -> None:
         help="scan just this account; may be given several times",
     )
     parser.add_argument(
+        "--source",
+        action="append",
+        metavar="NAME",
+        help="only what this source has; may be given several times",
+    )
+    parser.add_argument(
         "--deep",
         action="store_true",
         help="read every message again and compare it, not only what looks changed",
@@ -91,6 +101,7 @@ def run(args: argparse.Namespace) -> int:
     path = backup_path(args)
     options = Options(
         accounts=tuple(dict.fromkeys(args.account or ())),
+        sources=tuple(args.source or ()),
         deep=args.deep,
         dry_run=args.dry_run,
         accept_empty=args.accept_empty,
@@ -105,6 +116,7 @@ def run(args: argparse.Namespace) -> int:
             ) as backup,
             calling("scan", until=None if args.json else "looking for accounts") as caller,
         ):
+            _require_sources(backup, options.sources)
             result = scan(backup, caller, options)
     except SourcesMissing as error:
         if args.json:
@@ -121,9 +133,17 @@ def run(args: argparse.Namespace) -> int:
     return 1 if result.tally.problems else 0
 
 
+def _require_sources(backup: Backup, names: Sequence[str]) -> None:
+    """Raises UsageError for a source that the settings don't have."""
+    known = [table.name for table in configured(backup.settings)] if names else []
+    for name in names:
+        if name not in known:
+            raise UsageError(f"there is no source {name}; there are {', '.join(known)}")
+
+
 def _view(result: Result, options: Options) -> str | None:
     """The name under which the mount lists the state after this scan."""
-    if options.dry_run or options.accounts:
+    if options.dry_run or options.accounts or options.sources:
         return None
     return format_listed(listed_second(result.end), zone())
 

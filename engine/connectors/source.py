@@ -7,7 +7,7 @@ worker threads. Nothing here, and no source, ever writes to what it reads.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, BinaryIO, NamedTuple, Protocol, Self, runtime_checkable
 
@@ -313,6 +313,16 @@ class Choosing(Protocol):
     def choose(self, account: str, directory: str) -> None:
         """Which of the account's mailboxes is opened from now on. Before anybody has chosen it is
         the last in the order of `AccountList.rivals`."""
+        ...
+
+
+@runtime_checkable
+class Probing(Protocol):
+    """A source that can tell what it is able to do."""
+
+    def probe(self, accounts: Sequence[str]) -> Mapping[str, object]:
+        """What it can do, as one of these accounts shows it: words for people, with JSON values.
+        Raises SourceUnavailable where not even one of a few can be opened."""
         ...
 
 

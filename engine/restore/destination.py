@@ -18,7 +18,7 @@ from engine.query.accounts import Account, accounts
 from engine.scan.account import note_made
 from engine.scan.known import known_account
 from engine.scan.recognition import KnownAccount, recognised
-from engine.settings.sources import SourceTable
+from engine.settings.sources import SourceTable, table_filling
 from engine.system.stop import Stop
 
 
@@ -64,10 +64,7 @@ def open_destination(
         recorded = reader.recorded((known or account).item, MAX_SEQUENCE)
         assert recorded is not None
         owner = known_account(reader, recorded)
-    tables = configured(backup.settings)
-    table = next((each for each in tables if each.name == owner.origin), None) or next(
-        (each for each in tables if each.fills(owner.origin)), None
-    )
+    table = table_filling(configured(backup.settings), owner.origin)
     if table is None:
         raise UsageError(
             f"{name}: {owner.origin or 'its source'} is not among the sources any more: "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 
@@ -17,8 +17,7 @@ from engine.settings.sources import is_origin
 
 @dataclass(frozen=True, slots=True)
 class NamedSource:
-    """An open source and its name in the settings. Until sources have names of their own there, it
-    is their `KIND:LOCATION`."""
+    """An open source and its name in the settings."""
 
     name: str
     source: Source
@@ -55,18 +54,17 @@ class Found:
     notes: list[Problem] = field(default_factory=list)
 
     def within_reach(self, known: Sequence[KnownAccount]) -> list[KnownAccount]:
-        """Those accounts that can't be in a source that doesn't answer: what another source has
-        under the names of the others is left out from now on."""
+        """Those accounts that can't be in a source that doesn't answer, or isn't asked: what
+        another source has under the names of the others is left out from now on. What was filled
+        by a source that isn't in the settings any more may be in any."""
         reached = []
         for account in known:
-            if account.deleted or not self.missing or self._answers(account.origin):
+            source = filling(self.sources, account.origin)
+            if account.deleted or source is None or source.name in self.answering:
                 reached.append(account)
             else:
                 self.places.pop(account.name, None)
         return reached
-
-    def _answers(self, origin: str) -> bool:
-        return any(s.fills(origin) for s in self.sources if s.name in self.answering)
 
     def is_back(self, name: str) -> bool:
         """Whether an account that was missing is there again: a scan may take hours."""
@@ -86,12 +84,18 @@ def _is_read(mailbox: str, sources: Sequence[NamedSource], here: NamedSource) ->
 
 
 def find(
-    sources: Sequence[NamedSource], known: Sequence[KnownAccount], *, accept_empty: bool
+    sources: Sequence[NamedSource],
+    known: Sequence[KnownAccount],
+    *,
+    accept_empty: bool,
+    wanted: Collection[str] = (),
 ) -> Found:
-    """Asks all sources for their accounts; `known` are those of the journal. Raises
-    SourceUnavailable where none answers."""
+    """Asks all sources for their accounts, or only those with the `wanted` names; `known` are those
+    of the journal. Raises SourceUnavailable where none answers."""
     found = Found(sources)
     for source in sources:
+        if wanted and source.name not in wanted:
+            continue
         try:
             listed = source.source.accounts()
         except SourceEmpty as failure:

@@ -72,6 +72,8 @@ class Options:
 
     accounts: tuple[str, ...] = ()
     """Just these; empty for all, which alone is a smart scan."""
+    sources: tuple[str, ...] = ()
+    """Those of these names alone; empty for all, which alone is a smart scan."""
     deep: bool = False
     """Read and compare the content of every message, not only of new ones."""
     dry_run: bool = False
@@ -95,6 +97,8 @@ class Result:
     tally: Tally = field(default_factory=Tally)
     events: list[Assignment] = field(default_factory=list)
     """The accounts that are new, renamed or back."""
+    only: tuple[str, ...] = ()
+    """The accounts that it was about, where it wasn't about all."""
     gone: list[str] = field(default_factory=list)
     """The accounts that are deleted now."""
     handed_on: bool = False
@@ -138,7 +142,7 @@ def scan(
             _record_failure(backup, options, error)
         raise
     if not options.dry_run:
-        problems.record(backup.path, result.end, result.tally.problems, accounts=options.accounts)
+        problems.record(backup.path, result.end, result.tally.problems, accounts=result.only)
     return result
 
 
@@ -146,8 +150,8 @@ def _record_failure(backup: Backup, options: Options, error: EngineError) -> Non
     """Records that a scan failed, or left sources out, for those who ask later."""
     now = backup.clock.now()
     if isinstance(error, SourcesMissing):
-        problems.record(backup.path, now, error.result.tally.problems, accounts=options.accounts)
-    if not options.accounts:
+        problems.record(backup.path, now, error.result.tally.problems, accounts=error.result.only)
+    if not (options.accounts or options.sources):
         problems.record_failure(backup.path, now, str(error))
 
 
@@ -210,8 +214,12 @@ class _Scan:
             self._backup.journal.require_clock()
             self._backup.volume.require()  # before anybody's deletion is recorded
         known = known_accounts(self._backup)
-        self._found = found = find(self._sources, known, accept_empty=options.accept_empty)
+        self._found = found = find(
+            self._sources, known, accept_empty=options.accept_empty, wanted=options.sources
+        )
         self._known = found.within_reach(known)
+        # A name that nobody has stands for none, where sources that are asked show nothing.
+        result.only = options.accounts or (tuple(found.places) or ("",) if options.sources else ())
         self._shared = what_is_shared(self._known)
         living = {account.name: account for account in self._known if not account.deleted}
         wanted = set(options.accounts)
@@ -255,7 +263,7 @@ class _Scan:
         result, options, found = self._result, self._options, self._found
         mailboxes = self._identities(wanted)
         known = [a for a in self._known if a.deleted or a.name not in self._unseen]
-        living = [account for account in known if not account.deleted]
+        living = [a for a in known if not a.deleted and filling(self._sources, a.origin)]
         if mailboxes.keys() == self._recognised.keys() and len(living) == len(mailboxes):
             return
         compared = roster.compare(
@@ -266,6 +274,7 @@ class _Scan:
             rebuilt=options.accept_rebuilt,
             doubted=self._doubted,
         )
+        compared = _kept(compared, living)
         self._refuse(compared, living)
         chosen = _choose(compared, wanted)
         kept = {account.name for account in chosen.gone} & found.doubtful & self._untold.keys()
@@ -358,7 +367,7 @@ class _Scan:
         if not self._found.complete:
             return
         missing = Counter(
-            account.origin
+            self._source_of(account)
             for account in compared.gone
             if account.item not in compared.succeeded and account.name not in self._found.doubtful
         )
@@ -605,6 +614,7 @@ class _Scan:
             end=0,
             complete=self._options.listed
             and not self._options.accounts
+            and not self._options.sources
             and not self._found.missing,
             accounts=self._result.accounts,
             created=self._result.tally.created,
@@ -613,6 +623,13 @@ class _Scan:
             errors=len(self._result.tally.problems) + len(self._found.missing),
         )
         return self._backup.journal.finish_scan(record, self._scanned).end
+
+
+def _kept(compared: roster.Roster, living: Sequence[KnownAccount]) -> roster.Roster:
+    """What became of accounts, without those of sources that aren't in the settings any more, which
+    none of the `living` are: these stay, unless somebody else has their names now."""
+    ours = {account.item for account in living} | compared.succeeded
+    return compared._replace(gone=tuple(a for a in compared.gone if a.item in ours))
 
 
 def _choose(compared: roster.Roster, wanted: set[str]) -> roster.Roster:

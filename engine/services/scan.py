@@ -55,7 +55,7 @@ def scan(
             operation.ends(Outcome.PROBLEMS, counted(len(problems), "problem"))
         if recorded:
             _notify(backup, caller, result, losses)
-            if not options.accounts:
+            if not (options.accounts or options.sources):
                 caller.notify(backup, lambda notifier: catalogue.scanned(notifier, problems))
     return result
 

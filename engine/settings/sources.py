@@ -17,7 +17,7 @@ sources of a kind had in common. A source of that list is called what stands the
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import unquote
@@ -102,6 +102,13 @@ def is_origin(origin: str, name: str, spec: str) -> bool:
     """Whether what is recorded as of an origin is of the source that has this name and place: the
     origin is its name, or its `KIND:LOCATION`, with options or without, from before it had one."""
     return origin in (name, spec) or (":" in origin and origin.partition("?")[0] == spec)
+
+
+def table_filling(tables: Iterable[SourceTable], origin: str) -> SourceTable | None:
+    """The source that has filled what is recorded as of an origin; None where none of these has."""
+    tables = list(tables)
+    named = (table for table in tables if table.name == origin)
+    return next(named, next((table for table in tables if table.fills(origin)), None))
 
 
 LOCATION = "location"

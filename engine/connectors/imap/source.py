@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping, Sequence
 
 from engine.connectors.imap.accounts import logins
 from engine.connectors.imap.client.pool import Pool
@@ -15,6 +16,9 @@ from engine.settings.sources import SourceTable
 from engine.system.clock import Clock
 from engine.system.stop import Interrupt
 from engine.system.text import shown
+
+_TRIED = 3
+"""Accounts that a probe tries to open: one may be a single one's trouble."""
 
 
 class ImapSource:
@@ -47,6 +51,27 @@ class ImapSource:
         if login is None:
             raise SourceUnavailable(f"{self.options.spec}: has no account {shown(account)}")
         return ImapMailbox(self.pool, account, login, self._clock)
+
+    def probe(self, accounts: Sequence[str]) -> Mapping[str, object]:
+        """See `engine.connectors.source.Probing`."""
+        refused = 0
+        for account in accounts[:_TRIED]:
+            login = logins(self.options)[account]
+            try:
+                with self.pool.lent(account, login) as session:
+                    return {
+                        "encrypted": self.options.endpoint.tls or self.options.endpoint.starttls,
+                        "opened as": f"{self.options.method}, in the name of {shown(account)}",
+                        "CONDSTORE": session.condstore,
+                        "QRESYNC": session.qresync,
+                        "OBJECTID": session.has("OBJECTID"),
+                        "IDLE": session.has("IDLE", "IMAP4REV2"),
+                        "refused before": refused,
+                    }
+            except SourceUnavailable as error:
+                refused += 1
+                last = error
+        raise last
 
     @property
     def interrupt(self) -> Interrupt:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
@@ -119,6 +119,14 @@ class MaildirSource:
         from engine.connectors.maildir.events import MaildirEvents  # who only scans needs no ctypes
 
         return MaildirEvents(self._location, poll)
+
+    def probe(self, accounts: Sequence[str]) -> Mapping[str, object]:
+        """See `engine.connectors.source.Probing`."""
+        from engine.connectors.maildir.probe import probed  # no scan needs it
+
+        parts = next((self._look_for(account) for account in accounts[:1]), None)
+        mailbox = "" if parts is None else self._location.path(parts)
+        return probed(self._location.base, mailbox, hashed=self._location.hashed)
 
     def contains(self, path: str) -> bool:
         path = os.path.realpath(path)
