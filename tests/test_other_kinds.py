@@ -14,12 +14,17 @@ from engine.domain.kinds import Kind
 from engine.domain.model import ROOT, Action, Entry, item_id
 from engine.domain.timestamps import format_time, local_zone
 from engine.journal.keys import MAX_SEQUENCE
+from engine.journal.writer import Draft
 from engine.purge import purge
 from engine.query.accounts import accounts
 from engine.restore.delivery import deliver, foresee
 from engine.restore.plan import plan
 from engine.restore.selection import subtree
+from engine.scan.account import scan_account
+from engine.scan.comparison import Subject
+from engine.scan.report import Tally
 from engine.scan.smart import NamedSource, Options, scan
+from engine.scan.survey import Files
 from engine.system.stop import Stop
 from tests.commands import engine
 from tests.desk import SECOND, Desk
@@ -40,10 +45,19 @@ def contact(name: str) -> bytes:
 
 
 class Office:
-    """A backup of one account with a calendar, an address book and documents."""
+    """A backup of one account with a calendar, an address book and documents: where an account has
+    its mail, or in a store of their own beside that."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, *, store: str) -> None:
         self.desk = desk
+        self.above = f"alice/{store}" if store else "alice"
+        """Where the folders are in a view."""
+        self.root: int | None = None
+        if store:
+            account = desk.account("alice")
+            desk.folder(account, "INBOX")
+            with desk.commit(account) as commit:
+                self.root = commit.create(Draft(Kind.STORE, account, store, b"alice"))
         self.server = Groupware()
         self.server.make(WORK, Kind.APPOINTMENT)
         self.server.make(PEOPLE, Kind.CONTACT)
@@ -57,9 +71,23 @@ class Office:
         """What was recorded."""
         last = self.desk.last()
         self.desk.clock.advance(SECOND)
-        named = [NamedSource("groupware:x", GroupwareSource(alice=self.server))]
-        done = scan(self.desk.backup, named, Options(**options), Stop())
-        assert not done.tally.problems
+        if self.root is None:
+            named = [NamedSource("groupware:x", GroupwareSource(alice=self.server))]
+            tally = scan(self.desk.backup, named, Options(**options), Stop()).tally
+        else:
+            tally = Tally()
+            subject = Subject(self.root, "alice", self.server, "groupware:x")
+            with self.desk.backup.blob_writer() as writer:
+                scan_account(
+                    self.desk.backup,
+                    subject,
+                    lambda: writer,
+                    Stop(),
+                    tally,
+                    files=Files(changed=True),
+                    **options,
+                )
+        assert not tally.problems
         return self.desk.actions(last)
 
     def items(self) -> dict[str, Entry]:
@@ -67,7 +95,7 @@ class Office:
         found = {}
         with self.desk.reader() as reader:
             (account,) = reader.listing(ROOT, MAX_SEQUENCE)
-            for folder in reader.listing(account.item, MAX_SEQUENCE):
+            for folder in reader.listing(self.root or account.item, MAX_SEQUENCE):
                 for entry in reader.listing(folder.item, MAX_SEQUENCE):
                     name = f"{folder.version.name}/{entry.version.name}"
                     found[name] = entry
@@ -86,9 +114,9 @@ class Office:
         assert self.command("check", "--deep")["problems"] == []
 
 
-@pytest.fixture
-def office(desk: Desk) -> Office:
-    return Office(desk)
+@pytest.fixture(params=["", "Groupware"], ids=["account", "store"])
+def office(desk: Desk, request: pytest.FixtureRequest) -> Office:
+    return Office(desk, store=request.param)
 
 
 def without_ids(names: Any) -> set[str]:
@@ -137,7 +165,8 @@ def test_a_mount_shows_them_as_they_were_and_are(office: Office, tmp_path: Path)
     office.server.remove(FILES, "report.txt")
     office.scan()
     with mounted(office.desk.path, tmp_path / "mnt", prelude=AT_ONCE) as mount:
-        before, latest = mount.point / then / "alice", mount.point / "latest" / "alice"
+        before, latest = (mount.point / view / office.above for view in (then, "latest"))
+        dead = mount.point / "latest" / office.above.replace("alice", "alice/.deleted")
         (meeting,) = (before / "Work").iterdir()
         assert meeting.name.startswith("2024-05-01T0900_Team-meeting_")
         assert meeting.read_bytes() == event("Team meeting")
@@ -146,11 +175,13 @@ def test_a_mount_shows_them_as_they_were_and_are(office: Office, tmp_path: Path)
             contact("Robert Baker")
         ]
         assert list((latest / "Work").iterdir()) == []
-        (dead,) = (latest / ".deleted" / "Work").iterdir()
-        assert dead.read_bytes() == event("Board meeting", "20240502T100000")
-        assert (latest / ".deleted" / "Files" / "report.txt").read_bytes() == b"second\n"
-        for folder in (mount.point / "latest" / ".maildir" / "alice").glob(".*/cur"):
+        (gone,) = (dead / "Work").iterdir()
+        assert gone.read_bytes() == event("Board meeting", "20240502T100000")
+        assert (dead / "Files" / "report.txt").read_bytes() == b"second\n"
+        maildir = mount.point / "latest" / ".maildir" / "alice"
+        for folder in maildir.glob(".*/cur"):
             assert list(folder.iterdir()) == [], "a Maildir holds messages"
+        assert bool(list(maildir.glob(".*/cur"))) == (office.root is None), "of the mail's store"
 
 
 def test_search_finds_them_by_what_they_say_and_when_they_take_place(office: Office) -> None:

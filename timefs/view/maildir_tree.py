@@ -166,8 +166,10 @@ class MarkDocument(Document):
 def folders(
     lists: Lists, moment: Moment, item: int, path: FolderPath = ()
 ) -> Iterator[tuple[FolderPath, int]]:
-    """All living folders below a container, with their paths."""
+    """All living folders of mail below a container, with their paths: none of other stores."""
     for entry in lists.containers(moment.reader, item, moment.sequence):
+        if entry.version.kind == Kind.STORE:
+            continue
         below = (*path, entry.version.name)
         yield below, entry.item
         yield from folders(lists, moment, entry.item, below)
