@@ -68,7 +68,7 @@ def search(workshop: Workshop, name: str) -> Values:
 
 
 def _make_half(workshop: Workshop, name: str, repository: Path) -> None:
-    """A repository of a copy of the mailbox, of which every second message has been deleted."""
+    """A repository of a copy of the mailbox, of which every second message by size was deleted."""
     progress(f"preparing {name} for a purge")
     contender = workshop.contenders[name]
     mail = workshop.scratch("half-mail")
@@ -80,8 +80,8 @@ def _make_half(workshop: Workshop, name: str, repository: Path) -> None:
 
     then(contender.create(repository, mail))
     then(contender.scan(repository, mail))
-    messages = sorted(path for path in mail.rglob("*") if path.is_file())
-    for path in messages[::2]:
+    sizes = {path: path.stat().st_size for path in sorted(mail.rglob("*")) if path.is_file()}
+    for path in sorted(sizes, key=lambda path: sizes[path], reverse=True)[::2]:
         path.unlink()
     then(contender.scan(repository, mail))
     workshop.scratch("half-mail")
