@@ -19,11 +19,11 @@ from pathlib import Path
 import pytest
 
 from engine.backup import Backup
-from engine.check.records import _WIDTHS
 from engine.domain.errors import EngineError
 from engine.domain.model import item_id, parse_item_id
 from engine.journal import timeline
 from engine.journal.environment import Tables
+from engine.journal.forms import WIDTHS
 from engine.journal.records import seal
 from tests.backups import SmallBackup, letter
 from tests.commands import engine, failing, timefs
@@ -189,7 +189,7 @@ def test_records_flipped_one_by_one_end_no_command(quick: Server, backup: Path) 
             if rows:
                 key, value = rows[len(rows) // 2]
             else:  # only purges and the like write there
-                key, value = bytes(_WIDTHS[table]), b""
+                key, value = bytes(WIDTHS[table]), b""
             flipped = bytearray(value or seal(key, b"\x93\x01\x01\x01"))
             flipped[len(flipped) // 2] ^= 0x10
             with environment.write() as txn:

@@ -62,8 +62,9 @@ def test_the_document_names_what_the_code_has() -> None:
 
 
 def test_every_rule_of_the_check_is_in_the_document() -> None:
-    check = Path(__file__).parent.parent / "engine" / "check"
-    sources = "".join(path.read_text(encoding="utf-8") for path in check.glob("*.py"))
+    engine = Path(__file__).parent.parent / "engine"
+    modules = [*(engine / "check").glob("*.py"), *(engine / "journal").glob("*rules.py")]
+    sources = "".join(path.read_text(encoding="utf-8") for path in modules)
     rules = set(re.findall(r'report\.add\(\s*"([a-z-]+)"', sources)) | {"derived", "blob-damaged"}
     assert {"checksum", "times", "index"} <= rules
     for rule in rules:

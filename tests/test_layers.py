@@ -73,7 +73,7 @@ PURE = (
     "engine.connectors.maildir.trees",
     "engine.exchange.export.form",
     "engine.check.choice",
-    "engine.check.flipped",
+    "engine.journal.repair.flipped",
     "engine.scan.states",
     "engine.scan.matching",
     "engine.scan.pairing",
@@ -252,17 +252,7 @@ ROWS = {
     "engine.journal.environment": {"Tables", "Table", "Txn"},
 }
 """Names that only the journal imports: what rows are made of."""
-STILL_ROWS = {
-    "engine.backup",
-    "engine.exchange.imports.history",
-    *(
-        f"engine.check.{name}"
-        for name in (
-            *("account", "flipped", "gaps", "headers", "items", "mending", "records", "refetch"),
-            *("remains", "repair", "salvage", "times"),
-        )
-    ),
-}
+STILL_ROWS = {"engine.backup", "engine.exchange.imports.history"}
 """Modules that are to lose them."""
 
 

@@ -12,12 +12,12 @@ import pytest
 
 from engine.backup import Backup
 from engine.check import Report, check
-from engine.check.remains import table_of
 from engine.check.salvage import salvage
 from engine.domain.errors import JournalDamaged
 from engine.domain.model import item_id
 from engine.journal import copies, timeline
 from engine.journal.environment import Tables
+from engine.journal.repair.remains import table_of
 from engine.purge import erase, traces
 from engine.system.clock import ManualClock
 from engine.system.stop import Stop

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from engine.backup import Backup
 from engine.check import check
-from engine.check.times import NewTimes
 from engine.daemon import jobs
 from engine.daemon.figures import Figures
 from engine.daemon.notification_queue import Teller
@@ -31,6 +30,7 @@ from engine.journal.records import (
     seal,
     unpack,
 )
+from engine.journal.repair.times import NewTimes
 from engine.purge import find_due, hold
 from engine.scan.smart import Options, scan
 from engine.scan.sources import sources_of

@@ -21,8 +21,8 @@ from engine.backup import Backup
 from engine.blobs import pack as packs
 from engine.blobs.pack import Load
 from engine.blobs.verification import verify
-from engine.check.quarantine import Aside
 from engine.domain.errors import BlobDamaged
+from engine.journal.repair.quarantine import Aside
 from engine.purge.purge_lock import alone
 from engine.system.files import sync_directory
 
@@ -97,7 +97,7 @@ def _put(backup: Backup, pack: int, flips: list[Flip], aside: Aside) -> bool:
                 file.write(bytes([flip.right]))
             file.flush()
             os.fsync(file.fileno())
-        aside.pack(path, pack)
+        aside.pack(path)
         os.rename(partial_, path)
         sync_directory(path.parent)
     finally:

@@ -12,16 +12,16 @@ from engine.check.account import check_account
 from engine.check.choice import in_order, share_of, waiting
 from engine.check.comparison import compare_source
 from engine.check.packs import check_packs
-from engine.check.quarantine import Aside
-from engine.check.records import check_records, rows_to_read
 from engine.check.repair import repair as mend
 from engine.check.report import Report
-from engine.check.salvage import Salvaged
-from engine.check.times import set_times_right
 from engine.domain.errors import StorageFull
 from engine.journal import verified
 from engine.journal.horizon import length
 from engine.journal.records import Verified
+from engine.journal.repair.quarantine import Aside
+from engine.journal.repair.salvage import Salvaged
+from engine.journal.repair.times import set_times_right
+from engine.journal.rules import check_records, rows_to_read
 from engine.query import damage
 from engine.scan.smart import NamedSource
 from engine.system.progress import Progress, counting
@@ -94,7 +94,7 @@ def check(
 def _set_times_right(backup: Backup) -> list[str]:
     """Sets right the times that haven't come; returns what was done, in words."""
     with Aside(backup.path, backup.clock.now()) as aside:
-        corrected = set_times_right(backup, aside)
+        corrected = set_times_right(backup.journal, backup.clock, aside)
         if corrected is None:
             return []
         return [

@@ -11,10 +11,10 @@ from collections.abc import Collection
 from engine.backup import Backup
 from engine.blobs import encode_location
 from engine.blobs.verification import verify
-from engine.check.quarantine import Aside
 from engine.domain.errors import BlobDamaged, RecordDamaged
 from engine.journal import blob_index
 from engine.journal.reader import Reader
+from engine.journal.repair.quarantine import Aside
 from engine.purge.purge_lock import alone
 from engine.purge.shrinking import replace_damaged
 
@@ -35,7 +35,7 @@ def put_aside(backup: Backup, packs: Collection[int], aside: Aside) -> int:
             if not path.is_file():
                 replaced += not needed[pack] and _give_up(backup, pack)
             elif _intact(backup, pack, length) == needed[pack]:
-                aside.pack(path, pack)
+                aside.pack(path)
                 replaced += replace_damaged(backup, pack)
     return replaced
 

@@ -14,12 +14,12 @@ from typing import NamedTuple
 from engine.backup import Backup
 from engine.blobs import encode_location
 from engine.blobs.verification import verify
-from engine.check.quarantine import Aside
 from engine.check.sorting import SortedRows
 from engine.domain.errors import BlobDamaged, RecordDamaged
 from engine.journal import blob_index
 from engine.journal.blob_index import IndexRow
 from engine.journal.reader import Reader
+from engine.journal.repair.quarantine import Aside
 from engine.purge.purge_lock import alone
 from engine.system.batched import batches
 

@@ -7,7 +7,7 @@ there.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from typing import NamedTuple
 
 from blake3 import blake3
@@ -16,19 +16,19 @@ from engine.backup import Backup
 from engine.blobs import BlobStore, encode_location
 from engine.blobs.verification import wrong_content
 from engine.blobs.writer import Flushed, PackWriter
-from engine.check.quarantine import Aside
 from engine.connectors.source import Mailbox, SourceItem
 from engine.domain.errors import (
     Conflict,
     Damaged,
     ItemUnreadable,
     ItemVanished,
-    RecordDamaged,
     SourceUnavailable,
 )
-from engine.journal.keys import MAX_SEQUENCE, time_key
-from engine.journal.reader import Reader
-from engine.journal.records import seal, unpack_version
+from engine.journal import blob_index, rows
+from engine.journal.blob_index import IndexRow
+from engine.journal.edit import Edit
+from engine.journal.keys import MAX_SEQUENCE
+from engine.journal.repair.quarantine import Aside
 from engine.scan.fetching import streamed
 from engine.scan.finding import NamedSource, filling
 from engine.scan.known import known_accounts, known_folders
@@ -110,25 +110,22 @@ def forget_unnamed(backup: Backup, lost: set[bytes], aside: Aside) -> int:
     scan that meets such content stores it; returns how many."""
     store = BlobStore(backup.volume, backup.location)
     unnamed = {digest for digest in lost if not _readable(backup, store, digest)}
-    rows: dict[bytes, bytes] = {}
+    found: list[IndexRow] = []
     with backup.reader() as reader:
-        for key, value in reader.txn.cursor(reader.tables.versions):
-            with suppress(RecordDamaged):
-                version = unpack_version(key, value)
-                if version is not None:
-                    unnamed.discard(version.digest)
+        for _, _, version in rows.versions(reader, rows.ignore):
+            if version is not None:
+                unnamed.discard(version.digest)
         for digest in unnamed:
-            row = reader.txn.get(digest, db=reader.tables.blobs)
+            row = blob_index.row(reader, digest)
             if row is not None:
-                rows[digest] = row
-                aside.row("blobs", digest, row)
+                found.append(row)
+                aside.row("blobs", *row)
     aside.sync()
-    blobs = backup.journal.environment.tables.blobs
-    with backup.journal.environment.write() as txn:
-        for digest, row in rows.items():
-            if txn.get(digest, db=blobs) == row:
-                txn.delete(digest, db=blobs)
-    return len(rows)
+    with backup.journal.edit() as edit:
+        for row in found:
+            if blob_index.row(edit, row.digest) == row:
+                edit.drop_blob(row.digest)
+    return len(found)
 
 
 class _Fetching:
@@ -191,29 +188,22 @@ class _Fetching:
         if not self._done:
             return
         flushed = self._writer.flush()
-        environment = self._backup.journal.environment
-        tables = environment.tables
-        with environment.write() as txn:
-            reader = Reader(environment, txn)
-            if any(reader.retired(pack) for pack in flushed.lengths):
+        with self._backup.journal.edit() as edit:
+            if any(edit.retired(pack) for pack in flushed.lengths):
                 raise Conflict("a purge took what was fetched: run the repair again")
             for number, length in flushed.lengths.items():
-                if length > (reader.pack_length(number) or 0):
-                    key = time_key(number)
-                    txn.put(key, seal(key, length.to_bytes(8, "big")), db=tables.packs)
-            self._lead(reader, flushed)
+                if length > (edit.pack_length(number) or 0):
+                    edit.put_pack_length(number, length)
+            self._lead(edit, flushed)
 
-    def _lead(self, reader: Reader, flushed: Flushed) -> None:
-        txn, tables = reader.txn, reader.tables
+    def _lead(self, edit: Edit, flushed: Flushed) -> None:
         for digest, place in flushed.blobs:
-            location = encode_location(place)
-            row = txn.get(digest, db=tables.blobs)
+            row = blob_index.row(edit, digest)
+            unused: int | None = place.pack
             if row is None and digest not in self._lost:  # a later purge sees what names it
-                txn.put(digest, seal(digest, b""), db=tables.unneeded)
+                edit.doubt(digest)
             if row is None or digest in self._lost:
-                txn.put(digest, seal(digest, location), db=tables.blobs)
-                unused = row[:8] if row is not None else location[:0]
-            else:
-                unused = location[:8]
-            if len(unused) == 8 and txn.get(unused, db=tables.packs) is not None:
-                txn.put(unused, seal(unused, b""), db=tables.wasted)
+                edit.lead(digest, encode_location(place))
+                unused = row.pack if row else None
+            if unused is not None and edit.has_pack(unused):
+                edit.put_wasted(unused)

@@ -14,18 +14,14 @@ from engine.check.bits import put_bits_right
 from engine.check.damaged_packs import put_aside
 from engine.check.headers import rebuild_headers
 from engine.check.index import rebuild_index
-from engine.check.mending import mend_records
-from engine.check.quarantine import Aside
 from engine.check.refetch import forget_unnamed, refetch
 from engine.check.report import Report
 from engine.check.unnamed import doubt_unnamed
-from engine.domain.errors import RecordDamaged
-from engine.domain.model import Version
-from engine.journal import derive, timeline
-from engine.journal.environment import Environment, Txn
-from engine.journal.keys import sequence_key, split_pair
-from engine.journal.reader import Reader
-from engine.journal.records import Transaction, seal, unpack, unpack_version
+from engine.connectors.sources import configured
+from engine.journal.repair.derived import ANEW, rebuild_derived
+from engine.journal.repair.mending import mend_records
+from engine.journal.repair.outside import Outside
+from engine.journal.repair.quarantine import Aside
 from engine.scan.smart import NamedSource
 from engine.system.progress import Progress, counting
 from engine.system.stop import Stop
@@ -62,12 +58,11 @@ def repair(
     done: list[str] = []
     kinds = report.kinds()
     damaged = " ".join(problem.what for problem in report.problems if problem.kind == "checksum")
-    derived = (*derive.TABLES, "keyframes", "folders", "commits")
-    hurt = any(f"journal: {table} " in damaged for table in derived)
+    hurt = any(f"journal: {table} " in damaged for table in ANEW)
     with Aside(backup.path, backup.clock.now()) as aside:
         mended = False
         if kinds & PRIMARY:
-            found = mend_records(backup, aside)
+            found = mend_records(backup.journal, _outside(backup), aside)
             done += found
             mended = bool(found)
         if mended or kinds & DERIVED or hurt:
@@ -99,55 +94,9 @@ def repair(
     return done
 
 
-def rebuild_derived(environment: Environment) -> None:
-    """Drops the derived tables of the journal and makes them anew, all in one commit. A version
-    that is damaged itself is left out, and stays a problem."""
-    tables = environment.tables
-    with environment.write() as txn:
-        for table in (*derive.TABLES, "keyframes", "folders", "commits"):
-            txn.drop(getattr(tables, table), delete=False)
-        reader = Reader(environment, txn)
-        for key, value in txn.cursor(tables.times):
-            try:
-                span = reader.span(key, value)
-            except RecordDamaged:
-                continue
-            first = sequence_key(span.sequence)
-            txn.put(first, seal(first, span.time.to_bytes(8, "big")), db=tables.commits)
-        folders = _rebuild_rows(environment, txn, reader)
-        for folder in folders:
-            timeline.rebuild(environment, txn, folder)
+def _outside(backup: Backup) -> Outside:
+    def has_pack(pack: int) -> bool:
+        return backup.volume.path_of(pack).is_file()
 
-
-def _rebuild_rows(environment: Environment, txn: Txn, reader: Reader) -> list[int]:
-    """Makes the rows that follow from each version; returns the folders that have events."""
-    tables = environment.tables
-    item, before = 0, None
-    for key, value in txn.cursor(tables.versions):
-        owner, sequence = split_pair(key)
-        try:
-            after: Version | None = unpack_version(key, value)
-            account = _account(reader, sequence)
-        except RecordDamaged:
-            continue
-        if owner != item:
-            item, before = owner, None
-        for row in derive.rows(item, sequence, account, before, after):
-            txn.put(row.key, seal(row.key, row.payload), db=getattr(tables, row.table))
-        before = after
-    folders = []
-    last = 0
-    for key in txn.cursor(tables.timeline).iternext(values=False):
-        folder = split_pair(key)[0]
-        if folder != last:
-            folders.append(folder)
-            last = folder
-    return folders
-
-
-def _account(reader: Reader, sequence: int) -> int:
-    key = sequence_key(sequence)
-    value = reader.txn.get(key, db=reader.tables.transactions)
-    if value is None:
-        raise RecordDamaged(f"journal: transaction {sequence} is missing")
-    return unpack(Transaction, "transactions", key, value).account
+    sources = configured(backup.settings)
+    return Outside(backup.clock, sources[0].name if len(sources) == 1 else "", has_pack)

@@ -48,6 +48,10 @@ class Holdings:
         value = self.txn.get(key, db=self.tables.packs)
         return None if value is None else int.from_bytes(unseal("packs", key, value), "big")
 
+    def has_pack(self, pack: int) -> bool:
+        """Whether commits have named something in the pack; also where its length is damaged."""
+        return self.txn.get(time_key(pack), db=self.tables.packs) is not None
+
     def pack_lengths(self) -> dict[int, int]:
         """Pack -> its committed length, of all rows that are intact."""
         lengths = {}

@@ -3,7 +3,7 @@
 Every value ends with a CRC-32 (IEEE 802.3, big-endian) over its key and all bytes before it. LMDB
 keeps no checksums of its own, and a flipped bit must be an error, never another name or size.
 
-A new field that holds a time goes into `check.times`, too: a wrong clock may have given it.
+A new field that holds a time goes into `repair.times`, too: a wrong clock may have given it.
 """
 
 from __future__ import annotations

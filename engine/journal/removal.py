@@ -24,7 +24,6 @@ from engine.journal.keys import (
     item_key,
     pair_key,
     revision_key,
-    sequence_key,
     split_pair,
     store_key,
 )
@@ -40,6 +39,7 @@ from engine.journal.records import (
     unpack_event,
     unseal,
 )
+from engine.journal.rewriting import Rewriting
 
 
 @dataclass(slots=True)
@@ -76,6 +76,7 @@ class Removal:
         self._tables = environment.tables
         self._txn = txn
         self._reader = Reader(environment, txn)
+        self._rewriting = Rewriting(environment, txn)
         self._removed = Removed()
         self._transactions = 0
         self._touched: dict[int, _Touched] = {}
@@ -103,8 +104,7 @@ class Removal:
                 txn.delete(row.key, db=getattr(tables, row.table))
                 if row.table == "timeline":
                     self._touch(split_pair(row.key)[0]).sequences.append(sequence)
-            txn.delete(sequence_key(sequence), db=tables.transactions)
-            txn.delete(pair_key(item, sequence), db=tables.versions)
+            self._rewriting.remove(item, sequence)
             if after and after.digest:
                 txn.put(after.digest, seal(after.digest, b""), db=tables.unneeded)
             before = after

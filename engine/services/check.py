@@ -10,9 +10,10 @@ from pathlib import Path
 from engine import check as checking
 from engine.backup import Backup
 from engine.check import Report, Scope
-from engine.check.salvage import Salvaged, salvage
+from engine.check.salvage import salvage
 from engine.connectors.source import interrupts
 from engine.domain.errors import BackupUnusable, JournalDamaged
+from engine.journal.repair.salvage import Salvaged
 from engine.journal.verified import Dates, dates
 from engine.notifications import catalogue
 from engine.operations import Outcome

@@ -15,12 +15,11 @@ from typing import NamedTuple, TypeVar
 import msgspec
 
 import engine
-from engine.backup import Backup
-from engine.check.quarantine import Aside
 from engine.domain.errors import ClockError
 from engine.journal import timeline
-from engine.journal.environment import Table, Txn
+from engine.journal.environment import Environment, Table, Txn
 from engine.journal.horizon import MAX_AHEAD
+from engine.journal.journal import Journal
 from engine.journal.keys import pair_key, sequence_key, time_key
 from engine.journal.reader import Reader
 from engine.journal.records import (
@@ -38,6 +37,9 @@ from engine.journal.records import (
     unpack,
     unpack_version,
 )
+from engine.journal.repair.quarantine import Aside
+from engine.journal.rewriting import Rewriting
+from engine.system.clock import Clock
 
 Timed = TypeVar("Timed", bound=msgspec.Struct)
 
@@ -51,33 +53,33 @@ class Corrected(NamedTuple):
     """How far the last one was ahead of the clock, in microseconds."""
 
 
-def set_times_right(backup: Backup, aside: Aside) -> Corrected | None:
+def set_times_right(journal: Journal, clock: Clock, aside: Aside) -> Corrected | None:
     """Gives what was recorded at times that haven't come the times up to now; returns None where
     scans aren't kept from recording. What is replaced is kept aside.
 
     Raises ClockError where it is this clock that must be wrong, RecordDamaged where a record that
     is needed can't be read, StorageFull; then nothing has changed.
     """
-    now = backup.clock.now()
-    with backup.reader() as reader:
+    now = clock.now()
+    with journal.reader() as reader:
         ahead = reader.horizon() - now
     if ahead <= MAX_AHEAD:
         return None
-    _refuse_early(backup, now)
-    with backup.journal.environment.write() as txn:
-        correction = _Correction(backup, txn, aside, now)
+    _refuse_early(journal, clock, now)
+    with journal.environment.write() as txn:
+        correction = _Correction(journal.environment, txn, aside, now)
         correction.run()
         aside.sync()
     return Corrected(correction.transactions, correction.scans, ahead)
 
 
-def _refuse_early(backup: Backup, now: int) -> None:
+def _refuse_early(journal: Journal, clock: Clock, now: int) -> None:
     """A clock that began anew, as without a battery, would spoil all times that are right."""
     installed = Path(engine.__file__).stat().st_mtime_ns // 1000
-    if now < installed and backup.clock.doubtful():
+    if now < installed and clock.doubtful():
         raise ClockError(
-            f"{backup.path}: this machine's clock is at a time before timefs was installed, and "
-            "nothing keeps it right (it isn't synchronised): set it right first"
+            f"{journal.environment.path.parent}: this machine's clock is at a time before timefs "
+            "was installed, and nothing keeps it right (it isn't synchronised): set it right first"
         )
 
 
@@ -108,10 +110,11 @@ class NewTimes:
 
 
 class _Correction:
-    def __init__(self, backup: Backup, txn: Txn, aside: Aside, now: int) -> None:
-        self._tables = backup.journal.environment.tables
-        self._missing = backup.journal.environment.missing
-        self._reader = Reader(backup.journal.environment, txn)
+    def __init__(self, environment: Environment, txn: Txn, aside: Aside, now: int) -> None:
+        self._tables = environment.tables
+        self._missing = environment.missing
+        self._reader = Reader(environment, txn)
+        self._rewriting = Rewriting(environment, txn)
         self._txn = txn
         self._aside = aside
         self._now = now
@@ -133,21 +136,21 @@ class _Correction:
         self._set_spans()
         self._set_scans()
         self._set_versions()
-        tables, new = self._tables, self._new
-        for key, state in self._rows(AccountState, "accounts", tables.accounts):
+        new = self._new
+        for key, state in self._rows(AccountState, "accounts"):
             times = {
                 "succeeded": new(state.succeeded),
                 "acknowledged": new(state.acknowledged),
             }
-            self._put(tables.accounts, key, state, **times)
-        for key, store in self._rows(StoreState, "stores", tables.stores):
-            self._put(tables.stores, key, store, scanned=new(store.scanned))
-        for key, hold in self._rows(Hold, "holds", tables.holds):
-            self._put(tables.holds, key, hold, time=new(hold.time))
-        for key, erasure in self._rows(Erasure, "erasures", tables.erasures):
-            self._put(tables.erasures, key, erasure, time=new(erasure.time))
-        for key, verified in self._rows(Verified, "verified", tables.verified):
-            self._put(tables.verified, key, verified, time=new(verified.time))
+            self._put("accounts", key, state, **times)
+        for key, store in self._rows(StoreState, "stores"):
+            self._put("stores", key, store, scanned=new(store.scanned))
+        for key, hold in self._rows(Hold, "holds"):
+            self._put("holds", key, hold, time=new(hold.time))
+        for key, erasure in self._rows(Erasure, "erasures"):
+            self._put("erasures", key, erasure, time=new(erasure.time))
+        for key, verified in self._rows(Verified, "verified"):
+            self._put("verified", key, verified, time=new(verified.time))
         self._set_meta()
 
     def _after(self, table: Table) -> Iterator[tuple[bytes, bytes]]:
@@ -205,7 +208,7 @@ class _Correction:
             value = self._txn.get(key, db=versions)
             version = None if value is None else unpack_version(key, value)
             if version is not None:
-                self._put(versions, key, version, since=self._new(version.since))
+                self._put("versions", key, version, since=self._new(version.since))
             found = cursor.next()
 
     def _set_meta(self) -> None:
@@ -217,24 +220,24 @@ class _Correction:
                 self._aside.row("meta", name, value)
             if name == b"identity":
                 identity = unpack(Identity, "meta", name, value)
-                self._put(meta, name, identity, created=new(identity.created))
+                self._put("meta", name, identity, created=new(identity.created))
             elif name == b"deep":
                 began = unpack(DeepCheck, "meta", name, value).began
                 self._txn.put(name, seal(name, pack(DeepCheck(new(began)))), db=meta)
-        self._put(meta, b"state", reader.state(), last_time=max(new.last, self._now))
+        self._put("meta", b"state", reader.state(), last_time=max(new.last, self._now))
         purges = reader.purge_state()
         since = new(purges.complete_since)
         counted = PurgeState(purges.count + 1, purges.transactions, since)
         self._txn.put(b"purge", seal(b"purge", pack(counted)), db=meta)
 
-    def _rows(self, kind: type[Timed], name: str, table: Table) -> Iterator[tuple[bytes, Timed]]:
+    def _rows(self, kind: type[Timed], name: str) -> Iterator[tuple[bytes, Timed]]:
         if name in self._missing:
             return
-        for key, value in list(self._txn.cursor(table)):
+        for key, value in list(self._txn.cursor(getattr(self._tables, name))):
             yield key, unpack(kind, name, key, value)
 
-    def _put(self, table: Table, key: bytes, record: msgspec.Struct, **times: int) -> None:
+    def _put(self, table: str, key: bytes, record: msgspec.Struct, **times: int) -> None:
         """Writes a record with these times, if they differ."""
         right = msgspec.structs.replace(record, **times)
         if right != record:
-            self._txn.put(key, seal(key, pack(right)), db=table)
+            self._rewriting.put(table, key, pack(right))

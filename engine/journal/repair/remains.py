@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from engine.check.records import examine, key_width
 from engine.domain.errors import RecordDamaged
 from engine.journal.environment import Tables
+from engine.journal.forms import examine, key_width
 from engine.journal.pages import (
     BRANCH,
     FIRST,

@@ -1,5 +1,5 @@
-"""Checks the journal's records: checksums, the order of transactions, and what follows from
-versions.
+"""The rules of FORMAT.md for the journal's rows: checksums, the order of transactions, and what
+follows from versions. Finds what breaks them, and changes nothing.
 
 Everything is read in one moment of the journal. Memory is bounded by the largest folder.
 """
@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
-from engine.check.report import Report
 from engine.domain.errors import BackupUnusable, RecordDamaged
 from engine.domain.kinds import DESCRIBED, Kind
 from engine.domain.model import Version
 from engine.journal import derive, timeline
 from engine.journal.environment import Tables
-from engine.journal.headers import unpack_block
+from engine.journal.forms import WIDTHS, examine
 from engine.journal.keys import (
     MAX_SEQUENCE,
     cursor_key,
@@ -27,29 +26,29 @@ from engine.journal.keys import (
 )
 from engine.journal.reader import Reader
 from engine.journal.records import (
-    DeepCheck,
-    Erasure,
-    FolderCursor,
     FolderStats,
-    Hold,
-    Identity,
-    ImportMark,
-    PurgeState,
-    Revision,
-    ScanRecord,
-    State,
-    StoreState,
     Transaction,
-    Verified,
     keyframe_events,
     seal,
     unpack,
-    unpack_account,
     unpack_event,
     unpack_keyframe,
     unpack_version,
     unseal,
 )
+
+
+class Findings(Protocol):
+    """Takes down what is wrong: the report of a check."""
+
+    versions: int
+
+    def add(self, kind: str, what: str) -> None:
+        """A rule is broken; `kind` is its name in FORMAT.md."""
+
+    def lose(self, digest: bytes) -> None:
+        """A blob can't be read."""
+
 
 Damage: TypeAlias = Callable[[RecordDamaged], None]
 """Is told of a record that can't be read."""
@@ -57,53 +56,8 @@ Damage: TypeAlias = Callable[[RecordDamaged], None]
 CHUNK = 5000
 """Rows between two calls of `progress`."""
 
-_RECORDS: dict[str, type] = {
-    "stores": StoreState,
-    "cursors": FolderCursor,
-    "revisions": Revision,
-    "folders": FolderStats,
-    "scans": ScanRecord,
-    "transactions": Transaction,
-    "holds": Hold,
-    "erasures": Erasure,
-    "verified": Verified,
-}
-_META: dict[bytes, type] = {
-    b"identity": Identity,
-    b"state": State,
-    b"purge": PurgeState,
-    b"deep": DeepCheck,
-    b"import": ImportMark,
-}
-_WIDTHS = {
-    "versions": 11,
-    "transactions": 6,
-    "times": 8,
-    "commits": 6,
-    "headers": 8,
-    "timeline": 11,
-    "keyframes": 11,
-    "folders": 5,
-    "names": 19,
-    "deleted": 11,
-    "gone": 19,
-    "blobs": 32,
-    "packs": 8,
-    "accounts": 5,
-    "stores": 10,
-    "cursors": 10,
-    "revisions": 10,
-    "scans": 8,
-    "holds": 5,
-    "erasures": 32,
-    "unneeded": 32,
-    "wasted": 8,
-    "retired": 8,
-    "verified": 8,
-}
 
-
-def check_records(reader: Reader, report: Report, progress: Callable[[int], None]) -> None:
+def check_records(reader: Reader, report: Findings, progress: Callable[[int], None]) -> None:
     """Checks all tables but the blob index against the packs. `progress` is told of rows read."""
     whole = [_check_checksums(reader, table, report, progress) for table in _tables(reader)]
     if not all(whole):
@@ -123,39 +77,13 @@ def _tables(reader: Reader) -> list[str]:
     return [table for table in Tables._fields if table not in reader.environment.missing]
 
 
-def key_width(table: str, key: bytes) -> int:
-    """How long a key of the table is: as long as this one, where it may have any length."""
-    return _WIDTHS.get(table, len(key))
-
-
-def examine(table: str, key: bytes, value: bytes) -> None:
-    """Raises RecordDamaged unless the row is what was written, and of its table's form."""
-    if len(key) != key_width(table, key):
-        raise RecordDamaged(f"journal: {table} has a key of {len(key)} bytes: {key.hex()}")
-    record = _RECORDS.get(table)
-    if table == "meta":
-        if key not in _META:
-            raise RecordDamaged(f"journal: meta has an unknown record {key!r}")
-        unpack(_META[key], table, key, value)
-    elif record is not None:
-        unpack(record, table, key, value)
-    elif table == "versions":
-        unpack_version(key, value)
-    elif table == "accounts":
-        unpack_account(key, value)
-    elif table == "headers":
-        unpack_block(unseal(table, key, value))
-    else:
-        unseal(table, key, value)
-
-
 def _check_checksums(
-    reader: Reader, table: str, report: Report, progress: Callable[[int], None]
+    reader: Reader, table: str, report: Findings, progress: Callable[[int], None]
 ) -> bool:
     """Rule `checksum`: every record is what was written, and of its table's form. Returns whether
     at least every key is."""
     whole = True
-    width = _WIDTHS.get(table)
+    width = WIDTHS.get(table)
     cursor = reader.txn.cursor(getattr(reader.tables, table))
     for number, (key, value) in enumerate(cursor, start=1):
         try:
@@ -168,7 +96,7 @@ def _check_checksums(
     return whole
 
 
-def _check_counters(reader: Reader, report: Report) -> None:
+def _check_counters(reader: Reader, report: Findings) -> None:
     """Rule `counters`: the next numbers and the horizon are beyond all that was recorded."""
     state = reader.state()
     cursor = reader.txn.cursor(reader.tables.versions)
@@ -188,7 +116,7 @@ def _check_counters(reader: Reader, report: Report) -> None:
         report.add("counters", "the last scan ended after the last recorded time")
 
 
-def _check_spans(reader: Reader, report: Report) -> None:
+def _check_spans(reader: Reader, report: Findings) -> None:
     """Rule `times`: commits follow each other without gap, later ones have later times, and the
     tables `times` and `commits` say the same."""
     sequence, time = 1, -1
@@ -228,7 +156,7 @@ class Versions:
     def __init__(
         self,
         reader: Reader,
-        report: Report,
+        report: Findings,
         progress: Callable[[int], None],
         content: Callable[[int, Version], None] = lambda item, version: None,
         damaged: Damage = lambda error: None,
@@ -401,7 +329,7 @@ class Versions:
 
 def check_timelines(
     reader: Reader,
-    report: Report,
+    report: Findings,
     progress: Callable[[int], None],
     chosen: Iterable[int] | None = None,
     damaged: Damage = lambda error: None,

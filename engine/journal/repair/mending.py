@@ -12,15 +12,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 
-from engine.backup import Backup
-from engine.check.flipped import put_right
-from engine.check.gaps import count_lost, fill_times
-from engine.check.items import mend_items, unknown_account, unknown_store
-from engine.check.quarantine import Aside
-from engine.check.records import examine, key_width
 from engine.domain.errors import RecordDamaged
 from engine.domain.model import MAX_ITEM, ROOT
-from engine.journal.environment import Environment, Tables, Txn
+from engine.journal import retired
+from engine.journal.environment import Environment, Txn
+from engine.journal.forms import examine, key_width
+from engine.journal.journal import Journal
 from engine.journal.keys import sequence_key, split_pair, time_key
 from engine.journal.reader import Reader
 from engine.journal.records import (
@@ -33,6 +30,12 @@ from engine.journal.records import (
     seal,
     unpack,
 )
+from engine.journal.repair.flipped import put_right
+from engine.journal.repair.gaps import count_lost, fill_times
+from engine.journal.repair.items import mend_items
+from engine.journal.repair.outside import Outside
+from engine.journal.repair.quarantine import Aside
+from engine.journal.rewriting import Rewriting
 from engine.system.text import counted
 
 BATCH = 1_000
@@ -62,11 +65,11 @@ _SPARED = frozenset({"scans", "verified", "revisions", *_HINTS})
 """Nothing is lost with a row of these: without its revision, a content is read again."""
 
 
-def mend_records(backup: Backup, aside: Aside) -> list[str]:
+def mend_records(journal: Journal, outside: Outside, aside: Aside) -> list[str]:
     """Mends what can be mended of the primary tables; returns what was done, in words. Timelines
     and names must be made anew afterwards."""
-    mending = _Mending(backup, aside)
-    with backup.reader() as reader:
+    mending = _Mending(journal.environment, outside, aside)
+    with journal.reader() as reader:
         flawed = [
             (table, key, value)
             for table in _PRIMARY
@@ -77,10 +80,10 @@ def mend_records(backup: Backup, aside: Aside) -> list[str]:
         mending.rows(flawed[start : start + BATCH])
     mending.counters()
     mending.commits()
-    filled = fill_times(backup.journal.environment)
-    made, removed = mend_items(backup, aside)
+    filled = fill_times(journal.environment)
+    made, removed = mend_items(journal, outside, aside)
     done = mending.told(made + filled, removed)
-    if lost := count_lost(backup.journal.environment):
+    if lost := count_lost(journal.environment):
         done.append(f"gave up {counted(lost, 'transaction')} that left no trace")
     return done
 
@@ -95,10 +98,10 @@ def _flawed(reader: Reader, table: str) -> Iterator[tuple[bytes, bytes]]:
 
 
 class _Mending:
-    def __init__(self, backup: Backup, aside: Aside) -> None:
-        self._backup = backup
-        self._environment: Environment = backup.journal.environment
-        self._tables: Tables = self._environment.tables
+    def __init__(self, environment: Environment, outside: Outside, aside: Aside) -> None:
+        self._environment = environment
+        self._outside = outside
+        self._tables = environment.tables
         self._aside = aside
         self._right = 0
         self._made = 0
@@ -118,32 +121,31 @@ class _Mending:
     def rows(self, flawed: list[tuple[str, bytes, bytes]]) -> None:
         """Mends rows, each by itself; what can't be judged alone stays for now."""
         with self._environment.write() as txn:
+            rewriting = Rewriting(self._environment, txn)
             for table, key, value in flawed:
-                handle = getattr(self._tables, table)
                 if not key:
-                    self._remove_nameless(txn, table)
+                    self._remove_nameless(rewriting, table)
                     continue
-                if txn.get(key, db=handle) != value:
+                if rewriting.get(table, key) != value:
                     continue  # others have written it since
-                if self._flipped(txn, table, key, value):
+                if self._flipped(rewriting, table, key, value):
                     continue
                 made = self._made_again(txn, table, key)
                 if made is not None:
                     self._aside.row(table, key, value)
-                    txn.put(key, seal(key, made), db=handle)
+                    rewriting.put(table, key, made)
                     self._made += 1
                 elif self._worthless(table, key):
                     self._aside.row(table, key, value)
-                    txn.delete(key, db=handle)
+                    rewriting.delete(table, key)
                     self._removed += 1
             self._aside.sync()
 
-    def _remove_nameless(self, txn: Txn, table: str) -> None:
-        """Moves a row aside whose key is empty: LMDB reads one, and looks none up."""
-        cursor = txn.cursor(getattr(self._tables, table))
-        if cursor.first() and not cursor.key():
-            self._aside.row(table, b"", cursor.value())
-            cursor.delete()
+    def _remove_nameless(self, rewriting: Rewriting, table: str) -> None:
+        """Moves a row aside whose key is empty."""
+        value = rewriting.remove_nameless(table)
+        if value is not None:
+            self._aside.row(table, b"", value)
             self._removed += 1
 
     def _worthless(self, table: str, key: bytes) -> bool:
@@ -151,10 +153,10 @@ class _Mending:
         if len(key) != key_width(table, key) or table in _SPARED:
             return True
         if table == "packs":  # of one that is there, the length is found again
-            return not self._backup.volume.path_of(int.from_bytes(key, "big")).is_file()
+            return not self._outside.has_pack(int.from_bytes(key, "big"))
         return False
 
-    def _flipped(self, txn: Txn, table: str, key: bytes, value: bytes) -> bool:
+    def _flipped(self, rewriting: Rewriting, table: str, key: bytes, value: bytes) -> bool:
         def fits(key: bytes, value: bytes) -> bool:
             try:
                 examine(table, key, value)
@@ -163,12 +165,11 @@ class _Mending:
             return True
 
         right = put_right(key, value, fits)
-        handle = getattr(self._tables, table)
-        if right is None or (right[0] != key and txn.get(right[0], db=handle) is not None):
+        if right is None or (right[0] != key and rewriting.get(table, right[0]) is not None):
             return False
         self._aside.row(table, key, value)
-        txn.delete(key, db=handle)
-        txn.put(*right, db=handle)
+        rewriting.delete(table, key)
+        rewriting.put(table, right[0], right[1][:-4])
         self._right += 1
         return True
 
@@ -180,9 +181,9 @@ class _Mending:
         if table == "cursors":
             return pack(FolderCursor())  # the folder is listed again
         if table == "accounts":
-            return unknown_account(self._backup)
+            return self._outside.account()
         if table == "stores":
-            return unknown_store(self._backup)
+            return self._outside.store()
         if table == "holds":
             return pack(Hold(self._horizon(txn), "the record of the hold was damaged"))
         if table == "unneeded" and txn.get(key, db=self._tables.blobs) is not None:
@@ -190,7 +191,7 @@ class _Mending:
         if table == "wasted" and txn.get(key, db=self._tables.packs) is not None:
             return b""
         if table == "retired" and txn.get(key, db=self._tables.packs) is None:
-            return b"\1"
+            return retired.THERE
         return None
 
     def _horizon(self, txn: Txn) -> int:
@@ -198,7 +199,7 @@ class _Mending:
         try:
             return Reader(self._environment, txn).horizon()
         except RecordDamaged:
-            return self._backup.clock.now()
+            return self._outside.clock.now()
 
     # Counters
 
@@ -262,7 +263,7 @@ class _Mending:
             except RecordDamaged:
                 time = int.from_bytes(cursor.key(), "big") + sequence
         if sequence > 1 and not time:
-            time = self._backup.clock.now()  # no earlier one is known to be late enough
+            time = self._outside.clock.now()  # no earlier one is known to be late enough
         cursor = txn.cursor(self._tables.scans)
         if cursor.last():
             time = max(time, int.from_bytes(cursor.key(), "big"))

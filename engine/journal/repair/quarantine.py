@@ -17,7 +17,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from engine.blobs import pack_name
 from engine.system import plainfile
 from engine.system.files import sync_directory
 
@@ -65,11 +64,11 @@ class Aside:
             os.fsync(self._file.fileno())
             sync_directory(self.path)
 
-    def pack(self, path: Path, number: int) -> None:
-        """Keeps a pack, durably, which stays where it is, too. Raises OSError."""
+    def pack(self, path: Path) -> None:
+        """Keeps a pack's file, durably, which stays where it is, too. Raises OSError."""
         directory = self.path / "packs"
         self._make(directory)
-        target = directory / f"{pack_name(number)}.pack"
+        target = directory / path.name
         try:
             os.link(path, target)
         except FileExistsError:  # a repair in the same second was killed

@@ -12,13 +12,11 @@ from itertools import groupby
 
 import msgspec
 
-from engine.backup import Backup
-from engine.check.quarantine import Aside
-from engine.check.records import examine
-from engine.connectors.sources import configured
 from engine.domain.errors import RecordDamaged
 from engine.domain.model import ROOT, Action, Kind, Version, item_id
-from engine.journal.environment import Environment, Table, Txn
+from engine.journal.environment import Environment, Txn
+from engine.journal.forms import examine
+from engine.journal.journal import Journal
 from engine.journal.keys import (
     cursor_key,
     item_key,
@@ -30,9 +28,7 @@ from engine.journal.keys import (
 from engine.journal.reader import Reader
 from engine.journal.records import (
     TOMBSTONE,
-    AccountState,
     FolderCursor,
-    StoreState,
     Transaction,
     pack,
     seal,
@@ -40,18 +36,21 @@ from engine.journal.records import (
     unpack_version,
 )
 from engine.journal.removal import count_removal
+from engine.journal.repair.outside import Outside
+from engine.journal.repair.quarantine import Aside
+from engine.journal.rewriting import Rewriting
 
 BATCH = 500
 """Items that one write transaction mends."""
 
 
-def mend_items(backup: Backup, aside: Aside) -> tuple[int, int]:
+def mend_items(journal: Journal, outside: Outside, aside: Aside) -> tuple[int, int]:
     """Mends what can be mended; returns how many records were made, and how many were moved
     aside."""
     made = removed = 0
     touched: set[int] = set()
-    environment = backup.journal.environment
-    with backup.reader() as reader:
+    environment = journal.environment
+    with journal.reader() as reader:
         flaws = sorted(set(_lost(reader)) | set(_unreadable(reader)))
     items = [(item, [flaw[1] for flaw in group]) for item, group in groupby(flaws, lambda f: f[0])]
     for start in range(0, len(items), BATCH):
@@ -67,7 +66,7 @@ def mend_items(backup: Backup, aside: Aside) -> tuple[int, int]:
                 _list_again(environment, txn, account)
             touched.clear()
             aside.sync()
-    return made + _add_cursors(backup), removed + _remove_cursors(backup, aside)
+    return made + _add_cursors(journal, outside), removed + _remove_cursors(journal, aside)
 
 
 def _lost(reader: Reader) -> Iterator[tuple[int, int]]:
@@ -102,6 +101,7 @@ class _Item:
         self._environment = environment
         self._tables = environment.tables
         self._reader = Reader(environment, txn)
+        self._rewriting = Rewriting(environment, txn)
         self._txn = txn
         self._item = item
         self._aside = aside
@@ -219,9 +219,8 @@ class _Item:
 
     def _write_version(self, sequence: int, version: Version | None) -> None:
         key = pair_key(self._item, sequence)
-        self._keep(self._tables.versions, "versions", key)
-        payload = TOMBSTONE if version is None else pack(version)
-        self._txn.put(key, seal(key, payload), db=self._tables.versions)
+        self._keep("versions", key)
+        self._rewriting.put("versions", key, TOMBSTONE if version is None else pack(version))
         self._history[sequence] = version
         self.made += 1
 
@@ -231,28 +230,25 @@ class _Item:
         if sequence in self._transactions:
             return
         key = sequence_key(sequence)
-        self._keep(self._tables.transactions, "transactions", key)
+        self._keep("transactions", key)
         earlier = any(at < sequence for at in self._history)
         row = Transaction(self._item, account, int(_action(before, after, earlier=earlier)))
-        self._txn.put(key, seal(key, pack(row)), db=self._tables.transactions)
+        self._rewriting.put("transactions", key, pack(row))
         self.made += 1
 
     def _remove(self, sequence: int) -> None:
         """Takes a version and its transaction out."""
         self._history.pop(sequence, None)
-        for table, name, key in (
-            (self._tables.versions, "versions", pair_key(self._item, sequence)),
-            (self._tables.transactions, "transactions", sequence_key(sequence)),
-        ):
-            self._keep(table, name, key)
-            self._txn.delete(key, db=table)
+        self._keep("versions", pair_key(self._item, sequence))
+        self._keep("transactions", sequence_key(sequence))
+        self._rewriting.remove(self._item, sequence)
         self.removed += 1
 
-    def _keep(self, table: Table, name: str, key: bytes) -> None:
+    def _keep(self, table: str, key: bytes) -> None:
         """Puts the row aside, if there is one."""
-        value = self._txn.get(key, db=table)
+        value = self._rewriting.get(table, key)
         if value is not None:
-            self._aside.row(name, key, value)
+            self._aside.row(table, key, value)
 
 
 def _action(before: Version | None, after: Version | None, *, earlier: bool) -> Action:
@@ -296,19 +292,6 @@ def _list_store_again(environment: Environment, txn: Txn, root: int) -> None:
         found = cursor.next()
 
 
-def unknown_account(backup: Backup) -> bytes:
-    """The payload in `accounts` of an account of which nothing is known."""
-    return pack(AccountState(revision=backup.clock.now()))
-
-
-def unknown_store(backup: Backup) -> bytes:
-    """The payload in `stores` of a store of which only the source is known, and that only if there
-    is but one. Whoever has planned a scan of it plans anew."""
-    sources = configured(backup.settings)
-    name = sources[0].name if len(sources) == 1 else ""
-    return pack(StoreState(revision=backup.clock.now(), source=name))
-
-
 def _wanted_rows(reader: Reader) -> Iterator[tuple[str, bytes]]:
     """Table and key of what each account and store has, and each folder that is alive, or was with
     its account."""
@@ -341,32 +324,32 @@ def _wanted_rows(reader: Reader) -> Iterator[tuple[str, bytes]]:
     yield from judged()
 
 
-def _add_cursors(backup: Backup) -> int:
+def _add_cursors(journal: Journal, outside: Outside) -> int:
     """Gives each folder its row in `cursors`, each account its own in `accounts`, and each store
     its own in `stores`; returns how many had none."""
-    tables = backup.journal.environment.tables
+    tables = journal.environment.tables
     payloads = {
-        "accounts": unknown_account(backup),
-        "stores": unknown_store(backup),
+        "accounts": outside.account(),
+        "stores": outside.store(),
         "cursors": pack(FolderCursor()),
     }
-    with backup.reader() as reader:
+    with journal.reader() as reader:
         missing = [
             (getattr(tables, table), key, payloads[table])
             for table, key in _wanted_rows(reader)
             if reader.txn.get(key, db=getattr(tables, table)) is None
         ]
-    with backup.journal.environment.write() as txn:
+    with journal.environment.write() as txn:
         for table, key, payload in missing:
             txn.put(key, seal(key, payload), overwrite=False, db=table)
     return len(missing)
 
 
-def _remove_cursors(backup: Backup, aside: Aside) -> int:
+def _remove_cursors(journal: Journal, aside: Aside) -> int:
     """Moves rows of `cursors`, `accounts` and `stores` aside whose folder, account or root isn't
     there; returns how many."""
-    tables = backup.journal.environment.tables
-    with backup.reader() as reader:
+    tables = journal.environment.tables
+    with journal.reader() as reader:
         extra = [
             (table, name, key, value)
             for table, name, wanted in (
@@ -377,7 +360,7 @@ def _remove_cursors(backup: Backup, aside: Aside) -> int:
             for key, value in reader.txn.cursor(table)
             if not _belongs(reader, key, wanted)
         ]
-    with backup.journal.environment.write() as txn:
+    with journal.environment.write() as txn:
         for table, name, key, value in extra:
             aside.row(name, key, value)
             txn.delete(key, db=table)
