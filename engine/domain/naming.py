@@ -72,7 +72,7 @@ _CUT_LENGTH = len("~") + 8
 _HALF_ESCAPE = re.compile(r"%[0-9A-F]?$")
 _SUFFIX = re.compile(r"(?<=.)\.(?=[0-9]*[A-Za-z])[0-9A-Za-z]{1,8}$", re.DOTALL)
 
-_IN_VIEW = frozenset(
+IN_VIEW = frozenset(
     (
         ".",
         "..",
@@ -86,7 +86,9 @@ _IN_VIEW = frozenset(
         "readme.txt",
     )
 )
-_IN_ACCOUNT = frozenset((".", "..", ".deleted", "account.json"))
+"""Names, caseless, that no account has in a view: they mean something there."""
+IN_ACCOUNT = frozenset((".", "..", ".deleted", "account.json"))
+"""Names, caseless, that nothing in an account has."""
 
 
 def message_stem(date: int, sender: str, subject: str) -> str:
@@ -144,13 +146,13 @@ def folder_name(raw: str) -> str:
     meaning of its own, in any case: `.`, `..`, `.deleted`, `account.json`. An empty name is `%20`.
     A name that is too long is cut, and ends in `~` and eight digits of the BLAKE3 of the whole.
     """
-    return _safe(raw, _IN_ACCOUNT)
+    return _safe(raw, IN_ACCOUNT)
 
 
 def account_name(raw: str) -> str:
     """An account's own name, fit for an entry of a view: like `folder_name`, but that `.maildir`,
     `README.txt` and the like have or will have a meaning there, and `account.json` has none."""
-    return _safe(raw, _IN_VIEW)
+    return _safe(raw, IN_VIEW)
 
 
 def with_id(name: str, item: int, *, container: bool = False) -> str:

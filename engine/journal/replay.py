@@ -12,7 +12,7 @@ import re
 from engine.domain.errors import Conflict, ImportRefused
 from engine.domain.kinds import DESCRIBED, LEAVES, TOP, Kind
 from engine.domain.model import MAX_ITEM, ROOT, Action, Headers, Version, item_id
-from engine.domain.naming import LONGEST
+from engine.domain.naming import IN_ACCOUNT, IN_VIEW, LONGEST
 from engine.journal.environment import Environment, Tables, Txn
 from engine.journal.keys import MAX_SEQUENCE, item_key, sequence_key, store_key, time_key
 from engine.journal.reader import Reader
@@ -40,9 +40,6 @@ EMPTY = State(2, 1, 0)
 """The counters of a journal in which nothing was recorded."""
 
 _UNFIT = re.compile("[\0-\x1f\x7f-\x9f/\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-_RESERVED = frozenset(("", ".", "..", ".deleted"))
-_IN_ROOT = frozenset((".maildir", "readme.txt"))
-_IN_ACCOUNT = frozenset(("account.json",))
 
 
 def mark(environment: Environment, txn: Txn) -> ImportMark | None:
@@ -248,10 +245,10 @@ class Replay(Commit):
             return "is in itself"
         if after.kind == Kind.STORE and folder != row.account:
             return "is a store in a folder"
-        reserved = _IN_ROOT if after.kind in TOP else _IN_ACCOUNT
+        reserved = IN_VIEW if after.kind in TOP else IN_ACCOUNT
         low = name.casefold()
         long = len(name.encode("utf-8", "replace")) > LONGEST
-        if long or _UNFIT.search(name) or low in _RESERVED or low in reserved:
+        if not name or long or _UNFIT.search(name) or low in reserved:
             return f"has a name that can't be shown: {name[:100]!r}"
         holder = self._reader.lookup(folder, name, MAX_SEQUENCE)
         if holder is not None and holder.item != row.item:
