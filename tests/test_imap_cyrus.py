@@ -19,9 +19,9 @@ import pytest
 
 from engine.backup import Backup, create
 from engine.connectors.events import Hint
-from engine.connectors.imap import ImapSource
 from engine.connectors.imap.client.connection import Connection
 from engine.connectors.imap.mailbox import ImapMailbox
+from engine.connectors.imap.source import ImapSource
 from engine.connectors.source import SourceItem
 from engine.connectors.sources import open_source
 from engine.domain.errors import SourceUnavailable

@@ -18,9 +18,9 @@ from pathlib import Path
 import pytest
 
 from engine.backup import Backup, create
-from engine.connectors.imap import ImapSource
 from engine.connectors.imap import events as imap_events
 from engine.connectors.imap.events import ImapEvents
+from engine.connectors.imap.source import ImapSource
 from engine.connectors.registry import KINDS
 from engine.scan.follow import agenda, arrivals
 from engine.scan.follow import follower as follower_module

@@ -72,7 +72,7 @@ def test_it_prints_what_it_records_and_ends_when_it_is_told_to(post: Post) -> No
     assert status == 0
     assert not err
     lines = out.splitlines()
-    assert lines[0] == f"Following {post.spec}"
+    assert lines[0] == f"Following mail ({post.spec})"
     assert len(lines) == 4
     assert "create" in lines[3]
     assert "alice: INBOX/" in lines[3]
@@ -82,7 +82,7 @@ def test_an_interrupt_is_told_by_the_status(post: Post) -> None:
     with watching(post) as process:
         status, out, err = ended(process, signal.SIGINT)
     assert status == 130
-    assert out == f"Following {post.spec}\n"
+    assert out == f"Following mail ({post.spec})\n"
     assert err == "engine: stopped: what was recorded stays\n"
 
 

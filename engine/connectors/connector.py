@@ -4,26 +4,24 @@ and how it is opened, in both directions."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from engine.connectors.source import Source
-from engine.connectors.target import Target
 from engine.settings.sources import SourceKind, SourceTable
 from engine.settings.table import Settings
 from engine.system.clock import Clock
 
-Opener = Callable[[SourceTable, Clock, Settings], Source]
-TargetOpener = Callable[[SourceTable, Clock, Settings], Target]
+if TYPE_CHECKING:
+    from engine.connectors.source import Source
+    from engine.connectors.target import Target
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Connector(SourceKind):
+class Connector(SourceKind, frozen=True, kw_only=True):
     """A kind of server. What opens it is loaded when it is called for. Both raise UsageError for a
     location that can't be one, and for options that don't do for it, and SettingMissing where some
     are missing; whether there is anything is seen when it is used."""
 
-    source: Opener
-    target: TargetOpener
+    source: Callable[[SourceTable, Clock, Settings], Source]
+    target: Callable[[SourceTable, Clock, Settings], Target]
     verbatim: bool = False
     """Whether messages are read as the server keeps them, which may be in another form than they
     were sent."""

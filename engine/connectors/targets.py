@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from engine.connectors.registry import KINDS
 from engine.connectors.sources import configured, parse_source

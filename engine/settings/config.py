@@ -11,10 +11,11 @@ import re
 import stat
 import tomllib
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from msgspec.structs import replace
 
 from engine.domain.errors import BackupUnusable, UsageError
 from engine.settings import positions, source_editing, sources

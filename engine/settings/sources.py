@@ -18,9 +18,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import unquote
+
+import msgspec
+from msgspec.structs import replace
 
 from engine.domain.errors import UsageError
 from engine.settings.declared import Declared, Setting, declared
@@ -33,8 +35,7 @@ TABLE = "sources"
 _SPEC = re.compile(r"(?:([^=:?]*)=)?([a-z][a-z0-9+-]*):(.+)", re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
-class SourceKind:
+class SourceKind(msgspec.Struct, frozen=True, kw_only=True):
     """What a kind of source takes."""
 
     location: Text
@@ -60,14 +61,13 @@ Kinds = Mapping[str, SourceKind]
 """The kinds that there are, by the word for each."""
 
 
-@dataclass(frozen=True, slots=True)
-class SourceTable:
+class SourceTable(msgspec.Struct, frozen=True):
     """A source as the settings have it."""
 
     name: str
     kind: str
     location: str
-    given: Mapping[str, Value] = field(default_factory=dict)
+    given: Mapping[str, Value] = {}
     """What is given of its options, by key."""
 
     @property

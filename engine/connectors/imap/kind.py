@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from engine.connectors.connector import Connector
 from engine.connectors.imap.settings import ACCOUNTS_WAYS, ImapSettings
-from engine.connectors.source import Source
-from engine.connectors.target import Target
 from engine.domain.errors import UsageError
 from engine.settings.credentials import PASSWORD_WAYS
 from engine.settings.sources import SourceTable
 from engine.settings.table import Settings
 from engine.settings.types import Text
 from engine.system.clock import Clock
+
+if TYPE_CHECKING:
+    from engine.connectors.source import Source
+    from engine.connectors.target import Target
 
 PORTS = {"imap": 143, "imaps": 993}
 

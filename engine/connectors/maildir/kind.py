@@ -1,17 +1,19 @@
 """Maildirs as a kind of source: what one takes in the settings, and how it is opened."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
 from engine.connectors.connector import Connector
-from engine.connectors.source import Source
-from engine.connectors.target import Target
 from engine.settings.declared import Setting
 from engine.settings.sources import SourceTable
 from engine.settings.table import Settings
 from engine.settings.types import Text
 from engine.system.clock import Clock
+
+if TYPE_CHECKING:
+    from engine.connectors.source import Source
+    from engine.connectors.target import Target
 
 
 class MaildirSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,13 +35,13 @@ def _text(table: SourceTable) -> str:
     return f"{table.location}?account={account}" if account else table.location
 
 
-def _source(table: SourceTable, clock: Clock, settings: Settings) -> Source:
+def _source(table: SourceTable, clock: Clock, settings: Settings) -> "Source":
     from engine.connectors.maildir.source import MaildirSource
 
     return MaildirSource(_text(table), clock, largest=settings.largest)
 
 
-def _target(table: SourceTable, clock: Clock, settings: Settings) -> Target:
+def _target(table: SourceTable, clock: Clock, settings: Settings) -> "Target":
     from engine.connectors.maildir.target import MaildirTarget
 
     return MaildirTarget(_text(table), clock)
