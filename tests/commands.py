@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -13,6 +12,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+
+from tests.schemas import document
 
 PROJECT = Path(__file__).resolve().parent.parent
 SCRIPTS = Path(sys.executable).parent
@@ -26,11 +27,13 @@ class Ran(NamedTuple):
     status: int
     out: str
     err: str
+    words: tuple[object, ...] = ()
+    """What was run."""
 
     @property
     def json(self) -> Any:
-        """The document that it printed."""
-        return json.loads(self.out)
+        """The document that it printed; fails if its schema says otherwise."""
+        return document(self.words, self.out)
 
 
 def environment(**changes: str) -> dict[str, str]:
@@ -51,7 +54,7 @@ def run(*words: object, status: int | None = 0, **options: Any) -> Ran:
     text = [data.decode("utf-8", "surrogateescape") for data in (done.stdout, done.stderr)]
     if status is not None:
         assert done.returncode == status, (words, done.returncode, *text)
-    return Ran(done.returncode, *text)
+    return Ran(done.returncode, *text, words)
 
 
 def engine(*words: object, status: int | None = 0, **options: Any) -> Ran:

@@ -81,11 +81,15 @@ class Fate(NamedTuple):
     """What the steps were up to its end."""
     points: list[Point] = []  # noqa: RUF012 - never changed
     """What the points were up to its end, if it was given a Fault."""
+    words: tuple[object, ...] = ()
+    """What was run."""
 
     @property
     def json(self) -> Any:
-        """The document that it printed."""
-        return json.loads(self.out)
+        """The document that it printed; fails if its schema says otherwise."""
+        from tests.schemas import document  # not in the process that runs commands
+
+        return document(self.words, self.out)
 
 
 class Server:
@@ -141,7 +145,7 @@ class Server:
         assert "Traceback" not in err, err
         assert "(a defect" not in err, err
         assert status in (-signal.SIGKILL, 0, 1, 2, 3, 4, 130), (words, status, err)
-        return Fate(status, out, err, steps, [_point(line) for line in points])
+        return Fate(status, out, err, steps, [_point(line) for line in points], words)
 
     def close(self) -> None:
         """Ends it."""

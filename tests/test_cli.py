@@ -34,6 +34,7 @@ from engine.system.stop import Stop
 from tests.backups import MINUTE, START, SmallBackup, letter
 from tests.maildrop import Maildir
 from tests.programs import needs
+from tests.schemas import document
 
 README = Path(__file__).parent.parent / "README.md"
 READING = ["accounts", "check", "config", "log", "search", "status"]
@@ -47,11 +48,13 @@ class Ran:
     status: int
     out: str
     err: str
+    words: tuple[object, ...] = ()
+    """What was run."""
 
     @property
     def json(self) -> Any:
-        """What it printed; fails if that isn't one JSON document."""
-        return json.loads(self.out)
+        """What it printed; fails if that isn't one JSON document, as its schema says."""
+        return document(self.words, self.out)
 
     @property
     def complaint(self) -> str:
@@ -70,7 +73,7 @@ class Command:
     def __call__(self, *argv: str | Path) -> Ran:
         self._capsys.readouterr()
         status = main([str(argument) for argument in argv])
-        return Ran(status, *self._capsys.readouterr())
+        return Ran(status, *self._capsys.readouterr(), argv)
 
 
 @pytest.fixture
@@ -179,7 +182,8 @@ def test_init_tells_what_it_made_as_json(server: Server, run: Command) -> None:
     ran = run("init", "--json", "-b", server.backup, "--source", server.spec)
     assert ran.err == ""
     with_id = run("status", "--json", "-b", server.backup).json["id"]
-    sources = [{"name": "mail", "source": server.spec, "accounts": 2, "problem": ""}]
+    made = {"name": "mail", "source": server.spec, "accounts": 2}
+    sources = [made | {"what": None, "notes": []}]
     assert ran.json == {"backup": str(server.backup), "id": with_id, "sources": sources}
 
 
@@ -417,7 +421,7 @@ def test_status_before_any_scan(server: Server, run: Command) -> None:
 def test_status_counts(scanned: Server, run: Command) -> None:
     document = run("status", "-b", scanned.backup, "--json").json
     counts = ("accounts", "deleted_accounts", "items", "transactions", "scans", "format")
-    assert [document[key] for key in counts] == [2, 0, 6, 8, 1, 1]
+    assert [document[key] for key in counts] == [2, 0, 6, 8, 1, 2]
     assert document["backup"] == str(scanned.backup)
     blobs = document["blobs"]
     assert blobs["count"] == 3
@@ -498,8 +502,8 @@ def test_accounts_are_listed_with_the_deleted_ones(past: Past) -> None:
         [item_id(bob), "0", until, "bob@example.com", f"(deleted {until})"],
     ]
     first, second = past.run("accounts", "--json").json
-    assert (first["name"], first["items"], first["deleted"]) == ("alice@example.com", 2, None)
-    assert first["id"] == item_id(alice)
+    assert (first["account"], first["items"], first["deleted"]) == ("alice@example.com", 2, None)
+    assert first["item"] == item_id(alice)
     assert first["changed"] == "2024-05-01T00:04:00.000000Z"
     assert first["source"] == "maildir:/nowhere"
     assert second["deleted"] == "2024-05-01T00:05:00.000000Z"
@@ -591,9 +595,9 @@ def test_show_prints_the_whole_journal(past: Past, history: dict[str, int]) -> N
     times = [f"2024-05-01T00:0{minute}:00.000000Z" for minute in range(8)]
     keys = ("transaction", "action", "start", "end", "deleted", "folder", "flags")
     assert [[row[key] for key in keys] for row in ran.json] == [
-        [4, "create", times[4], times[5], False, "INBOX", []],
-        [5, "change", times[5], times[6], False, "INBOX", ["\\Seen"]],
-        [6, "move", times[6], times[7], True, "Work", ["\\Seen"]],
+        [4, "create", times[4], times[5], None, "INBOX", []],
+        [5, "change", times[5], times[6], None, "INBOX", ["\\Seen"]],
+        [6, "move", times[6], times[7], times[7], "Work", ["\\Seen"]],
     ]
     row = ran.json[0]
     assert row["item"] == item_id(history["item"])
@@ -609,11 +613,11 @@ def test_show_of_a_living_item_has_no_end_unless_its_account_has(
 ) -> None:
     folder = item_id(history["inbox"])
     (row,) = past.run("show", folder).json
-    assert (row["end"], row["deleted"], row["kind"], row["date"]) == (None, False, "folder", None)
+    assert (row["end"], row["deleted"], row["kind"], row["date"]) == (None, None, "folder", None)
     assert row["start"] == "2024-05-01T00:02:00.000000Z"
     past.delete(history["alice"], history["alice"])
     (row,) = past.run("show", folder).json
-    assert (row["end"], row["deleted"]) == ("2024-05-01T00:08:00.000000Z", True)
+    assert row["end"] == row["deleted"] == "2024-05-01T00:08:00.000000Z"
 
 
 def test_show_at_a_time(past: Past, history: dict[str, int]) -> None:
@@ -973,7 +977,6 @@ def test_the_backup_path_may_be_named_in_three_ways(
     "arguments",
     [
         [],
-        ["--json"],
         ["guess"],
         ["status", "--wat"],
         ["status", "extra"],
@@ -1041,7 +1044,8 @@ def test_how_else_it_ends(
         raise error
 
     monkeypatch.setattr(engine.cli.status, "status", fails)
-    assert run("status", "-b", scanned.backup) == Ran(status, "", told)
+    ran = run("status", "-b", scanned.backup)
+    assert (ran.status, ran.out, ran.err) == (status, "", told)
 
 
 def test_what_strangers_wrote_cant_play_with_the_terminal(past: Past) -> None:
@@ -1065,7 +1069,7 @@ def test_names_that_are_not_utf8_are_valid_json(server: Server, run: Command) ->
     (name,) = [
         row["source_name"]
         for row in run("accounts", *where, "--json").json
-        if row["name"] not in ("alice@example.com", "bob@example.com")
+        if row["account"] not in ("alice@example.com", "bob@example.com")
     ]
     assert os.fsencode(name) == b"m\xfcller@example.com"
     (row,) = run("search", *where, "--json", "letter 7").json

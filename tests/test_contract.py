@@ -65,7 +65,9 @@ def test_a_renamed_account_keeps_its_history_though_a_new_one_has_its_name(serve
     ]
     assert (scan["created"], scan["changed"], scan["deleted"]) == (3, 1, 0)
     assert server.subjects() == {ALICE: ["young"], ANNA: ["old"], BOB: ["bobs"]}
-    names = [account["name"] for account in engine("accounts", "-b", server.backup, "--json").json]
+    names = [
+        account["account"] for account in engine("accounts", "-b", server.backup, "--json").json
+    ]
     assert names == [ALICE, ANNA, BOB], "and none of them was shown under another name"
 
 

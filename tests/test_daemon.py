@@ -171,7 +171,7 @@ def test_it_records_what_is_delivered_and_stops_when_asked(mail: Mail, start: St
     until(lambda: daemon.state().realtime == "on", "it to say that it follows")
     seen = engine("status", "-b", mail.backup, "--json").json
     assert seen["daemon"]["running"]
-    assert seen["daemon"]["process"] == daemon.process.pid
+    assert seen["daemon"]["pid"] == daemon.process.pid
     assert seen["upkeep"]["alarm"] is False
     assert "real-time scan, caught up" in seen["upkeep"]["text"]
     assert "watch" in [operation["kind"] for operation in seen["running"]]
@@ -757,7 +757,7 @@ def test_without_daemon_and_scan_no_backup_is_made(mail: Mail) -> None:
     seen = engine("status", "-b", mail.backup, "--json").json
     assert seen["upkeep"]["alarm"]
     assert "no backup is being made" in seen["upkeep"]["text"]
-    assert seen["daemon"] == {"running": False}
+    assert not any(seen["daemon"].values())
     engine("status", "-b", mail.backup, "--max-age", "1w", status=1)
     engine("scan", "-b", mail.backup)
     seen = engine("status", "-b", mail.backup, "--json").json

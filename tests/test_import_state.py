@@ -44,14 +44,19 @@ def test_a_new_server_gets_what_the_old_one_had(
         house.run("export", source)
     words = ("import", source, "--target", target(tmp_path / "new"), "--map", tmp_path / "map")
     dry = quick(*words, "--dry-run", "--json").json
-    assert (dry["accounts"][0]["restored"], (tmp_path / "new").exists()) == (8, False)
+    assert (dry["accounts"][0]["counts"]["restored"], (tmp_path / "new").exists()) == (8, False)
     (row,) = quick(*words, "--json").json["accounts"]
-    assert (row["account"], row["restored"], row["skipped"], row["failed"]) == (ALICE, 8, 0, [])
+    assert (row["account"], row["counts"]["restored"], row["counts"]["skipped"], row["failed"]) == (
+        ALICE,
+        8,
+        0,
+        [],
+    )
     alice = Maildir(tmp_path / "new/example.com/alice/Maildir")
     before = {folder: kept(found) for folder, found in seen(house.alice).items()}
     assert seen(alice) == before
     (row,) = quick(*words, "--json").json["accounts"]
-    assert (row["restored"], row["skipped"]) == (0, 8)
+    assert (row["counts"]["restored"], row["counts"]["skipped"]) == (0, 8)
     assert seen(alice) == before
     lines = [json.loads(line) for line in (tmp_path / "map").read_text().splitlines()]
     first, again = lines[:8], lines[8:]
@@ -72,7 +77,7 @@ def test_what_is_there_is_used_and_nothing_is_taken(
     alice.deliver(b"Subject: own\n\n", unique="own")
     words = ("import", tmp_path / "export", "--target", target(tmp_path / "new"), "--json")
     (row,) = quick(*words).json["accounts"]
-    assert (row["restored"], row["skipped"]) == (7, 1)
+    assert (row["counts"]["restored"], row["counts"]["skipped"]) == (7, 1)
     assert {"there", "own"} <= {
         path.name.partition(":")[0] for path in tmp_path.glob("new/**/cur/*")
     } | {path.name for path in tmp_path.glob("new/**/new/*")}
@@ -87,7 +92,7 @@ def test_an_instant_of_another_backup_path_is_delivered_directly(
     house.scan()
     words = ("import", house.backup, "--target", target(tmp_path / "new"), "--json")
     (row,) = quick(*words, "--at", instant).json["accounts"]
-    assert row["restored"] == 8
+    assert row["counts"]["restored"] == 8
     house.run("export", tmp_path / "export")
     refused = quick("import", tmp_path / "export", *words[2:], "--at", instant, status=2)
     assert "has one state only" in refused.err
@@ -102,7 +107,7 @@ def test_one_bad_message_is_named_and_the_rest_is_delivered(
     second.unlink()
     words = ("import", tmp_path / "export", "--target", target(tmp_path / "new"), "--json")
     (row,) = quick(*words, status=1).json["accounts"]
-    assert row["restored"] == 6
+    assert row["counts"]["restored"] == 6
     assert {failure["item"] for failure in row["failed"]} == {
         first.name.partition(".")[0],
         second.name.partition(".")[0],
@@ -119,7 +124,7 @@ def test_what_was_erased_stays_out(house: House, tmp_path: Path, quick: Server) 
     house.run("erase", item, "--yes")
     words = ("import", tmp_path / "export", "--target", target(tmp_path / "new"), "--json")
     (row,) = quick(*words, "-b", house.backup).json["accounts"]
-    assert (row["restored"], row["erased"]) == (7, 1)
+    assert (row["counts"]["restored"], row["counts"]["erased"]) == (7, 1)
 
 
 def test_a_delivery_that_is_killed_goes_on(house: House, tmp_path: Path, quick: Server) -> None:
@@ -187,7 +192,7 @@ def test_a_target_needs_no_other_backup_path(house: House, tmp_path: Path, quick
     ):
         for more in ("--dry-run", "--json"):
             (row,) = quick("import", "-b", backup, source, *words, more).json["accounts"]
-            assert (row["restored"], row["skipped"]) == (restored, 8 - restored)
+            assert (row["counts"]["restored"], row["counts"]["skipped"]) == (restored, 8 - restored)
     quick("import", house.backup, *words, "-b", tmp_path / "missing", status=3)
     for named in ({"TIMEFS_BACKUP": str(house.backup)}, {"TIMEFS_BACKUP": str(link / "missing")}):
         ran = subprocess.run(
@@ -230,8 +235,8 @@ def test_what_ends_one_account_ends_no_other(house: House, tmp_path: Path, quick
     (out / ALICE).touch()
     fate = quick(*words, status=4)
     first, *others = fate.json["accounts"]
-    assert (first["restored"], first["unfinished"]) == (0, 8)
-    assert [row["restored"] for row in others] == [1] * 12
+    assert (first["counts"]["restored"], first["unfinished"]) == (0, 8)
+    assert [row["counts"]["restored"] for row in others] == [1] * 12
     assert fate.err.count("\n") == 1
     for number in range(12):
         shutil.rmtree(out / f"u{number:02}@example.com")

@@ -19,6 +19,7 @@ FLOORS = (
     ("engine.scan", "engine.check", "engine.past_imap", "engine.query.status", "engine.purge"),
     ("engine.restore", "engine.scan.follow", "engine.exchange"),
     ("engine.services",),
+    ("engine.api",),
     ("engine.daemon",),
     ("engine.cli", "timefs"),
 )

@@ -321,7 +321,7 @@ def test_notifications_can_be_tried(desk: Desk) -> None:
     assert desk.subjects() == ["information a test"]
     desk.engine("config", "set", "notify.command", "exit 3")
     assert desk.engine("notifications", "test", "--json", status=1).json == [
-        {"way": "notify.command", "error": "status 3"}
+        {"way": "notify.command", "what": "status 3"}
     ]
     desk.engine("notifications", "dance", status=2)
 
@@ -331,7 +331,7 @@ def test_json_of_a_scan_stays_alone_on_standard_output(desk: Desk) -> None:
     desk.engine("config", "set", "notify.command", "echo loud; exit 1")
     desk.mail.rename(desk.mail.with_name("gone"))
     ran = desk.engine("scan", "--json", status=4)
-    assert ran.out == ""
+    assert ran.json["error"]["status"] == 4
     assert "engine: a notification wasn't sent by notify.command: status 1: loud\n" in ran.err
     desk.mail.with_name("gone").rename(desk.mail)
     assert json.loads(desk.engine("scan", "--json").out)["created"] == 3

@@ -175,10 +175,10 @@ def test_what_a_former_owner_had_is_kept_until_that_is_acknowledged(
     hall.wait(days=100)
     assert hall.due() == ([], 1)
     accounts = quick("accounts", "-b", hall.path, "--json").json
-    (row,) = [row for row in accounts if row["id"] == item_id(former)]
-    assert (row["name"], row["acknowledged"]) == ("alice", None)
+    (row,) = [row for row in accounts if row["item"] == item_id(former)]
+    assert (row["account"], row["acknowledged"]) == ("alice", None)
     assert row["succeeded"]
-    assert [owner["id"] for owner in row["owners"]] == [item_id(former), item_id(young)]
+    assert [owner["item"] for owner in row["owners"]] == [item_id(former), item_id(young)]
     text = quick("accounts", "-b", hall.path).out
     assert "another one has its name: 'engine accounts acknowledge'" in text
     assert f"(the name was before that of {item_id(former)} until 20" in text

@@ -357,11 +357,11 @@ def test_the_command(small: SmallBackup) -> None:
     assert "account   bob@example.com, with all it held" in told.out
     assert "Nothing was removed. Due: 2 messages, 0 folders, 1 account; 0 kept" in told.out
     dry = engine("purge", *backup, "--dry-run", "--json").json
-    assert (dry["dry_run"], dry["messages"], len(dry["accounts"])) == (True, 2, 1)
+    assert (dry["dry_run"], dry["messages"], dry["accounts"]) == (True, 2, 1)
     done = engine("purge", "--accept-clock", *backup, "--json").json
     assert (done["items"], done["accounts"], done["versions"], done["blobs"]) == (3, 1, 3, 2)
     assert done["bytes_before"] > done["bytes_after"] > 0
-    assert done["history_complete_since"]
+    assert done["complete_since"]
     assert done["errors"] == []
     again = engine("purge", "--accept-clock", *backup)
     assert again.out.startswith("0 items removed with 0 versions, 0 blobs; 0 packs")

@@ -165,7 +165,7 @@ def test_a_deleted_account_comes_back_or_as_a_new_one(house: House) -> None:
     assert seen(house.mailbox("alice")) == wanted
     house.scan()
     listed = house.run("accounts", "--json").json
-    names = Counter((row["name"], row["deleted"] is None) for row in listed)
+    names = Counter((row["account"], row["deleted"] is None) for row in listed)
     assert names[ALICE, True] == names[other, True] == 1
     assert not names[ALICE, False], "her mailbox was made for her, so she is back"
 
@@ -310,7 +310,7 @@ def test_a_killed_restore_is_completed_by_the_next(house: House) -> None:
 def account_items(house: House, name: str) -> dict[bool, str]:
     """The IDs of the accounts of a name, by whether they are alive."""
     rows = house.run("accounts", "--json").json
-    return {row["deleted"] is None: row["id"] for row in rows if row["name"] == name}
+    return {row["deleted"] is None: row["item"] for row in rows if row["account"] == name}
 
 
 def test_a_deleted_account_however_it_is_named(house: House) -> None:
@@ -404,7 +404,7 @@ def test_what_a_server_kept_encrypted_is_only_good_where_it_was(house: House) ->
     instant = house.scan()
     house.alice.expunge("1.h,S=90,W=95")
     done = house.account("undelete", ALICE, "--since", instant, "--to-original")
-    assert (len(done["restored"]), done["failed"], done["stored_as"]) == (1, [], {})
+    assert (len(done["restored"]), done["failed"], done["stored_forms"]) == (1, [], {})
     (name,) = (name for name, path in house.alice.messages().items() if path.read_bytes() == sealed)
     assert name.endswith(",S=90,W=95")
     target = f"maildir:{house.root}/out"

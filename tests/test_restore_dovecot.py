@@ -192,7 +192,7 @@ def reads_and_counts(version: int, tmp_path: Path, quick: Server) -> None:
         (done,) = quick(
             "undelete", "-b", backup, "alice", "--since", instant, "--to-original", "--json"
         ).json["accounts"]  # fmt: skip
-        assert (len(done["restored"]), done["failed"], done["stored_as"]) == (3, [], {})
+        assert (len(done["restored"]), done["failed"], done["stored_forms"]) == (3, [], {})
         assert seen(server, "alice") == before
         counts = [line.split() for line in (home / "maildirsize").read_text().splitlines()[1:]]
         sizes = [
@@ -207,7 +207,7 @@ def reads_and_counts(version: int, tmp_path: Path, quick: Server) -> None:
         with server.client("bob"):
             pass
         (done,) = quick(*words, status=1 if version else 0).json["accounts"]
-        assert done["stored_as"] == {"encrypted" if version else "zstd": 12}
+        assert done["stored_forms"] == {"encrypted" if version else "zstd": 12}
         assert len(done["failed"]) == (1 if version else 0)
         assert seen(server, "bob") == before  # it has the keys
         target = server.spec(["carol"])

@@ -62,13 +62,13 @@ def test_status_names_what_could_not_be_read_and_forgets_it_when_it_can(two: Two
     assert "alice: " in text
     assert UNREADABLE.partition(":")[0] in text
     told = two.problems()
-    assert [problem["account"] for problem in told["listed"]] == ["alice", "bob"]
-    assert (told["count"], told["failed"]) == (2, None)
+    assert [problem["account"] for problem in told["errors"]] == ["alice", "bob"]
+    assert (told["count"], told["what"]) == (2, None)
     two("status", "--max-age", "1h", status=1)
 
     (two.mail / "alice" / UNREADABLE).unlink()
     two("scan", "--account", "alice")  # and bob's problem lasts
-    assert [problem["account"] for problem in two.problems()["listed"]] == ["bob"]
+    assert [problem["account"] for problem in two.problems()["errors"]] == ["bob"]
 
     (two.mail / "bob" / UNREADABLE).unlink()
     two("scan", "--dry-run")  # looks, and changes nothing
@@ -91,7 +91,7 @@ def test_a_directory_that_is_none_costs_nothing_of_the_other(two: Two, bad: str)
     alice.deliver(letter(4), unique="4", flags=flags[other])
     for options in ([], ["--deep"], []):
         two("scan", *options, status=1)
-        assert [problem["where"] for problem in two.problems()["listed"]] == [f"{alice.root}/{bad}"]
+        assert [problem["where"] for problem in two.problems()["errors"]] == [f"{alice.root}/{bad}"]
     assert two.happened() == {"create": 5}
 
     (alice.root / bad).unlink()
@@ -106,10 +106,10 @@ def test_a_scan_that_failed_is_a_problem_until_one_comes_to_its_end(two: Two) ->
     away = two.mail.rename(two.mail.with_name("away"))
     why = two("scan", status=4).removeprefix("engine: ").strip()
     assert why in two("status", status=1)
-    assert two.problems()["failed"] == why
+    assert two.problems()["what"] == why
     away.rename(two.mail)
     two("scan")
-    assert two.problems(0)["failed"] is None
+    assert two.problems(0)["what"] is None
 
 
 def test_what_is_recorded_is_bounded_and_counted(tmp_path: Path) -> None:

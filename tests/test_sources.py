@@ -46,7 +46,7 @@ class House:
 
     def living(self) -> list[str]:
         rows = engine("accounts", *self.where, "--json").json
-        return [row["name"] for row in rows if row["deleted"] is None]
+        return [row["account"] for row in rows if row["deleted"] is None]
 
     def sources(self, *words: str, status: int = 0) -> dict[str, dict[str, object]]:
         rows = engine("sources", *self.where, "--json", *words, status=status).json
@@ -65,7 +65,7 @@ def test_sources_are_listed_and_probed(house: House) -> None:
     assert rows["one"]["scanned"]
     probe = rows["two"]["probe"]
     assert isinstance(probe, dict)
-    assert (probe["reachable"], probe["accounts"], probe["error"]) == (True, 1, None)
+    assert (probe["reachable"], probe["accounts"], probe["what"]) == (True, 1, None)
     assert probe["abilities"]["owner"] == os.geteuid()
     shutil.rmtree(house.root / "two")
     ran = engine("sources", *house.where, "--probe", status=4)

@@ -16,6 +16,7 @@ import pytest
 from tests.commands import DEADLINE, SCRIPTS, engine, environment, until
 from tests.following import History, Post, assert_went_through
 from tests.mounting import mounted
+from tests.schemas import document
 
 LETTER = b"From: bob@example.com\nSubject: Hello\n\nhi\n"
 
@@ -92,7 +93,7 @@ def test_with_json_each_change_is_a_document_in_a_line(post: Post) -> None:
         post.caught_up()
         post.maildir("alice").expunge(unique)
         assert process.stdout
-        rows = [json.loads(process.stdout.readline()) for _ in range(4)]
+        rows = [document(("watch",), process.stdout.readline()) for _ in range(4)]
         assert ended(process, signal.SIGTERM)[:2] == (0, "")
     assert [(row["kind"], row["action"]) for row in rows] == [
         ("account", "create"),

@@ -15,13 +15,14 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from types import ModuleType
 from typing import NoReturn
 
 from engine import __version__
 from engine.cli import output
 from engine.cli.parser import STATUS, CommandParser, common_options, own_command
-from engine.domain.errors import EngineError, UsageError, explained
+from engine.domain.errors import EngineError, Interrupted, UsageError, explained
 from engine.journal import fatal
 from engine.system.exit import leave
 
@@ -49,6 +50,7 @@ VERBS = {
     "past-imap": "show people their own past in their mail program",
     "sources": "list the sources, try whether they can be reached, and forget former ones",
     "config": "read and change settings",
+    "schema": "print the JSON Schema of what --json prints",
 }
 """The verbs in the order of their help, each in a line."""
 
@@ -102,14 +104,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = argparse.Namespace(verb="", backup=None, json=False, debug=False)
     if argv is None:
         fatal.explain(output.complain)
+    words = sys.argv[1:] if argv is None else list(argv)
+    output.start()
     try:
         try:
-            status = _run(sys.argv[1:] if argv is None else list(argv), args)
+            status = _run(words, args)
         except SystemExit as exit_:  # argparse after --help or --version
             status = int(exit_.code or 0)
         output.flush()
         return status
     except KeyboardInterrupt:
+        _print_document(Interrupted("interrupted"), words, args)
         return _INTERRUPTED
     except BrokenPipeError:
         output.release()
@@ -118,8 +123,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.debug:
             traceback.print_exc()
         output.complain(explained(error))
+        _print_document(error, words, args)
         output.release()
         return error.status if isinstance(error, EngineError) else 1
+
+
+def _print_document(error: BaseException, words: Sequence[str], args: argparse.Namespace) -> None:
+    """With --json, the document of an error, where there is no other one."""
+    if args.json or "--json" in words:
+        with suppress(EngineError, OSError):  # nobody can be told any more
+            output.error_document(error)
 
 
 def _run(argv: Sequence[str], args: argparse.Namespace) -> int:

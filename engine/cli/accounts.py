@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 
+from engine.api import accounts as api
 from engine.cli import output
 from engine.cli.arguments import backup_path, opened, zone
 from engine.cli.parser import CommandParser
 from engine.domain.errors import UsageError
 from engine.domain.model import item_id
-from engine.domain.timestamps import brief, when
+from engine.domain.timestamps import brief
 from engine.query.accounts import Account, AccountFigures, Owner, accounts, figures, owners_of_names
 from engine.services.accounts import acknowledge
 from engine.services.caller import Caller
@@ -28,7 +29,7 @@ scan --accept-rebuilt'."""
 EXAMPLES = """\
     engine accounts
     engine accounts acknowledge alice@example.com
-    engine accounts --json | jq -r '.[] | select(.deleted) | .name'"""
+    engine accounts --json | jq -r '.[] | select(.deleted) | .account'"""
 
 
 def add_arguments(parser: CommandParser) -> None:
@@ -54,7 +55,7 @@ def _acknowledge(args: argparse.Namespace) -> int:
         done = acknowledge(backup, Caller(warn=output.complain), args.account)
         days = backup.settings.retention_accounts_days
     if args.json:
-        output.document([{"name": one.name, "id": item_id(one.item)} for one in done])
+        output.document([api.acknowledged(one) for one in done])
         return 0
     until = f"{output.counted(days, 'day')} from now" if days else "for ever"
     for one in done:
@@ -69,7 +70,13 @@ def _list(args: argparse.Namespace) -> int:
         found = [(account, figures(reader, account)) for account in accounts(reader)]
         owners = owners_of_names(reader)
     if args.json:
-        output.document([_row(account, counted, owners) for account, counted in found])
+        where = zone()
+        output.document(
+            [
+                api.document(account, counted, owners[account.source_name], where)
+                for account, counted in found
+            ]
+        )
         return 0
     where = zone()
     output.line(f"{'ID':8}{'ITEMS':>9}  {'LAST CHANGE':25}  ACCOUNT")
@@ -95,29 +102,3 @@ def _remark(account: Account, counted: AccountFigures, owners: dict[str, list[Ow
         return ""
     told = ", ".join(f"{item_id(o.item)} until {brief(o.until, where)}" for o in before if o.until)
     return f"  (the name was before that of {told})"
-
-
-def _row(
-    account: Account, counted: AccountFigures, owners: dict[str, list[Owner]]
-) -> dict[str, object]:
-    where = zone()
-    return {
-        "name": account.name,
-        "id": item_id(account.item),
-        "items": counted.items,
-        "changed": when(counted.changed, where),
-        "scanned": when(counted.scanned, where),
-        "deleted": when(account.deleted, where),
-        "source": counted.origin,
-        "source_name": account.source_name,
-        "succeeded": when(counted.succeeded, where),
-        "acknowledged": when(counted.acknowledged, where),
-        "owners": [
-            {
-                "id": item_id(owner.item),
-                "since": when(owner.since, where),
-                "until": when(owner.until, where),
-            }
-            for owner in owners[account.source_name]
-        ],
-    }

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from engine.api import backup_journal as api
 from engine.cli import output
 from engine.cli.arguments import backup_path, opened, zone
 from engine.cli.calling import calling
 from engine.cli.parser import CommandParser
-from engine.domain.timestamps import when
 from engine.services.backup_journal import backup_journal
 
 DESCRIPTION = """\
@@ -46,13 +46,7 @@ def run(args: argparse.Namespace) -> int:
         directory = Path(args.directory) if args.directory else None
         made, removed = backup_journal(backup, caller, directory)
     if args.json:
-        document = {
-            "path": str(made.path.absolute()),
-            "bytes": made.size,
-            "time": when(made.time, zone()),
-            "removed": removed,
-        }
-        output.document(document)
+        output.document(api.document(made, removed, zone()))
         return 0
     output.line(f"{made.path}: {output.size(made.size)}")
     if removed:

@@ -6,15 +6,16 @@ import argparse
 import re
 from collections import Counter
 
+from engine.api import check as api
 from engine.check import Report
 from engine.cli import output
 from engine.cli.arguments import backup_path, zone
 from engine.cli.calling import calling, failures_told
 from engine.cli.parser import CommandParser
 from engine.domain.errors import UsageError
-from engine.domain.timestamps import brief, when
+from engine.domain.timestamps import brief
 from engine.journal.verified import Dates
-from engine.services.check import Options, check, opened
+from engine.services.check import CheckOptions, check, opened
 
 DESCRIPTION = """\
 Reads every record of the journal and every pack of content, and verifies their checksums and that
@@ -81,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     """See DESCRIPTION."""
     if args.clock and not args.repair:
         raise UsageError("--clock: goes with --repair alone")
-    options = Options(
+    options = CheckOptions(
         deep=args.deep,
         account=args.account or "",
         share=_share(args.sample),
@@ -103,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
         checked = check(backup, caller, options, salvaged)
     report, verified = checked.report, checked.verified
     if args.json:
-        output.document(_document(report, verified))
+        output.document(api.document(report, verified, zone()))
     else:
         _print(report, verified if args.deep else None, repair=args.repair)
     return 0 if report.ok else 1
@@ -119,31 +120,6 @@ def _share(text: str | None) -> float:
     ):
         raise UsageError(f"--sample: {text!r} is not a share: write 5%, or 0.5%")
     return float(text.rstrip("%")) / 100
-
-
-def _document(report: Report, verified: Dates) -> dict[str, object]:
-    return {
-        "ok": report.ok,
-        "problems": [problem._asdict() for problem in report.problems],
-        "omitted": report.omitted,
-        "repaired": report.repaired,
-        "versions": report.versions,
-        "blobs": report.blobs,
-        "packs": report.packs,
-        "skipped_packs": report.skipped,
-        "bytes": report.bytes,
-        "compared": report.compared,
-        "verified": verified_document(verified),
-    }
-
-
-def verified_document(verified: Dates) -> dict[str, object]:
-    """What deep checks have found sound, as JSON has it."""
-    return {
-        "packs": verified.packs,
-        "never": verified.never,
-        "oldest": when(verified.oldest, zone()),
-    }
 
 
 def _print(report: Report, verified: Dates | None, *, repair: bool) -> None:

@@ -7,6 +7,7 @@ import re
 import textwrap
 from pathlib import Path
 
+from engine.api import config as api
 from engine.cli import output
 from engine.cli.arguments import backup_path, note_earlier
 from engine.cli.parser import CommandParser
@@ -94,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
     note_earlier(settings)
     values = {key: config.get(settings, key, KINDS) for key in keys}
     if args.json:
-        output.document(values)
+        output.document(api.document(values))
     elif args.action == "get":
         for key in keys:
             for text in _texts(values[key]):
@@ -125,7 +126,7 @@ def _look_at_sources(path: Path, key: str, text: str, settings: Settings) -> Non
 def _upgrade(file: Path, *, as_json: bool) -> int:
     tables = config.upgrade(file, KINDS)
     if as_json:
-        output.document({table.name: {"source": table.spec} for table in tables})
+        output.document(api.upgraded(tables))
     for table in () if as_json else tables:
         output.line(f"{table.spec} is [{table.where}] now")
     if not tables and not as_json:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 
+from engine.api import erase as api
 from engine.cli import output
 from engine.cli.arguments import backup_path, opened, zone
 from engine.cli.calling import calling
 from engine.cli.parser import CommandParser
 from engine.domain.errors import Interrupted, UsageError
-from engine.domain.model import item_id
-from engine.domain.timestamps import when
-from engine.purge import Erased
 from engine.services.erase import erase, find
 from engine.system.clock import SystemClock
 
@@ -60,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
             erased = erase(backup, caller, item)
     outcome = erased.outcome
     if args.json:
-        output.document(_document(item, erased))
+        output.document(api.document(item, erased, SystemClock().now(), zone()))
     else:
         for problem in outcome.problems:
             output.complain(problem)
@@ -90,20 +88,3 @@ def _ask(name: str) -> None:
     sys.stderr.flush()
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise Interrupted("nothing was erased")
-
-
-def _document(item: int, erased: Erased) -> dict[str, object]:
-    outcome = erased.outcome
-    return {
-        "item": item_id(item),
-        "items": outcome.removed.items,
-        "versions": outcome.removed.versions,
-        "blobs": outcome.blobs,
-        "shared": erased.shared,
-        "packs": outcome.shrunk.packs,
-        "bytes_before": outcome.shrunk.before,
-        "bytes_after": outcome.shrunk.after,
-        "packs_busy": outcome.shrunk.busy,
-        "errors": outcome.problems,
-        "time": when(SystemClock().now(), zone()),
-    }

@@ -10,12 +10,13 @@ import time as clock
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from engine.api import export as api
 from engine.cli import output
 from engine.cli.arguments import backup_path, opened, time, zone
 from engine.cli.calling import calling
 from engine.cli.parser import CommandParser
 from engine.domain.errors import UsageError
-from engine.domain.timestamps import brief, when
+from engine.domain.timestamps import brief
 from engine.exchange.export.choice import Choice
 from engine.exchange.export.export import Exported, Wanted
 from engine.services.export import export, is_archive, refuse
@@ -105,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
         done = export(backup, caller, wanted, target)
     seconds = clock.monotonic() - began
     if args.json:
-        output.document(_document(args.target, done, seconds))
+        output.document(api.document(os.path.abspath(args.target), done, seconds, zone()))
     else:
         _print(done, seconds, quiet=piped)
     return 1 if done.missing else 0
@@ -127,26 +128,6 @@ class _Output(io.RawIOBase):
         raw = bytes(data)  # type: ignore[call-overload]
         output.content([raw])
         return len(raw)
-
-
-def _document(target: str, done: Exported, seconds: float) -> dict[str, object]:
-    head = done.head
-    return {
-        "target": target if target == "-" else os.path.abspath(target),
-        "id": head.id,
-        "history": head.history,
-        "instant": when(head.instant, zone()),
-        "last_transaction": head.sequence,
-        "files": head.files,
-        "bytes": head.bytes,
-        "messages": done.contents,
-        "transactions": head.transactions if head.history else None,
-        "missing": [
-            {"item": one.item, "file": one.file, "digest": one.digest, "what": one.what}
-            for one in done.missing
-        ],
-        "seconds": round(seconds, 3),
-    }
 
 
 def _print(done: Exported, seconds: float, *, quiet: bool) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 
+from engine.api import hold as api
 from engine.cli import output
 from engine.cli.arguments import backup_path, opened, zone
 from engine.cli.parser import CommandParser
 from engine.domain.errors import UsageError
 from engine.domain.model import item_id
-from engine.domain.timestamps import brief, when
+from engine.domain.timestamps import brief
 from engine.purge import Held, hold, holds, release
 
 DESCRIPTION = """\
@@ -57,23 +58,13 @@ def run(args: argparse.Namespace) -> int:
             with backup.reader() as reader:
                 found = holds(reader)
     if args.json:
-        output.document([_row(held) for held in found])
+        output.document([api.document(held, zone()) for held in found])
         return 0
     for held in found:
         output.line(_line(held, args.deed))
     if not found:
         output.line("No account is on hold.")
     return 0
-
-
-def _row(held: Held) -> dict[str, object]:
-    return {
-        "account": held.account.name,
-        "id": item_id(held.account.item),
-        "since": when(held.hold.time, zone()),
-        "reason": held.hold.reason or None,
-        "deleted": when(held.account.deleted, zone()),
-    }
 
 
 def _line(held: Held, deed: str) -> str:

@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
+from engine.api import import_ as api
 from engine.backup import Backup
 from engine.cli import output
 from engine.cli.arguments import backup_path, time, zone
@@ -97,32 +98,10 @@ def _history(args: argparse.Namespace) -> int:
         done = import_history(path, caller, source, wanted)
     seconds = clock.monotonic() - began
     if args.json:
-        output.document(_document(path, source, done, seconds))
+        output.document(api.history(os.path.abspath(path), str(source), done, seconds))
     else:
         _print(path, done, seconds)
     return 1 if done.lost else 0
-
-
-def _document(path: Path, source: Path, done: Imported, seconds: float) -> dict[str, object]:
-    return {
-        "backup": os.path.abspath(path),
-        "source": str(source),
-        "transactions": done.transactions,
-        "accounts": done.accounts,
-        "contents": done.contents,
-        "bytes": done.size,
-        "missing": [
-            {
-                "item": item_id(lost.item),
-                "file": lost.file,
-                "digest": lost.digest.hex(),
-                "what": lost.what,
-            }
-            for lost in done.lost
-        ],
-        "erased": done.erased,
-        "seconds": round(seconds, 3),
-    }
 
 
 def _print(path: Path, done: Imported, seconds: float) -> None:
@@ -146,7 +125,7 @@ def _print(path: Path, done: Imported, seconds: float) -> None:
 def _state(args: argparse.Namespace, instant: int | None) -> int:
     source, wanted = Path(args.source), choice(args)
     began = clock.monotonic()
-    rows: list[dict[str, object]] = []
+    rows: list[api.ImportedAccount] = []
     with ExitStack() as closing:
         backup = _own(args, closing)
         caller = closing.enter_context(
@@ -159,7 +138,7 @@ def _state(args: argparse.Namespace, instant: int | None) -> int:
         write = closing.enter_context(_map(args))
 
         def told(one: Told) -> None:
-            rows.append(_row(one))
+            rows.append(api.account(one))
             for line in _lines(one):
                 write(line)
             if one.where and not args.json:
@@ -178,10 +157,10 @@ def _state(args: argparse.Namespace, instant: int | None) -> int:
             )
         except EngineError:
             if args.json and rows:
-                _told(args, rows, began)
+                _document(args, rows, began)
             raise
     if args.json:
-        _told(args, rows, began)
+        _document(args, rows, began)
     elif not rows:
         output.line(f"{source}: nobody had an account at {brief(done.instant, zone())}")
     return 0 if done.ok else 1
@@ -243,31 +222,8 @@ def _lines(one: Told) -> Iterator[dict[str, object]]:
         }
 
 
-def _told(args: argparse.Namespace, rows: list[dict[str, object]], began: float) -> None:
-    seconds = round(clock.monotonic() - began, 3)
-    output.document({"dry_run": args.dry_run, "accounts": rows, "seconds": seconds})
-
-
-def _row(one: Told) -> dict[str, object]:
-    outcome = one.outcome
-    return {
-        "account": one.selection.account.name,
-        "where": one.where,
-        "restored": len(outcome.restored),
-        "skipped": len(outcome.skipped),
-        "failed": [
-            {
-                "item": item_id(failure.item) if failure.item else None,
-                "folder": "/".join(failure.folder),
-                "what": failure.what,
-            }
-            for failure in outcome.failed
-        ],
-        "erased": one.erased,
-        "lost_keywords": sorted(outcome.lost),
-        "stored_as": dict(outcome.forms),
-        "unfinished": outcome.unfinished,
-    }
+def _document(args: argparse.Namespace, rows: list[api.ImportedAccount], began: float) -> None:
+    output.document(api.state(rows, clock.monotonic() - began, dry_run=args.dry_run))
 
 
 def _report(one: Told, *, dry_run: bool) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from engine import DEFAULT_PATH, backup
+from engine.api.init import NewBackup, NewSource, TakenOver
 from engine.cli import output
 from engine.cli.arguments import backup_path, opened
 from engine.cli.parser import CommandParser
@@ -88,20 +89,20 @@ def run(args: argparse.Namespace) -> int:
     backup.create(path, tables, clock)
     if args.json:
         output.document(
-            {
-                "backup": os.path.abspath(path),
-                "id": _id(path),
-                "sources": [
-                    {
-                        "name": table.name,
-                        "source": table.spec,
-                        "accounts": source.accounts,
-                        "problem": source.problem,
-                    }
-                    | ({"notes": source.notes} if source.notes else {})
+            NewBackup(
+                backup=os.path.abspath(path),
+                id=_id(path),
+                sources=[
+                    NewSource(
+                        name=table.name,
+                        source=table.spec,
+                        accounts=source.accounts,
+                        what=source.problem or None,
+                        notes=list(source.notes),
+                    )
                     for table, source in zip(tables, found, strict=True)
                 ],
-            }
+            )
         )
         return 0
     output.line(f"{path} is made, for the mail in")
@@ -127,7 +128,7 @@ def _take_over(path: Path, *, as_json: bool) -> int:
         pass
     backup.take_over(path)
     if as_json:
-        output.document({"backup": os.path.abspath(path), "id": _id(path)})
+        output.document(TakenOver(backup=os.path.abspath(path), id=_id(path)))
     else:
         output.line(f"{path} belongs to this machine now. Next: engine scan{_option(path)}")
     return 0

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Container
 from datetime import tzinfo
 
+from engine.api import log as api
 from engine.cli import output
 from engine.cli.arguments import backup_path, opened, time, zone
 from engine.cli.parser import CommandParser
@@ -55,28 +56,11 @@ def run(args: argparse.Namespace) -> int:
         lost = KnownDamage(backup)
         rows = log(backup, accounts=args.account or (), since=since, until=until)
         if args.json:
-            output.array(document_of(row, where, lost) for row in rows)
+            output.array(api.document(row, where, lost) for row in rows)
         else:
             for row in rows:
                 show(row, where, lost)
     return 0
-
-
-def document_of(row: Happening, where: tzinfo, lost: Container[bytes]) -> dict[str, object]:
-    """A transaction as JSON has it. `lost`: the digests of damaged contents."""
-    return {
-        "transaction": row.sequence,
-        "time": when(row.time, where),
-        "action": row.action,
-        "item": item_id(row.item),
-        "kind": row.kind,
-        "account": row.account,
-        "folder": row.folder,
-        "name": row.name,
-        "former_folder": row.former_folder,
-        "former_name": row.former_name,
-        "damaged": row.digest in lost,
-    }
 
 
 def show(row: Happening, where: tzinfo, lost: Container[bytes]) -> None:

@@ -6,11 +6,12 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from engine.api import notifications as api
 from engine.cli import output
 from engine.cli.arguments import backup_path, opened, zone
 from engine.cli.parser import CommandParser
 from engine.domain.errors import BackupUnusable, UsageError
-from engine.domain.timestamps import brief, when
+from engine.domain.timestamps import brief
 from engine.notifications import Notifier
 
 DESCRIPTION = """\
@@ -82,19 +83,7 @@ def _list(notifier: Notifier, args: argparse.Namespace) -> int:
     where = zone()
     conditions = sorted(notifier.conditions().items())
     if args.json:
-        output.document(
-            {
-                key: {
-                    "level": condition.level.word,
-                    "subject": condition.subject,
-                    "since": when(condition.since, where),
-                    "sent": when(condition.sent, where),
-                    "lasting": condition.lasting,
-                    "acknowledged": when(condition.acknowledged or None, where),
-                }
-                for key, condition in conditions
-            }
-        )
+        output.document(api.document(notifier.conditions(), where))
         return 0
     width = max((len(output.shown(key)) for key, _ in conditions), default=0)
     for key, condition in conditions:
@@ -110,7 +99,7 @@ def _list(notifier: Notifier, args: argparse.Namespace) -> int:
 def _test(notifier: Notifier, args: argparse.Namespace) -> int:
     done = notifier.test()
     if args.json:
-        output.document([{"way": way, "error": failure or None} for way, failure in done])
+        output.document([api.SentBy(way=way, what=failure or None) for way, failure in done])
     else:
         for way, failure in done:
             if failure:

@@ -11,11 +11,12 @@ from datetime import tzinfo
 from pathlib import Path
 
 from engine import operations
+from engine.api import operations as api
 from engine.cli import output
 from engine.cli.arguments import backup_path, duration, opened, zone
 from engine.cli.parser import CommandParser
 from engine.domain.errors import EngineError, UsageError
-from engine.domain.timestamps import brief, when
+from engine.domain.timestamps import brief
 from engine.operations import Count, Outcome, Record
 from engine.system.clock import SystemClock
 
@@ -108,7 +109,7 @@ def _list(path: Path, args: argparse.Namespace) -> int:
     records = [*ended, *(record for record in running if record.id not in known)]
     where = zone()
     if args.json:
-        output.document([_row(record, where) for record in records])
+        output.document([_document(record, where) for record in records])
         return 0
     output.line(f"{'ID':9}{'KIND':16}{'STARTED':27}{'TOOK':>8}  {'OUTCOME':20}WHAT")
     for record in records:
@@ -139,7 +140,7 @@ def _show(path: Path, operation: str, args: argparse.Namespace) -> int:
         record = _followed(path, record, quiet=args.json)
     where = zone()
     if args.json:
-        output.document(_row(record, where))
+        output.document(_document(record, where))
     else:
         for name, text in _lines(record, where):
             output.line(f"{name:10}{text}")
@@ -219,7 +220,7 @@ def _stop(path: Path, ids: Sequence[str], args: argparse.Namespace) -> int:
             stands[record.id] = operations.find(path, record.id)
     where = zone()
     if args.json:
-        output.document([_row(record, where) for record in stands.values()])
+        output.document([_document(record, where) for record in stands.values()])
     for before in asked:
         now = stands[before.id]
         if now.outcome is Outcome.RUNNING:
@@ -269,19 +270,5 @@ def _seconds(record: Record) -> float:
     return max(0, end - record.start) / 1_000_000
 
 
-def _row(record: Record, where: tzinfo) -> dict[str, object]:
-    return {
-        "id": record.id,
-        "kind": record.kind,
-        "accounts": list(record.accounts),
-        "detail": record.detail,
-        "start": when(record.start, where),
-        "end": when(record.end, where),
-        "seconds": round(_seconds(record), 3),
-        "outcome": record.outcome.value,
-        "message": record.message,
-        "progress": [count._asdict() for count in record.counts],
-        "stoppable": record.stoppable,
-        "pid": record.pid,
-        "host": record.host,
-    }
+def _document(record: Record, where: tzinfo) -> api.OperationRow:
+    return api.document(record, _seconds(record), where)

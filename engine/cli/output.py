@@ -10,12 +10,26 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 
 from engine.domain.errors import EngineError
 from engine.system.text import counted as counted
 from engine.system.text import shown as escaped
+
+
+def _fields(value: object) -> object:
+    """A struct as what JSON knows."""
+    import msgspec  # where there is none, it isn't loaded
+
+    return msgspec.to_builtins(value)
+
+
+_INDENTED = json.JSONEncoder(ensure_ascii=False, indent=2, default=_fields)
+_IN_LINES = json.JSONEncoder(ensure_ascii=False, default=_fields)
+
+_begun = False
+"""Whether a document was begun, or anything else that isn't whole lines of JSON."""
 
 
 def line(text: str = "") -> None:
@@ -29,23 +43,37 @@ def text_as_it_is(text: str) -> None:
     _write(text.encode(encoding, "backslashreplace"))
 
 
+def start() -> None:
+    """A command begins: nothing was printed yet."""
+    global _begun
+    _begun = False
+
+
+def error_document(error: BaseException) -> None:
+    """Prints the document of a command that failed, where it printed none before."""
+    if not _begun:
+        from engine.api.document import failed
+
+        json_line(failed(error))
+
+
 def document(value: object) -> None:
     """Prints one JSON document."""
-    _write(_json(value, indent=2) + b"\n")
+    _write(_json(value, _INDENTED) + b"\n")
 
 
-def array(rows: Iterable[Mapping[str, object]]) -> None:
+def array(rows: Iterable[object]) -> None:
     """Prints a JSON array, a line for each row, as they come."""
     separator = b"[\n"
     for row in rows:
-        _write(separator + _json(row, indent=None))
+        _write(separator + _json(row, _IN_LINES))
         separator = b",\n"
     _write(b"[]\n" if separator == b"[\n" else b"\n]\n")
 
 
 def json_line(value: object) -> None:
     """Prints a JSON document in a line, at once: for what has no end."""
-    _write(_json(value, indent=None) + b"\n")
+    _send(_json(value, _IN_LINES) + b"\n")
     flush()
 
 
@@ -105,13 +133,19 @@ def age(seconds: float) -> str:
     return f"{seconds // 86_400:.0f} days"
 
 
-def _json(value: object, *, indent: int | None) -> bytes:
-    """UTF-8. A lone surrogate, which stands for a byte of a name that isn't UTF-8, becomes the
-    escape that JSON has for it."""
-    return json.dumps(value, ensure_ascii=False, indent=indent).encode("utf-8", "backslashreplace")
+def _json(value: object, encoder: json.JSONEncoder) -> bytes:
+    """UTF-8, with structs as objects. A lone surrogate, which stands for a byte of a name that
+    isn't UTF-8, becomes the escape that JSON has for it."""
+    return encoder.encode(value).encode("utf-8", "backslashreplace")
 
 
 def _write(data: bytes) -> None:
+    global _begun
+    _begun = True
+    _send(data)
+
+
+def _send(data: bytes) -> None:
     """Writes past the text layer, which loses what an unbuffered stream doesn't take at once."""
     if sys.stdout is None:
         raise EngineError("standard output is closed")

@@ -9,6 +9,7 @@ import subprocess
 from importlib.resources import files
 from pathlib import Path
 
+from engine.api.past_imap import PastImap
 from engine.cli import output
 from engine.cli.arguments import backup_path, opened
 from engine.cli.calling import stoppable
@@ -93,14 +94,14 @@ def run(args: argparse.Namespace) -> int:
                 return service.serve(backup, made, stop, lambda: _say(made))
     if args.json:
         output.document(
-            {
-                "dovecot": version,
-                "checked": wrong is not None,
-                "separator": separator,
-                "server": str(written[0]),
-                "folders": str(written[1]),
-                "listen": f"{made.serving.address}:{made.serving.port}",
-            }
+            PastImap(
+                dovecot=version,
+                checked=wrong is not None,
+                separator=separator,
+                server_file=str(written[0]),
+                folders_file=str(written[1]),
+                listen=f"{made.serving.address}:{made.serving.port}",
+            )
         )
         return 0
     output.line(f"Written for Dovecot {version}{'' if wrong is None else ', which takes it'}:")

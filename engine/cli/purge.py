@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import time
 
+from engine.api import purge as api
 from engine.backup import Backup
 from engine.cli import output
 from engine.cli.arguments import backup_path, opened, zone
 from engine.cli.calling import calling, failures_told
 from engine.cli.parser import CommandParser
-from engine.domain.model import item_id
-from engine.domain.timestamps import brief, when
+from engine.domain.timestamps import brief
 from engine.purge import Due, find_due
 from engine.purge import Outcome as Purged
 from engine.services.purge import purge
@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
         )
     seconds = time.monotonic() - began
     if args.json:
-        output.document(_document(outcome, since, seconds))
+        output.document(api.document(outcome, since, seconds, zone()))
     else:
         _print(outcome, since, seconds, forever=forever)
     return 1 if outcome.problems else 0
@@ -86,16 +86,7 @@ def _foretell(backup: Backup, *, as_json: bool) -> None:
     due = find_due(backup, backup.clock.now())
     messages = sum(map(len, due.messages.values()))
     if as_json:
-        output.document(
-            {
-                "dry_run": True,
-                "messages": messages,
-                "folders": len(due.folders),
-                "accounts": [item_id(account) for account in due.accounts],
-                "held": due.held,
-                "awaiting": due.awaiting,
-            }
-        )
+        output.document(api.foretold(due, _names(backup, due)))
         return
     for name in _names(backup, due):
         output.line(f"account   {name}, with all it held")
@@ -120,26 +111,6 @@ def _names(backup: Backup, due: Due) -> list[str]:
         return [
             reader.path(account, due.accounts_until)[0].version.name for account in due.accounts
         ]
-
-
-def _document(outcome: Purged, since: int | None, seconds: float) -> dict[str, object]:
-    shrunk = outcome.shrunk
-    return {
-        "dry_run": False,
-        "items": outcome.removed.items,
-        "accounts": outcome.accounts,
-        "versions": outcome.removed.versions,
-        "held": outcome.held,
-        "awaiting": outcome.awaiting,
-        "blobs": outcome.blobs,
-        "packs": shrunk.packs,
-        "bytes_before": shrunk.before,
-        "bytes_after": shrunk.after,
-        "packs_busy": shrunk.busy,
-        "errors": outcome.problems,
-        "history_complete_since": when(since, zone()),
-        "seconds": round(seconds, 3),
-    }
 
 
 def _print(outcome: Purged, since: int | None, seconds: float, *, forever: bool) -> None:

@@ -11,7 +11,7 @@ from engine.cli.arguments import backup_path, time
 from engine.cli.parser import CommandParser
 from engine.domain.errors import UsageError
 from engine.domain.model import item_id
-from engine.services.restore import Restore, Wanted, restore
+from engine.services.restore import Restore, WantedItem, restore
 from engine.system.clock import SystemClock
 from engine.system.mounts import LATEST, item_at
 
@@ -111,7 +111,7 @@ def run(args: argparse.Namespace) -> int:
         dry_run=args.dry_run,
     )
     with restoring.calling_restore("restore", args) as caller:
-        done = restore(path, caller, asked, restoring.Report(args))
+        done = restore(path, caller, asked, restoring.RestoreReport(args))
     return 0 if done.ok else 1
 
 
@@ -125,7 +125,7 @@ def _instant(args: argparse.Namespace) -> int | None:
     return instant
 
 
-def _resolve(args: argparse.Namespace) -> tuple[Path, list[Wanted]]:
+def _resolve(args: argparse.Namespace) -> tuple[Path, list[WantedItem]]:
     """The backup path that is meant, and what is wanted of it, with IDs for paths under a mount.
     Raises UsageError."""
     path, given, wanted = backup_path(args), args.backup, []
@@ -133,15 +133,15 @@ def _resolve(args: argparse.Namespace) -> tuple[Path, list[Wanted]]:
     for text in args.what:
         found = item_at(text)
         if found is None:
-            wanted.append(Wanted(text, instant, latest, None))
+            wanted.append(WantedItem(text, instant, latest, None))
             continue
         if given and os.path.realpath(given) != os.path.realpath(found.backup):
             raise UsageError(f"{text}: is of the backup {found.backup}, not of {given}")
         path, given = Path(found.backup), found.backup
         item = item_id(found.item)
         if args.at or found.time is None or (found.latest and found.partly):
-            wanted.append(Wanted(item, instant, latest, None))
+            wanted.append(WantedItem(item, instant, latest, None))
         else:
             shows = None if found.latest else found.time
-            wanted.append(Wanted(item, shows, found.latest, found))
+            wanted.append(WantedItem(item, shows, found.latest, found))
     return path, wanted

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 
+from engine.api import restoring as api
 from engine.cli import output
 from engine.cli.calling import calling
 from engine.cli.parser import CommandParser
@@ -16,7 +17,7 @@ from engine.domain.paths import FolderPath
 from engine.domain.stored_form import ENCRYPTED
 from engine.restore.delivery import Delivered
 from engine.services.caller import Caller
-from engine.services.restoring import Listener, Restored, Task
+from engine.services.restoring import Restored, RestoreListener, Task
 
 _NAMED = 20
 """Failures that are told in lines; `--json` has them all."""
@@ -54,7 +55,7 @@ def calling_restore(kind: str, args: argparse.Namespace) -> AbstractContextManag
     return calling(kind, until=None if args.json else "comparing")
 
 
-class Report(Listener):
+class RestoreReport(RestoreListener):
     """Tells how a restore goes on."""
 
     def __init__(self, args: argparse.Namespace, head: str = "") -> None:
@@ -77,13 +78,8 @@ class Report(Listener):
 
     def finished(self, restored: Restored) -> None:
         if self._json:
-            output.document(
-                {
-                    "dry_run": self._dry_run,
-                    "accounts": [_row(task) for task in restored.tasks],
-                    "seconds": round(time.monotonic() - self._began, 3),
-                }
-            )
+            seconds = time.monotonic() - self._began
+            output.document(api.document(restored, seconds, dry_run=self._dry_run))
 
 
 # What is told
@@ -163,37 +159,3 @@ def _report(task: Task, *, dry_run: bool) -> None:
         output.line(f"Nothing was written. It would be: {counts}")
     else:
         output.line(f"{task.selection.account.name}: {counts}")
-
-
-def _row(task: Task) -> dict[str, object]:
-    outcome, places, damaged = task.outcome, task.places, task.damaged
-    return {
-        "account": task.selection.account.name,
-        "to": {
-            "account": task.name,
-            "where": task.where,
-            "folder": _shown(task.into) or None,
-        },
-        "restored": [
-            {"item": item_id(message.item), "folder": _shown(places[message.item])}
-            for message in outcome.restored
-        ],
-        "skipped": [
-            {"item": item_id(skipped.message.item), "folder": _shown(skipped.where)}
-            for skipped in outcome.skipped
-        ],
-        "failed": [
-            {
-                "item": item_id(failure.item) if failure.item else None,
-                "folder": _shown(failure.folder),
-                "what": failure.what,
-            }
-            for failure in outcome.failed
-        ],
-        "erased": [item_id(message.item) for message in task.plan.erased],
-        "folders": [_shown(path) for path in outcome.folders],
-        "damaged": {"count": damaged, "kept": task.kept if damaged else None},
-        "lost_keywords": sorted(outcome.lost),
-        "stored_as": dict(outcome.forms),
-        "unfinished": outcome.unfinished,
-    }

@@ -13,7 +13,7 @@ from engine.cli.calling import calling, failures_told
 from engine.cli.parser import CommandParser
 from engine.connectors.sources import configured
 from engine.domain.errors import UsageError
-from engine.domain.timestamps import format_listed, listed_second, when
+from engine.domain.timestamps import format_listed, listed_second
 from engine.scan.smart import Options, Result, SourcesMissing
 from engine.services.scan import scan
 from engine.system.clock import SystemClock
@@ -120,14 +120,13 @@ def run(args: argparse.Namespace) -> int:
             result = scan(backup, caller, options)
     except SourcesMissing as error:
         if args.json:
-            seconds = time.monotonic() - began
-            output.document(_document(error.result, options, seconds) | {"view": None})
+            _document(error.result, options, time.monotonic() - began, view=None)
         for problem in error.result.tally.problems:
             output.complain(str(problem))
         raise
     seconds = time.monotonic() - began
     if args.json:
-        output.document(_document(result, options, seconds))
+        _document(result, options, seconds, view=_view(result, options))
     else:
         _print(result, options, seconds)
     return 1 if result.tally.problems else 0
@@ -148,35 +147,14 @@ def _view(result: Result, options: Options) -> str | None:
     return format_listed(listed_second(result.end), zone())
 
 
-def _document(result: Result, options: Options, seconds: float) -> dict[str, object]:
-    where = zone()
-    return {
-        "dry_run": options.dry_run,
-        "accounts": result.accounts,
-        "created": result.tally.created,
-        "changed": result.tally.changed,
-        "deleted": result.tally.deleted,
-        "errors": [problem._asdict() for problem in result.tally.problems],
-        "notes": [note._asdict() for note in result.tally.notes],
-        "account_events": [
-            {"account": name, "event": event, "former": former or None}
-            for name, event, former in _events(result)
-        ],
-        "seconds": round(seconds, 3),
-        "start": when(result.start, where),
-        "end": when(result.end, where),
-        "view": _view(result, options),
-    }
+def _document(result: Result, options: Options, seconds: float, *, view: str | None) -> None:
+    from engine.api import scan as api  # most scans are asked for no document
 
-
-def _events(result: Result) -> list[tuple[str, str, str]]:
-    """What became of accounts: name, what, former name."""
-    events = [(a.name, a.event, a.former) for a in result.events]
-    return sorted(events + [(name, "deleted", "") for name in result.gone])
+    output.document(api.document(result, seconds, zone(), dry_run=options.dry_run, view=view))
 
 
 def _print(result: Result, options: Options, seconds: float) -> None:
-    for name, event, former in _events(result):
+    for name, event, former in result.account_events:
         output.line(f"{event:8}  {f'{former} -> ' if former else ''}{name}")
     for problem in result.tally.problems:
         output.complain(str(problem))

@@ -7,14 +7,14 @@ import os
 from collections.abc import Container
 from datetime import tzinfo
 
+from engine.api import search as api
 from engine.cli import output
 from engine.cli.arguments import backup_path, opened, time, zone
 from engine.cli.parser import CommandParser
 from engine.domain.errors import RecordDamaged
-from engine.domain.model import Kind, item_id
-from engine.domain.timestamps import brief, format_time, when
+from engine.domain.model import item_id
+from engine.domain.timestamps import brief, format_time
 from engine.query.damage import KnownDamage
-from engine.query.history import word
 from engine.query.search import Hit, Place, Query, search
 from engine.system.mounts import mount_of
 
@@ -81,32 +81,14 @@ def run(args: argparse.Namespace) -> int:
         lost = KnownDamage(backup)
         hits = search(backup, query, damaged)
         if args.json:
-            output.array(_row(hit, root, where, lost) for hit in hits)
+            output.array(
+                api.document(hit, [_path(p, root, where) for p in hit.places], where, lost)
+                for hit in hits
+            )
         else:
             for hit in hits:
                 _print(hit, root, where, lost)
     return 1 if failures else 0
-
-
-def _row(hit: Hit, root: str, where: tzinfo, lost: Container[bytes]) -> dict[str, object]:
-    version, headers = hit.version, hit.headers
-    return {
-        "item": item_id(hit.item),
-        "kind": word(Kind, version.kind),
-        "account": hit.account,
-        "folder": hit.folder,
-        "name": version.name,
-        "subject": headers.subject,
-        "from": headers.sender,
-        "to": headers.recipients,
-        "date": when(version.date, where),
-        "deleted": when(hit.deleted, where),
-        "size": version.size,
-        "damaged": version.digest in lost,
-        "message_id": headers.message_id,
-        "flags": list(version.flags),
-        "paths": [_path(place, root, where) for place in hit.places],
-    }
 
 
 def _print(hit: Hit, root: str, where: tzinfo, lost: Container[bytes]) -> None:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Collection
-from datetime import tzinfo
 from pathlib import Path
 
+from engine.api import show as api
 from engine.backup import Backup
 from engine.cli import output
 from engine.cli.arguments import backup_path, opened, time, zone
 from engine.cli.parser import CommandParser
 from engine.domain.errors import EngineError, UsageError
 from engine.domain.model import Kind, item_id, parse_item_id
-from engine.domain.timestamps import when
 from engine.query.damage import is_damaged
 from engine.query.history import Spell, spells, word
 from engine.system.mounts import item_at
@@ -22,7 +20,7 @@ from engine.system.mounts import item_at
 DESCRIPTION = """\
 Shows the whole life of one item, a message, a folder or an account, as a JSON array of its
 versions, the oldest first, each with the time from which ('start') to which ('end', null while it
-holds) it was so. 'deleted' tells whether that end was a deletion, 'damaged' whether the content
+holds) it was so. 'deleted' is that end where it was a deletion, 'damaged' whether the content
 can't be read.
 
 ITEM is an ID, such as search and log print it and as messages have it at the end of their file
@@ -67,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
             _write_content(backup, versions)
         else:
             where = zone()
-            output.array(_row(version, where, lost) for version in versions)
+            output.array(api.document(version, where, lost) for version in versions)
     return 0
 
 
@@ -90,34 +88,3 @@ def _write_content(backup: Backup, versions: list[Spell]) -> None:
         what = word(Kind, versions[-1].version.kind)
         raise EngineError(f"{item_id(versions[-1].item)} has no content: it is of kind {what}")
     output.content(backup.store.chunks(last.digest, backup.location(last.digest)))
-
-
-def _row(spell: Spell, where: tzinfo, lost: Collection[bytes]) -> dict[str, object]:
-    version, headers = spell.version, spell.headers
-    row: dict[str, object] = {
-        "item": item_id(spell.item),
-        "kind": word(Kind, version.kind),
-        "transaction": spell.sequence,
-        "action": spell.action,
-        "start": when(spell.start, where),
-        "end": when(spell.end, where),
-        "deleted": spell.deleted,
-        "account": spell.account,
-        "folder": spell.folder,
-        "name": version.name,
-        "digest": version.digest.hex(),
-        "size": version.size,
-        "damaged": version.digest in lost,
-        "flags": list(version.flags),
-        "date": when(version.date, where) if version.date else None,
-        "identity": os.fsdecode(version.identity),
-        "meta": version.meta,
-    }
-    if headers is not None:
-        row |= {
-            "subject": headers.subject,
-            "from": headers.sender,
-            "to": headers.recipients,
-            "message_id": headers.message_id,
-        }
-    return row

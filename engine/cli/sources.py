@@ -6,13 +6,14 @@ import argparse
 import sys
 from collections.abc import Mapping
 
+from engine.api import sources as api
 from engine.cli import output
 from engine.cli.arguments import backup_path, opened, zone
 from engine.cli.calling import calling
 from engine.cli.parser import CommandParser
 from engine.domain.errors import Interrupted, SourceUnavailable, UsageError
-from engine.domain.timestamps import brief, when
-from engine.services.sources import Probe, SourceRow, forget, forgettable, listed
+from engine.domain.timestamps import brief
+from engine.services.sources import SourceRow, forget, forgettable, listed
 
 DESCRIPTION = """\
 Lists the sources: where they are, how many accounts of them the backup has, and when one was last
@@ -55,7 +56,7 @@ def _list(args: argparse.Namespace) -> int:
     with opened(backup_path(args)) as backup, calling("sources") as caller:
         rows = listed(backup, caller, probe=args.probe)
     if args.json:
-        output.document([_row(row) for row in rows])
+        output.document([api.document(row, zone()) for row in rows])
     else:
         for row in rows:
             _print(row)
@@ -66,26 +67,6 @@ def _list(args: argparse.Namespace) -> int:
         assert row.probe
         output.complain(f"{row.name}: {row.probe.error}")
     return SourceUnavailable.status
-
-
-def _row(row: SourceRow) -> dict[str, object]:
-    return {
-        "name": row.name,
-        "kind": row.kind or None,
-        "location": row.location or None,
-        "configured": row.configured,
-        "accounts": row.accounts,
-        "scanned": when(row.scanned, zone()),
-    } | ({"probe": _probed(row.probe)} if row.probe else {})
-
-
-def _probed(probe: Probe) -> dict[str, object]:
-    return {
-        "reachable": not probe.error,
-        "error": probe.error or None,
-        "accounts": probe.accounts,
-        "abilities": dict(probe.abilities),
-    }
 
 
 def _print(row: SourceRow) -> None:
@@ -121,7 +102,7 @@ def _forget(args: argparse.Namespace, name: str) -> int:
             with calling("sources") as caller:
                 names = forget(backup, caller, name)
     if args.json:
-        output.document({"source": name, "dry_run": args.dry_run, "accounts": names})
+        output.document(api.forgotten(name, names, dry_run=args.dry_run))
         return 0
     for account in names:
         output.line(account)

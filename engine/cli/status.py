@@ -8,10 +8,11 @@ import sys
 from datetime import tzinfo
 from pathlib import Path
 
+from engine.api import status as api
 from engine.cli import output
 from engine.cli.arguments import backup_path, duration, opened, zone
 from engine.cli.parser import CommandParser
-from engine.domain.timestamps import format_listed, listed_second, when
+from engine.domain.timestamps import format_listed, listed_second
 from engine.query.status import Status, status, upkeep
 from engine.scan.forms import told_forms
 from engine.scan.problems import Problems
@@ -55,7 +56,11 @@ def run(args: argparse.Namespace) -> int:
     with opened(path) as backup:
         figures = status(backup)
     if args.json:
-        output.document(_document(path, figures, zone()))
+        output.document(
+            api.document(
+                os.path.abspath(path), figures, zone(), lambda time: _moment(time, figures.now)
+            )
+        )
     else:
         for name, text in _lines(path, figures, zone()):
             output.line(f"{name:15}{text}")
@@ -100,71 +105,6 @@ def _moment(time: int, now: int) -> str:
     """A time near the present."""
     seconds = (time - now) / 1_000_000
     return f"in {output.age(seconds)}" if seconds > 0 else f"{output.age(-seconds)} ago"
-
-
-def _document(path: Path, figures: Status, where: tzinfo) -> dict[str, object]:
-    return {
-        "backup": os.path.abspath(path),
-        "id": figures.id,
-        "format": figures.format,
-        "created": when(figures.created, where),
-        "server": figures.server,
-        "own": figures.own,
-        "accounts": figures.accounts,
-        "deleted_accounts": figures.deleted_accounts,
-        "items": figures.items,
-        "transactions": figures.transactions,
-        "blobs": {
-            "count": figures.blobs,
-            "raw_bytes": figures.raw_bytes,
-            "stored_bytes": figures.stored_bytes,
-        },
-        "journal_bytes": figures.journal_bytes,
-        "journal_copies": {
-            "count": len(figures.journal_copies),
-            "bytes": sum(copy.size for copy in figures.journal_copies),
-            "newest": when(max((c.time for c in figures.journal_copies), default=None), where),
-        },
-        "scans": figures.scans,
-        "first_scan": when(figures.first_scan, where),
-        "last_scan": when(figures.last_scan, where),
-        "age_seconds": figures.age,
-        "fresh_seconds": figures.freshness,
-        "daemon": _daemon(figures, where),
-        "refused": figures.refused or None,
-        "upkeep": upkeep(figures, lambda time: _moment(time, figures.now))._asdict(),
-        "running": [{"id": record.id, "kind": record.kind} for record in figures.running],
-        "complete_since": when(figures.complete_since, where),
-        "erased": figures.erased,
-        "stored_forms": {account: dict(forms) for account, forms in figures.forms.items()},
-        "problems": {
-            "count": figures.problems.count,
-            "failed": figures.problems.failed or None,
-            "listed": [problem._asdict() for problem in figures.problems.listed],
-            "time": when(figures.problems.time or None, where),
-        },
-        "verified": {
-            "packs": figures.verified.packs,
-            "never": figures.verified.never,
-            "oldest": when(figures.verified.oldest, where),
-        },
-    }
-
-
-def _daemon(figures: Status, where: tzinfo) -> dict[str, object]:
-    """The daemon that runs, or what the last one left."""
-    state = figures.daemon.state
-    found: dict[str, object] = {"running": figures.daemon.running}
-    if state:
-        found |= {
-            "process": state.process if figures.daemon.running else None,
-            "started": when(state.started, where),
-            "realtime": state.realtime if figures.daemon.running else None,
-            "error": state.error,
-            "caught_up": when(state.caught_up, where),
-            "next_scan": when(state.next_scan, where) if figures.daemon.running else None,
-        }
-    return found
 
 
 def _copies(figures: Status) -> str:

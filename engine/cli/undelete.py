@@ -86,5 +86,5 @@ def run(args: argparse.Namespace) -> int:
     )
     head = f"what was deleted from {brief(since, where)} to {end}:"
     with restoring.calling_restore("undelete", args) as caller:
-        done = undelete(path, caller, wanted, restoring.Report(args, head))
+        done = undelete(path, caller, wanted, restoring.RestoreReport(args, head))
     return 0 if done.ok else 1

@@ -12,11 +12,12 @@ from contextlib import closing, contextmanager
 from datetime import tzinfo
 from types import FrameType
 
+from engine.api import watch as api
 from engine.backup import Backup
 from engine.cli import output
 from engine.cli.arguments import backup_path, opened, zone
 from engine.cli.calling import calling, failures_told
-from engine.cli.log import document_of, show
+from engine.cli.log import show
 from engine.cli.parser import CommandParser
 from engine.connectors.sources import configured
 from engine.domain.errors import EngineError, Interrupted
@@ -137,7 +138,7 @@ class _Told(Listener):
     def _print(self) -> None:
         for row in log(self._backup, since=self._since):
             if self._json:
-                output.json_line(document_of(row, self._zone, self._lost))
+                output.json_line(api.document(row, self._zone, self._lost))
             else:
                 show(row, self._zone, self._lost)
             self._since = row.time + 1

@@ -107,6 +107,13 @@ class Result:
     turnover: list[Turnover] = field(default_factory=list)
     """The accounts that lost messages: whether that is alarming, see `scan.loss`."""
 
+    @property
+    def account_events(self) -> list[tuple[str, str, str]]:
+        """What became of accounts: name, what (`new`, `renamed`, `back`, `deleted`), former
+        name."""
+        found = [(each.name, each.event, each.former) for each in self.events]
+        return sorted(found + [(name, "deleted", "") for name in self.gone])
+
 
 class SourcesMissing(SourceUnavailable):
     """Some of several sources couldn't be read. The others were scanned."""

@@ -25,7 +25,7 @@ from engine.system.text import counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class CheckOptions:
     """What to check, and how."""
 
     deep: bool = False
@@ -49,7 +49,7 @@ class Checked:
 
 
 @contextmanager
-def opened(path: Path, options: Options) -> Iterator[tuple[Backup, Salvaged | None]]:
+def opened(path: Path, options: CheckOptions) -> Iterator[tuple[Backup, Salvaged | None]]:
     """The backup at `path`, for as long as the block lasts: open for writing where something is to
     be written, which a deep check can do without. For a repair a damaged journal is saved first;
     then also what became of it. Raises as `Backup`."""
@@ -73,7 +73,7 @@ def opened(path: Path, options: Options) -> Iterator[tuple[Backup, Salvaged | No
 
 
 def check(
-    backup: Backup, caller: Caller, options: Options, salvaged: Salvaged | None = None
+    backup: Backup, caller: Caller, options: CheckOptions, salvaged: Salvaged | None = None
 ) -> Checked:
     """Checks, and repairs if that is asked for. Blocks. Notifies of damage, and that there is none
     where all was looked at. Raises UsageError for an account that nobody has, and as
@@ -117,7 +117,7 @@ def check(
             return Checked(report, dates(reader))
 
 
-def _detail(options: Options) -> str:
+def _detail(options: CheckOptions) -> str:
     words = [word for word in ("deep", "source", "repair", "clock") if getattr(options, word)]
     sample = [f"sample {options.share * 100:g}%"] if options.share < 1 else []
     return ", ".join(words + sample)

@@ -11,6 +11,7 @@ from engine.exchange.export.archive import SUFFIX
 from engine.exchange.export.export import Exported, Wanted, to_archive, to_directory, to_stream
 from engine.operations import Outcome
 from engine.services.caller import Caller, operating
+from engine.system.text import counted
 
 _ARCHIVES = (".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".zip", ".7z", ".mbox", ".pst")
 """How names of files end that no export makes; one of a directory hardly does."""
@@ -35,8 +36,8 @@ def export(backup: Backup, caller: Caller, wanted: Wanted, target: Path | Binary
         else:
             done = to_directory(backup, wanted, target, caller.stop, operation)
         if done.missing:
-            contents = "content" if len(done.missing) == 1 else "contents"
-            operation.ends(Outcome.PROBLEMS, f"{len(done.missing):,} {contents} missing")
+            missing = counted(len(done.missing), "content")
+            operation.ends(Outcome.PROBLEMS, f"{missing} missing")
     return done
 
 

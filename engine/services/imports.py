@@ -28,6 +28,7 @@ from engine.operations import Outcome
 from engine.services.caller import Caller, operating
 from engine.settings.table import Settings
 from engine.system.clock import SystemClock
+from engine.system.text import counted
 
 
 def import_history(path: Path, caller: Caller, source: Path, wanted: Choice) -> Imported:
@@ -58,8 +59,7 @@ def import_history(path: Path, caller: Caller, source: Path, wanted: Choice) -> 
         if ahead:
             caller.warn(f"nothing can be recorded in {path} yet: {ahead}")
         if done.lost:
-            contents = "content" if len(done.lost) == 1 else "contents"
-            operation.ends(Outcome.PROBLEMS, f"{len(done.lost):,} {contents} missing")
+            operation.ends(Outcome.PROBLEMS, f"{counted(len(done.lost), 'content')} missing")
     return done
 
 

@@ -20,11 +20,12 @@ from engine.restore.resolve import find, owners, shown
 from engine.restore.safety import scan_first
 from engine.restore.selection import Selection, Unreadable, changed_content, subtree
 from engine.services.caller import Caller, operating
-from engine.services.restoring import Listener, Restored, Run, Task, opened_to_scan
+from engine.services.restoring import Restored, RestoreListener, Run, Task, opened_to_scan
 from engine.system.mounts import MountedItem
+from engine.system.text import counted
 
 
-class Wanted(NamedTuple):
+class WantedItem(NamedTuple):
     """A thing to be brought back, and of when."""
 
     text: str
@@ -47,7 +48,7 @@ class Wanted(NamedTuple):
 class Restore:
     """What shall be restored, and where to."""
 
-    wanted: Sequence[Wanted]
+    wanted: Sequence[WantedItem]
     to_original: bool = False
     into: FolderPath = ()
     account: str = ""
@@ -61,7 +62,7 @@ class Restore:
     dry_run: bool = False
 
 
-def restore(path: Path, caller: Caller, asked: Restore, listener: Listener) -> Restored:
+def restore(path: Path, caller: Caller, asked: Restore, listener: RestoreListener) -> Restored:
     """Brings back what is wanted. Blocks.
 
     Raises UsageError for what isn't there or is asked for in a way that can't be meant, and what
@@ -142,7 +143,7 @@ def _scan_first(backup: Backup, caller: Caller, accounts: list[Account]) -> None
                 caller.warn(f"the scan before: {problem}")
 
 
-def _task(backup: Backup, caller: Caller, asked: Restore, wanted: Wanted) -> Task:
+def _task(backup: Backup, caller: Caller, asked: Restore, wanted: WantedItem) -> Task:
     text, instant = wanted.text, wanted.instant
     with backup.reader() as reader:
         newest = wanted.latest or (asked.contents and not wanted.dated and _alive(reader, text))
@@ -189,9 +190,8 @@ def _tell_of_others(reader: Reader, caller: Caller, selection: Selection) -> Non
             first = min(first or changed, changed)
     if count:
         since = brief(reader.time_of(first), caller.zone)
-        messages = "message" if count == 1 else "messages"
         what = (
-            f"{count:,} {messages} got another content since they came, the first of them at "
-            f"{since}: if that was the damage, say --at with a time before"
+            f"{counted(count, 'message')} got another content since they came, the first of them "
+            f"at {since}: if that was the damage, say --at with a time before"
         )
         selection.unreadable.append(Unreadable((), what))

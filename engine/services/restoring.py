@@ -21,6 +21,7 @@ from engine.restore.plan import Plan, placed
 from engine.restore.selection import Selection
 from engine.services.caller import Caller
 from engine.system.stop import Stop
+from engine.system.text import counted
 
 
 @dataclass(slots=True)
@@ -62,7 +63,7 @@ class Task:
         )
 
 
-class Listener:
+class RestoreListener:
     """Is told how a restore goes on."""
 
     def planned(self, task: Task) -> None:
@@ -97,10 +98,9 @@ class Restored:
         left = sum(task.outcome.unfinished for task in self.tasks)
         if not left and not isinstance(error, Interrupted):
             return error
-        messages = "message" if left == 1 else "messages"
         again = (
-            f"{left:,} {messages} left; what was restored stays, and the same command brings the "
-            "rest"
+            f"{counted(left, 'message')} left; what was restored stays, and the same command "
+            "brings the rest"
         )
         if isinstance(error, Interrupted):
             return Interrupted(f"interrupted: {again}")
@@ -134,7 +134,7 @@ class Run:
         backup: Backup,
         caller: Caller,
         operation: Operation,
-        listener: Listener,
+        listener: RestoreListener,
         *,
         dry_run: bool,
     ) -> None:
@@ -173,8 +173,7 @@ class Run:
                 break
         failed = sum(len(task.outcome.failed) for task in tasks)
         if failed:
-            failures = "failure" if failed == 1 else "failures"
-            self._operation.ends(Outcome.PROBLEMS, f"{failed:,} {failures}")
+            self._operation.ends(Outcome.PROBLEMS, counted(failed, "failure"))
         self._listener.finished(done)
         for task, why in done.ended[:-1]:
             self._caller.warn(f"{task.selection.account.name}: {why}")

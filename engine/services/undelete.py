@@ -15,7 +15,7 @@ from engine.restore.destination import open_destination
 from engine.restore.safety import scan_first
 from engine.restore.selection import deleted
 from engine.services.caller import Caller, operating
-from engine.services.restoring import Listener, Restored, Run, Task, opened_to_scan
+from engine.services.restoring import Restored, RestoreListener, Run, Task, opened_to_scan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +35,7 @@ class Undelete:
     dry_run: bool = False
 
 
-def undelete(path: Path, caller: Caller, wanted: Undelete, listener: Listener) -> Restored:
+def undelete(path: Path, caller: Caller, wanted: Undelete, listener: RestoreListener) -> Restored:
     """Puts what was deleted back into the live mailbox. Blocks.
 
     Raises UsageError for an account that isn't there alive, what opening the backup and its mailbox
