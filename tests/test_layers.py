@@ -281,3 +281,52 @@ def test_lmdb_and_the_rows_in_it_are_the_journals_alone() -> None:
         if not module.startswith("engine.journal"):
             assert "lmdb" not in {name.split(".")[0] for name in imports(path)}, module
             assert bool(uses_rows(path)) == (module in STILL_ROWS), (module, uses_rows(path))
+
+
+SIBLINGS = {
+    ("engine.check", "engine.purge"),  # a repair holds the lock of purges
+    ("engine.check", "engine.scan"),  # a check compares with the source as a scan does
+    ("engine.exchange.imports", "engine.exchange.export"),  # reads what that writes
+    ("engine.exchange.imports", "engine.restore"),  # delivers as a restore does
+    ("engine.notifications", "engine.operations"),  # tells how one ended
+    ("engine.purge", "engine.past_imap"),  # the one list of where traces of what is removed can be
+    ("engine.purge", "engine.scan"),  # likewise
+    ("engine.query", "engine.scan"),  # status tells the scan's problems
+    ("timefs.cache", "timefs.fuse"),  # what runs beside the requests
+    ("timefs.cache", "timefs.view"),
+    ("timefs.fuse", "timefs.cache"),
+    ("timefs.fuse", "timefs.view"),
+}
+"""Which packages of one floor import which others of it, and why."""
+
+INNER = ("engine.connectors", "engine.exchange")
+"""Packages whose own packages are siblings of one another."""
+
+
+def package(module: str) -> str:
+    """The package that a module is a part of, for the rule on siblings."""
+    parts = module.split(".")
+    top = ".".join(parts[:2])
+    deeper = top in INNER and len(parts) > 2 and ".".join(parts[:3]) not in LEAVES
+    return ".".join(parts[:3]) if deeper else top
+
+
+LEAVES = {name for name, path in MODULES.items() if path.name != "__init__.py"}
+
+
+def test_packages_of_one_floor_import_one_another_only_where_that_is_listed() -> None:
+    found = {
+        (package(module), package(name))
+        for module, path in MODULES.items()
+        for name in imports(path)
+        if name in MODULES and floor(name) == floor(module) and package(name) != package(module)
+    }
+    found = {
+        (one, other)
+        for one, other in found
+        if not one.startswith(other + ".")  # what a package's parts have in common
+        and "." in other
+        and one not in LEAVES
+        and other not in LEAVES
+    }
+    assert found == SIBLINGS
