@@ -36,7 +36,7 @@ class House:
         return "-b", self.root / "backup"
 
     def fill(self, place: str, account: str) -> None:
-        Maildir(self.root / place / account).deliver(letter(hash(account) % 100), unique=account)
+        Maildir(self.root / place / account).deliver(letter(sum(account.encode())), unique=account)
 
     def take_out(self, name: str) -> None:
         """Takes a source's table out of the settings."""
