@@ -15,14 +15,12 @@ from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-import msgspec
-
 from engine.blobs import BlobStore, DirectoryVolume, Location, decode_location
 from engine.connectors.registry import KINDS
 from engine.domain.errors import BackupUnusable, BlobMissing, StorageFull, UsageError
+from engine.journal import founding
 from engine.journal.environment import FORMAT, Environment
 from engine.journal.journal import Journal, ReaderBlock
-from engine.journal.records import Identity, State, pack, seal
 from engine.settings import config
 from engine.settings.sources import SourceTable, named, parse, refuse_same
 from engine.system import filesystem
@@ -66,24 +64,24 @@ class Backup:
             filesystem.refuse_remote(path, BackupUnusable)
             filesystem.refuse_unwritable(path)
         environment = Environment(path / "journal", write=write, verify=verify)
+        self.journal = Journal(environment, self.clock)
         self.identity = environment.identity()
         if write and self.identity.server != filesystem.server_id():
-            environment.close()
+            self.journal.close()
             raise BackupUnusable(
                 f"{path}: belongs to another machine, and can only be read here: mount it "
                 f"('timefs mount -b {path} DIR'), or make this machine its owner if the other one "
                 f"no longer writes to it ('engine init --take-over -b {path}'); where each start "
                 "has another machine-id, as in containers, set TIMEFS_SERVER_ID"
             )
-        if not importing and environment.has(environment.tables.meta, b"import"):
-            environment.close()
+        if not importing and self.journal.importing():
+            self.journal.close()
             raise BackupUnusable(
                 f"{path}: an import into it is not finished: run the same 'engine import' again, "
                 "or remove the directory"
             )
         if write and self.identity.format < FORMAT:
             self._upgrade(environment)
-        self.journal = Journal(environment, self.clock)
         self.volume = DirectoryVolume(path / "packs")
         self.store = BlobStore(self.volume, self.location)
 
@@ -126,10 +124,8 @@ class Backup:
         even if they are in the index."""
         from engine.blobs.writer import RETIRED, PackWriter  # readers need not load it
 
-        environment = self.journal.environment
-
         def known(digest: bytes) -> bool:
-            return digest not in anew and environment.has(environment.tables.blobs, digest)
+            return digest not in anew and self.journal.has_blob(digest)
 
         def committed(pack: int) -> int | None:
             with self.reader() as reader:
@@ -153,7 +149,7 @@ class Backup:
     def close(self) -> None:
         """Closes what is open. Nothing is lost if this is never called."""
         self.volume.close()
-        self.journal.environment.close()
+        self.journal.close()
 
 
 def _refuse_other(path: Path) -> None:
@@ -192,14 +188,7 @@ def create(path: Path, sources: Sequence[str | SourceTable], clock: Clock | None
         filesystem.refuse_unfit(path)
         (path / "packs").mkdir(mode=0o750)
         (path / "journal").mkdir(mode=0o750)
-        environment = Environment(path / "journal", write=True, create=True)
-        identity = Identity(
-            format=FORMAT, backup=os.urandom(16), server=filesystem.server_id(), created=now
-        )
-        with environment.write() as txn:
-            for key, record in ((b"identity", identity), (b"state", State(2, 1, 0))):
-                txn.put(key, seal(key, pack(record)), db=environment.tables.meta)
-        environment.close()
+        founding.create(path / "journal", filesystem.server_id(), now)
         config.write(path / "config.toml", text)
     except BaseException:
         for child in path.iterdir():
@@ -222,10 +211,4 @@ def named_tables(sources: Sequence[str | SourceTable]) -> list[SourceTable]:
 def take_over(path: Path) -> None:
     """Makes this machine the owner of a backup path that another one made."""
     _refuse_other(path)
-    environment = Environment(path / "journal", write=True)
-    identity = environment.identity()
-    record = msgspec.structs.replace(identity, server=filesystem.server_id())
-    with environment.write() as txn:
-        key = b"identity"
-        txn.put(key, seal(key, pack(record)), db=environment.tables.meta)
-    environment.close()
+    founding.take_over(path / "journal", filesystem.server_id())

@@ -253,8 +253,6 @@ ROWS = {
     "engine.journal.environment": {"Tables", "Table", "Txn"},
 }
 """Names that only the journal imports: what rows are made of."""
-STILL_ROWS = {"engine.backup", "engine.exchange.imports.history"}
-"""Modules that are to lose them."""
 
 
 def uses_rows(path: Path) -> set[str]:
@@ -277,10 +275,11 @@ def uses_rows(path: Path) -> set[str]:
 
 
 def test_lmdb_and_the_rows_in_it_are_the_journals_alone() -> None:
+    assert {"txn", "tables", "pack"} <= uses_rows(MODULES["engine.journal.erasures"])
     for module, path in MODULES.items():
         if not module.startswith("engine.journal"):
             assert "lmdb" not in {name.split(".")[0] for name in imports(path)}, module
-            assert bool(uses_rows(path)) == (module in STILL_ROWS), (module, uses_rows(path))
+            assert not uses_rows(path), module
 
 
 SIBLINGS = {

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from engine.domain.errors import ClockError, Conflict
 from engine.domain.model import ROOT
-from engine.journal.edit import Edit
 from engine.journal.environment import Environment
 from engine.journal.horizon import next_time, problem
 from engine.journal.keys import store_key, time_key
@@ -18,6 +18,9 @@ from engine.journal.reader import Reader
 from engine.journal.records import ScanRecord, pack, seal
 from engine.journal.writer import Commit
 from engine.system.clock import Clock
+
+if TYPE_CHECKING:
+    from engine.journal.edit import Edit
 
 
 class ReaderBlock:
@@ -51,6 +54,18 @@ class Journal:
     def reader(self) -> ReaderBlock:
         """One moment of the journal, for as long as the block lasts: keep it short."""
         return ReaderBlock(self.environment)
+
+    def importing(self) -> bool:
+        """Whether a history is being imported, so that the journal isn't whole."""
+        return self.environment.has(self.environment.tables.meta, b"import")
+
+    def has_blob(self, digest: bytes) -> bool:
+        """Whether the index has a blob now. The quick way to ask just this."""
+        return self.environment.has(self.environment.tables.blobs, digest)
+
+    def close(self) -> None:
+        """Closes it. Nothing is lost if this is never called."""
+        self.environment.close()
 
     def clock_problem(self, reader: Reader) -> str:
         """Why nothing can be recorded by the clock as it is, and what to do; empty where it can."""
@@ -90,6 +105,8 @@ class Journal:
     def edit(self) -> Iterator[Edit]:
         """Changes that are none of a commit (`Edit`). Written wholly and durably at the end of the
         block, or not at all. Waits for other writers. Raises StorageFull."""
+        from engine.journal.edit import Edit  # who only reads or scans needs none of it
+
         with self.environment.write() as txn:
             yield Edit(self.environment, txn)
 

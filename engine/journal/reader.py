@@ -156,6 +156,11 @@ class Reader(Stores):
         for key, value in self.txn.cursor(self.tables.times):
             yield self.span(key, value)
 
+    def last_span(self) -> Span:
+        """The last commit; one before all that there may be where there is none."""
+        cursor = self._cursor(self.tables.times)
+        return self.span(*cursor.item()) if cursor.last() else Span(1, -1, 0)
+
     def time_of(self, sequence: int) -> int:
         """Time of a transaction in microseconds. Raises RecordDamaged where it isn't known."""
         cursor = self._cursor(self.tables.commits)

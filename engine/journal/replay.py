@@ -8,6 +8,8 @@ the last part, the journal says that it isn't whole (`begin`), and nobody else o
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from engine.domain.errors import Conflict, ImportRefused
 from engine.domain.kinds import DESCRIBED, LEAVES, TOP, Kind
@@ -48,9 +50,14 @@ def mark(environment: Environment, txn: Txn) -> ImportMark | None:
     return None if value is None else unpack(ImportMark, "meta", b"import", value)
 
 
-def unfinished(environment: Environment, txn: Txn) -> ImportMark | None:
+def unfinished(environment: Environment) -> ImportMark | None:
     """What is being imported; None where an import can begin. Raises ImportRefused where something
     else was recorded."""
+    with environment.read() as txn:
+        return _unfinished(environment, txn)
+
+
+def _unfinished(environment: Environment, txn: Txn) -> ImportMark | None:
     found = mark(environment, txn)
     if found is None and Reader(environment, txn).state() != EMPTY:
         raise ImportRefused(
@@ -60,14 +67,24 @@ def unfinished(environment: Environment, txn: Txn) -> ImportMark | None:
     return found
 
 
-def begin(environment: Environment, txn: Txn, wanted: ImportMark) -> ImportMark:
+def begin(environment: Environment, wanted: ImportMark) -> ImportMark:
     """Marks the journal as one into which something is imported; returns the mark that counts, an
     earlier one if the same was begun before. Raises ImportRefused where it isn't empty."""
-    found = unfinished(environment, txn)
-    if found is not None:
-        return found
-    txn.put(b"import", seal(b"import", pack(wanted)), db=environment.tables.meta)
-    return wanted
+    with environment.write() as txn:
+        found = _unfinished(environment, txn)
+        if found is None:
+            txn.put(b"import", seal(b"import", pack(wanted)), db=environment.tables.meta)
+    return found or wanted
+
+
+@contextmanager
+def replaying(
+    environment: Environment, owners: dict[int, int], lacking: set[bytes]
+) -> Iterator[Replay]:
+    """A part of a history, as `Replay` takes it. Written wholly and durably at the end of the
+    block, or not at all. Raises StorageFull."""
+    with environment.write() as txn:
+        yield Replay(environment, txn, owners, lacking)
 
 
 def forget(environment: Environment) -> None:
@@ -107,8 +124,7 @@ class Replay(Commit):
     def span(self, span: Span) -> None:
         """Records when transactions happened. All spans come before all transactions. Raises
         ImportRefused where one doesn't follow the one before."""
-        cursor = self._txn.cursor(self._tables.times)
-        last = self._reader.span(*cursor.item()) if cursor.last() else Span(1, -1, 0)
+        last = self._reader.last_span()
         if span.sequence != last.sequence + last.length or span.time < last.time + last.length:
             raise ImportRefused(f"the commit of transaction {span.sequence} is out of order")
         payload = span.sequence.to_bytes(6, "big") + span.length.to_bytes(4, "big")

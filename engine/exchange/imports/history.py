@@ -9,6 +9,7 @@ is ever seen. Interrupted or killed, it goes on with the next run.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import BinaryIO, NamedTuple
 
@@ -36,7 +37,7 @@ from engine.journal.records import (
     StoreState,
     Transaction,
 )
-from engine.journal.replay import Replay, begin, forget, unfinished
+from engine.journal.replay import Replay, begin, forget, replaying, unfinished
 from engine.query import damage
 from engine.system.batched import batches
 from engine.system.progress import Progress
@@ -101,9 +102,7 @@ def begun(backup: Backup) -> int | None:
     """Up to which instant an import was begun that isn't finished: for that one the past must be
     opened. None where there is none. Raises ImportRefused for a backup path that isn't empty,
     before the past is read, which may take hours."""
-    environment = backup.journal.environment
-    with environment.read() as txn:
-        found = unfinished(environment, txn)
+    found = unfinished(backup.journal.environment)
     return found.instant if found else None
 
 
@@ -119,16 +118,14 @@ def begin_import(backup: Backup, past: Past, choice: Choice) -> None:
         purges=head.purges,
         choice=(*choice.accounts, "", *choice.domains) if not choice.everything else (),
     )
-    environment = backup.journal.environment
-    with environment.write() as txn:
-        found = begin(environment, txn, wanted)
+    found = begin(backup.journal.environment, wanted)
     if (found.source, found.choice) != (wanted.source, wanted.choice):
         raise UsageError(
             f"{backup.path}: an import of something else is not finished here: run that again, or "
             "remove the directory and make it anew"
         )
     if found.purges != wanted.purges:  # what was taken in may be what is gone now
-        forget(environment)
+        forget(backup.journal.environment)
         begin_import(backup, past, choice)
 
 
@@ -153,7 +150,6 @@ class _Import:
         self, backup: Backup, past: Past, choice: Choice, stop: Stop, progress: Progress
     ) -> None:
         self._backup = backup
-        self._environment = backup.journal.environment
         self._past = past
         self._choice = choice
         self._stop = stop
@@ -204,8 +200,7 @@ class _Import:
     def _spans(self) -> None:
         """Records when transactions happened."""
         with self._backup.reader() as reader:
-            cursor = reader.txn.cursor(reader.tables.times)
-            last = reader.span(*cursor.item()) if cursor.last() else Span(1, -1, 0)
+            last = reader.last_span()
         next_sequence = last.sequence + last.length
         spans = (
             Span(commit.transaction, commit.time, commit.count)
@@ -214,8 +209,7 @@ class _Import:
         )
         for part in batches(spans, _SPANS):
             self._stop.check()
-            with self._environment.write() as txn:
-                replay = Replay(self._environment, txn, self._known.owners, self._known.lacking)
+            with self._replaying() as replay:
                 for span in part:
                     replay.span(span)
                 last = part[-1]
@@ -352,8 +346,7 @@ class _Import:
         """One commit."""
         known = self._known
         flushed = writer.flush()
-        with self._environment.write() as txn:
-            replay = Replay(self._environment, txn, known.owners, known.lacking)
+        with self._replaying() as replay:
             blobs = ((digest, encode_location(place)) for digest, place in flushed.blobs)
             replay.index(blobs, flushed.lengths, flushed.needed)
             for change, headers in part:
@@ -388,13 +381,12 @@ class _Import:
             for scan in self._past.scans()
             if scan.end <= head.instant
         ]
-        with self._environment.write() as txn:
-            reader = Reader(self._environment, txn)
-            count = int(txn.stat(self._environment.tables.transactions)["entries"])
+        with self._backup.reader() as reader:
+            count = reader.transaction_count()
             following = max(reader.state().next_item, min(head.next_item, MAX_ITEM + 1))
-            kept = {a: s for a, s in known.accounts.items() if a not in known.erased}
-            self._done.transactions, self._done.accounts = count, len(kept)
-            replay = Replay(self._environment, txn, known.owners, known.lacking)
+        kept = {a: s for a, s in known.accounts.items() if a not in known.erased}
+        self._done.transactions, self._done.accounts = count, len(kept)
+        with self._replaying() as replay:
             replay.end(
                 state=State(following, head.sequence + 1, head.instant),
                 scans=scans,
@@ -406,6 +398,10 @@ class _Import:
                     complete_since=head.complete_since,
                 ),
             )
+
+    def _replaying(self) -> AbstractContextManager[Replay]:
+        """A write transaction for a part of the history."""
+        return replaying(self._backup.journal.environment, self._known.owners, self._known.lacking)
 
     def _wrong(self, row: Row, what: str) -> EngineError:
         return ImportRefused(f"{self._past.where}: transaction {row.transaction}: {what}")
