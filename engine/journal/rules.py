@@ -174,7 +174,7 @@ class Versions:
             table
             for table in (*derive.TABLES, "cursors", "accounts", "stores")
             if table not in reader.environment.missing
-            and (table != "stores" or reader.environment.identity().format > 1)
+            and (table != "stores" or _has_stores(reader))
         ]
         self._expected = dict.fromkeys((*self._counted, "stores"), 0)
         self._roots: dict[int, int] = {}
@@ -325,6 +325,14 @@ class Versions:
                 number = int.from_bytes(key, "big")
                 what = f"the version of item {row.item} at transaction {number} is missing"
                 self._report.add("version-missing", what)
+
+
+def _has_stores(reader: Reader) -> bool:
+    """Whether stores have rows of their own: not in a journal of format 1."""
+    try:
+        return reader.environment.identity().format > 1
+    except BackupUnusable:
+        return True  # that is damaged, which is reported as such
 
 
 def check_timelines(
