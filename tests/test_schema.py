@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +122,13 @@ def test_every_verb_prints_what_its_schema_says(house: House) -> None:
     assert house("purge", "--dry-run")["due"] == []
     assert house("purge")["errors"] == []
     assert house("erase", found["item"], "--yes")["item"] == found["item"]
+    house("config", "set", "past_imap.directory", house.root / "past")
+    house("config", "set", "past_imap.user", pwd.getpwuid(os.geteuid()).pw_name)
+    house("config", "set", "past_imap.live", "imap:127.0.0.1")
+    past = house("past-imap", "--dovecot", "2.3", "--separator", "/")
+    assert (past["dovecot"], Path(past["server_file"]).is_file()) == ("2.3", True)
+    elsewhere = {"export", "import", "watch", "schema"}
+    assert set(VERBS) - house.seen.keys() == elsewhere, "each is tried, here or below"
 
 
 def test_exports_and_imports_print_what_their_schemas_say(house: House) -> None:
