@@ -95,7 +95,12 @@ def run(
 ) -> Result:
     """Does the job; calls `announce` before each look at the source. Raises what `scan` raises."""
     source = WatchedSource(open_source(job.location, SourceClock(job.settled)), announce)
-    options = Options(tuple(job.accounts), job.deep, job.dry_run, job.accept_empty)
+    options = Options(
+        tuple(job.accounts),
+        deep=job.deep,
+        dry_run=job.dry_run,
+        accept_empty=job.accept_empty,
+    )
     return scan(backup, [NamedSource(job.location, source)], options, stop or Stop())
 
 
