@@ -78,7 +78,8 @@ def add_arguments(parser: CommandParser) -> None:
     parser.add_argument(
         "--target",
         metavar="KIND:LOCATION",
-        help="restore there: maildir:/path of one mailbox, or a location as sources have it",
+        help="restore there: maildir:/path of one mailbox, a location as sources have "
+        "it, or a source's name",
     )
     restoring.add_arguments(parser)
     parser.add_argument(

@@ -76,7 +76,7 @@ def _filled(backup: Backup, tables: Iterable[SourceTable]) -> dict[str, list[tup
     it where it isn't in the settings."""
     found: dict[str, list[tuple[int, str]]] = {}
     for account in known_accounts(backup):
-        if not account.deleted:
+        if not account.deleted and account.origin:  # else the next scan finds whose it is
             table = table_filling(tables, account.origin)
             name = table.name if table else account.origin
             found.setdefault(name, []).append((account.item, account.name))
