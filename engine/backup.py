@@ -15,7 +15,7 @@ from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from engine.blobs import BlobStore, DirectoryVolume, Location, decode_location
+from engine.blobs import BlobStore, DirectoryVolume, Location, WritableVolume, decode_location
 from engine.connectors.registry import KINDS
 from engine.domain.errors import BackupUnusable, BlobMissing, StorageFull, UsageError
 from engine.journal import founding
@@ -82,7 +82,7 @@ class Backup:
             )
         if write and self.identity.format < FORMAT:
             self._upgrade(environment)
-        self.volume = DirectoryVolume(path / "packs")
+        self.volume: WritableVolume = DirectoryVolume(path / "packs")
         self.store = BlobStore(self.volume, self.location)
 
     def _upgrade(self, environment: Environment) -> None:

@@ -14,7 +14,7 @@ from blake3 import blake3
 
 from engine.backup import Backup
 from engine.blobs import BlobStore, encode_location
-from engine.blobs.volume import OpenPack
+from engine.blobs.directory import LockedFile
 from engine.blobs.writer import Flushed, PackWriter
 from engine.check import check
 from engine.domain.errors import BlobMissing, Conflict, EngineError, StorageFull
@@ -349,11 +349,11 @@ def test_a_retired_pack_is_taken_up_by_nobody(desk: Desk, monkeypatch: pytest.Mo
     raw = letter(1)
     desk.deleted(raw)
 
-    def killed(pack: OpenPack) -> None:
+    def killed(pack: LockedFile) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(OpenPack, "remove", killed)
+        patch.setattr(LockedFile, "remove", killed)
         with pytest.raises(KeyboardInterrupt):
             purge(desk.backup, Stop())
     (left,) = desk.backup.volume.list()
@@ -377,15 +377,15 @@ def test_a_full_disk_is_told_and_nothing_is_lost(
     kept = with_attachment("kept", seed=5)
     desk.small.message(desk.account, desk.inbox, kept)
     desk.deleted(letter(1))
-    append = OpenPack.append
+    append = LockedFile.append
 
-    def full(pack: OpenPack, data: bytes) -> int:
+    def full(pack: LockedFile, data: bytes) -> int:
         if len(data) > 1000:
             raise OSError(errno.ENOSPC, "No space left on device")
         return append(pack, data)
 
     with monkeypatch.context() as patch:
-        patch.setattr(OpenPack, "append", full)
+        patch.setattr(LockedFile, "append", full)
         with pytest.raises(StorageFull, match="run 'engine purge' again"):
             purge(desk.backup, Stop())
     desk.assert_sound()

@@ -5,10 +5,11 @@
 journal keeps. Here is what reading takes: a mount shall not load the rest.
 """
 
+from engine.blobs.directory import DirectoryVolume
 from engine.blobs.pack import Form, Location, decode_location, encode_location
 from engine.blobs.recipe import Recipe
 from engine.blobs.store import BlobStore, OpenBlob
-from engine.blobs.volume import DirectoryVolume, StoredPack, Volume, pack_name
+from engine.blobs.volume import StoredPack, Volume, WritableVolume, pack_name
 
 __all__ = [
     "BlobStore",
@@ -19,6 +20,7 @@ __all__ = [
     "Recipe",
     "StoredPack",
     "Volume",
+    "WritableVolume",
     "decode_location",
     "encode_location",
     "pack_name",

@@ -1,34 +1,16 @@
-"""Where packs live: a directory of this machine.
+"""Where packs live: the contracts. `engine.blobs.directory` is a place of this kind.
 
-Knows files, locks and durability, and nothing of what is in a pack. `Volume` is what reading
-needs of any place; appending (`OpenPack`) needs a directory, for it locks and syncs.
+`Volume` is what reading needs of a place, `WritableVolume` what writing needs besides. What they
+promise is tested by `tests/test_volume_contract.py`, in which another place only has to be listed.
 """
 
 from __future__ import annotations
 
-import errno
 import os
-import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple, Protocol
-
-from engine.domain.errors import BackupUnusable, BlobDamaged
-from engine.system import plainfile
-from engine.system.files import sync_directory, try_lock
-from engine.system.lru import Lru
-
-_NO_PACK = (
-    errno.EISDIR,
-    errno.EACCES,
-    errno.EPERM,
-    errno.ELOOP,
-    errno.ENOTDIR,
-    errno.ENXIO,
-    errno.ENODEV,
-)
-"""What the kernel says of a pack that may not be read, or of what isn't one."""
-_NAME = re.compile(r"([0-7][0-9a-f]{15})\.pack", re.ASCII)
 
 
 class StoredPack(NamedTuple):
@@ -64,6 +46,103 @@ class Volume(Protocol):
         ...
 
 
+class OpenPack(Protocol):
+    """A pack that this process has locked, to change it. For one thread."""
+
+    id: int
+    length: int
+    """Bytes that were written."""
+    kept: int | None
+    """Bytes that stay when it is closed; None: all there are."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether the lock was given up."""
+        ...
+
+    def load(self, offset: int, size: int) -> bytes:
+        """As `Volume.load`, of this pack."""
+        ...
+
+    def append(self, data: bytes) -> int:
+        """Writes `data` at the end and returns its offset. Raises OSError; then some of it may be
+        in the pack, but not in `length`."""
+        ...
+
+    def cut(self, length: int) -> None:
+        """Forgets what is beyond `length`. Raises OSError."""
+        ...
+
+    def sync(self) -> None:
+        """Makes all that was written durable, and keeps it. Raises OSError."""
+        ...
+
+    def amend(self, changes: Iterable[tuple[int, bytes]]) -> None:
+        """Puts other bytes at these offsets, durably, all or none of them, and gives up the lock.
+        The pack counts as modified when it was before. Who has it open reads on what was there.
+        Raises OSError."""
+        ...
+
+    def remove(self) -> None:
+        """Removes the pack, durably, and gives up the lock. Who has it open can read on. Raises
+        OSError."""
+        ...
+
+    def close(self) -> None:
+        """Cuts off what isn't kept, removes the pack if that is all of it, and gives up the lock.
+
+        Does nothing if it is closed. Raises OSError; it is closed all the same.
+        """
+        ...
+
+
+class WritableVolume(Volume, Protocol):
+    """A place where packs are made, too. Any number of processes may write to it at once: each
+    pack has one writer, who has locked it."""
+
+    @property
+    def where(self) -> str:
+        """Where it is, for messages."""
+        ...
+
+    def require(self) -> None:
+        """Raises BackupUnusable if the place isn't there or can't be read."""
+        ...
+
+    def create(self, pack: int) -> OpenPack | None:
+        """A new, empty, locked pack; None if there is one of this ID, or another process was
+        quicker to lock it. It is gone when it is closed, but for what `sync` has kept. Raises
+        OSError, and FileNotFoundError if the place itself is missing."""
+        ...
+
+    def lock(self, pack: int) -> OpenPack | None:
+        """A pack to go on with; None if another writer has its lock, or it is gone, or can't be
+        written, or isn't one. Raises OSError."""
+        ...
+
+    def has(self, pack: int) -> bool:
+        """Whether there is a pack of this ID, be it readable or not."""
+        ...
+
+    def absence(self, pack: int) -> str:
+        """Why `list` doesn't give a pack, in words."""
+        ...
+
+    def copy(self, pack: int, directory: Path) -> bool:
+        """Copies a pack as it is into a directory of this machine, durably, as `ID.pack`; False
+        where that is there already. Raises OSError."""
+        ...
+
+    def alone(self, busy: Exception) -> AbstractContextManager[None]:
+        """Keeps all others out that ask for this, for as long as the block lasts or the process
+        lives: who removes packs must be alone. Raises `busy` where another one is."""
+        ...
+
+    def close(self) -> None:
+        """Closes what is open for reading. The volume can still be used."""
+        ...
+
+
 def pack_name(pack: int) -> str:
     """A pack's ID as its file, messages and users name it: 16 hex digits."""
     return f"{pack:016x}"
@@ -72,269 +151,3 @@ def pack_name(pack: int) -> str:
 def new_number() -> int:
     """A number for a new pack that no other has: 63 random bits."""
     return int.from_bytes(os.urandom(8)) >> 1
-
-
-class DirectoryVolume:
-    """Packs as files `XX/XXXXXXXXXXXXXXXX.pack` in a directory: a `Volume`, and where one writes.
-
-    At most `open_files` packs are held open for reading; `close` closes them.
-    """
-
-    def __init__(self, path: Path, *, open_files: int = 64) -> None:
-        self.path = path
-        self._files = Lru[int, _File](open_files)
-
-    def load(self, pack: int, offset: int, size: int) -> bytes:
-        try:
-            file = self._file(pack)
-            return _load(file.descriptor, offset, size)
-        except OSError as error:
-            raise _explained(error) from error
-
-    def length(self, pack: int) -> int:
-        try:
-            file = self._file(pack)
-            return os.fstat(file.descriptor).st_size
-        except OSError as error:
-            raise _explained(error) from error
-
-    def require(self) -> None:
-        """Raises BackupUnusable if the directory isn't there or can't be read."""
-        next(self.list(), None)
-
-    def list(self) -> Iterator[StoredPack]:
-        try:
-            directories = [entry for entry in os.scandir(self.path) if entry.is_dir()]
-        except FileNotFoundError as error:
-            message = f"{self.path} is missing: is the disk that holds the packs mounted?"
-            raise BackupUnusable(message) from error
-        except OSError as error:
-            raise BackupUnusable(f"{self.path}: no packs can be found: {error.strerror}") from error
-        for directory in directories:
-            with os.scandir(directory) as entries:
-                for entry in entries:
-                    name = _NAME.fullmatch(entry.name)
-                    if name and directory.name == entry.name[:2]:
-                        try:
-                            status = entry.stat()
-                        except OSError as error:
-                            if error.errno in (errno.ENOENT, errno.ELOOP):
-                                continue  # deleted since it was listed, or a link to nothing
-                            raise
-                        if not plainfile.other(status):
-                            yield StoredPack(int(name[1], 16), status.st_size, status.st_mtime_ns)
-
-    def held(self, packs: Collection[int]) -> HeldPacks:
-        try:
-            return HeldPacks({pack: self._file(pack) for pack in packs})
-        except OSError as error:
-            raise _explained(error) from error
-
-    def create(self, pack: int) -> OpenPack | None:
-        """A new, empty, locked pack; None if there is one of this ID, or another process was
-        quicker to lock it. Raises OSError, and FileNotFoundError if the place itself is missing.
-        """
-        path = self.path_of(pack)
-        try:
-            path.parent.mkdir(mode=0o750, exist_ok=True)
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, plainfile.MODE)
-        except FileExistsError:
-            return None
-        opened = self._locked(pack, descriptor)
-        if opened:
-            opened.kept = 0
-        return opened
-
-    def lock(self, pack: int) -> OpenPack | None:
-        """A pack to go on with; None if another writer has its lock, or it is gone, or can't be
-        written, or is no file.
-
-        Raises OSError.
-        """
-        try:
-            descriptor = plainfile.open_plain(self.path_of(pack), os.O_RDWR)
-        except OSError as error:
-            if isinstance(_explained(error), BlobDamaged):
-                return None
-            raise
-        return self._locked(pack, descriptor)
-
-    def close(self) -> None:
-        """Closes what is open for reading. The volume can still be used."""
-        self._files.clear()
-
-    def absence(self, pack: int) -> str:
-        """Why `list` doesn't give a pack, in words."""
-        try:
-            return plainfile.other(os.stat(self.path_of(pack))) or "it has come back"
-        except FileNotFoundError:
-            return "it is missing"
-        except OSError as error:
-            return f"it can't be opened: {error.strerror}"
-
-    def path_of(self, pack: int) -> Path:
-        """Where a pack is, or would be."""
-        name = pack_name(pack)
-        return self.path / name[:2] / f"{name}.pack"
-
-    def _locked(self, pack: int, descriptor: int) -> OpenPack | None:
-        path = self.path_of(pack)
-        try:
-            # Whoever had the lock before may have removed the file.
-            if try_lock(descriptor) and os.path.samestat(os.fstat(descriptor), os.stat(path)):
-                return OpenPack(pack, path, descriptor)
-        except FileNotFoundError:
-            pass
-        except BaseException:
-            os.close(descriptor)
-            raise
-        os.close(descriptor)
-        return None
-
-    def _file(self, pack: int) -> _File:
-        """Hold on to the result while its descriptor is used."""
-        file = self._files.get(pack)
-        if file is None:
-            file = _File(plainfile.open_plain(self.path_of(pack)))
-            self._files.put(pack, file)
-        return file
-
-
-class HeldPacks:
-    """Some packs of a directory, held open: a `Volume`."""
-
-    def __init__(self, files: Mapping[int, _File]) -> None:
-        self._files = files
-
-    def load(self, pack: int, offset: int, size: int) -> bytes:
-        try:
-            return _load(self._file(pack).descriptor, offset, size)
-        except OSError as error:
-            raise _explained(error) from error
-
-    def length(self, pack: int) -> int:
-        try:
-            return os.fstat(self._file(pack).descriptor).st_size
-        except OSError as error:
-            raise _explained(error) from error
-
-    def list(self) -> Iterator[StoredPack]:
-        for pack, file in self._files.items():
-            status = os.fstat(file.descriptor)
-            yield StoredPack(pack, status.st_size, status.st_mtime_ns)
-
-    def held(self, packs: Collection[int]) -> HeldPacks:
-        return HeldPacks({pack: self._file(pack) for pack in packs})
-
-    def _file(self, pack: int) -> _File:
-        if pack not in self._files:
-            raise BlobDamaged("the pack is missing")
-        return self._files[pack]
-
-
-class OpenPack:
-    """A pack that this process has locked, to append to. For one thread.
-
-    `length` is what was written, `kept` what stays when it is closed (None: all there is).
-    """
-
-    def __init__(self, pack: int, path: Path, descriptor: int) -> None:
-        self.id = pack
-        self.length = os.fstat(descriptor).st_size
-        self.kept: int | None = None
-        self._path = path
-        self._descriptor = descriptor
-        self._durable = -1
-        """The length that is known to be on the disk; -1: not even the file's name."""
-
-    @property
-    def closed(self) -> bool:
-        return self._descriptor < 0
-
-    def load(self, offset: int, size: int) -> bytes:
-        """As `Volume.load`, of this pack."""
-        try:
-            return _load(self._descriptor, offset, size)
-        except OSError as error:
-            raise _explained(error) from error
-
-    def append(self, data: bytes) -> int:
-        """Writes `data` at the end and returns its offset. Raises OSError; then some of it may be
-        in the file, but not in `length`."""
-        offset = self.length
-        view = memoryview(data)
-        while view:
-            view = view[os.pwrite(self._descriptor, view, self.length + len(data) - len(view)) :]
-        self.length += len(data)
-        return offset
-
-    def remove(self) -> None:
-        """Removes the file, durably, and gives up the lock. Who has it open can read on. Raises
-        OSError."""
-        self._path.unlink()
-        sync_directory(self._path.parent)
-        self.kept = None
-        self.close()
-
-    def cut(self, length: int) -> None:
-        """Forgets what is beyond `length`. Raises OSError."""
-        self.length = length
-        self.kept = length if self.kept is None else min(self.kept, length)
-        os.ftruncate(self._descriptor, length)
-
-    def sync(self) -> None:
-        """Makes all that was written durable, and keeps it. Raises OSError."""
-        if self._durable != self.length:
-            os.fdatasync(self._descriptor)
-            if self._durable < 0:
-                sync_directory(self._path.parent)
-                sync_directory(self._path.parent.parent)
-            self._durable = self.length
-        self.kept = self.length
-
-    def close(self) -> None:
-        """Cuts off what isn't kept, removes the file if that is all of it, and gives up the lock.
-
-        Does nothing if it is closed. Raises OSError; it is closed all the same.
-        """
-        if self.closed:
-            return
-        descriptor, self._descriptor = self._descriptor, -1
-        try:
-            if self.kept == 0:
-                self._path.unlink()
-            elif self.kept is not None and os.fstat(descriptor).st_size > self.kept:
-                os.ftruncate(descriptor, self.kept)
-        finally:
-            os.close(descriptor)
-
-
-class _File:
-    """A descriptor that is closed when the last thread that uses it lets go of it."""
-
-    def __init__(self, descriptor: int) -> None:
-        self.descriptor = descriptor
-
-    def __del__(self) -> None:
-        os.close(self.descriptor)
-
-
-def _load(descriptor: int, offset: int, size: int) -> bytes:
-    data = os.pread(descriptor, size, offset)
-    while 0 < len(data) < size:
-        more = os.pread(descriptor, size - len(data), offset + len(data))
-        if not more:
-            break
-        data += more
-    return data
-
-
-def _explained(error: OSError) -> Exception:
-    """What a failure to read says about the pack: that it is damaged, or nothing."""
-    if error.errno == errno.ENOENT:
-        return BlobDamaged("the pack is missing")
-    if error.errno == errno.EIO:
-        return BlobDamaged("the disk can't read the pack")
-    if isinstance(error, plainfile.NotPlain) or error.errno in _NO_PACK:
-        return BlobDamaged(f"the pack can't be opened: {error.strerror}")
-    return error

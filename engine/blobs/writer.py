@@ -24,7 +24,7 @@ from engine.blobs.draft import RecipeDraft
 from engine.blobs.pack import Entry, Head, Header, Kind, Location, PartPlace
 from engine.blobs.recovery import plan_recovery
 from engine.blobs.splitting import Lines, Text, split, split_stream
-from engine.blobs.volume import DirectoryVolume, OpenPack, new_number
+from engine.blobs.volume import OpenPack, WritableVolume, new_number
 from engine.domain.errors import Conflict, ItemUnreadable, StorageFull
 
 FRAME_SIZE = 128 << 10
@@ -65,7 +65,7 @@ class PackWriter:
 
     def __init__(
         self,
-        volume: DirectoryVolume,
+        volume: WritableVolume,
         backup: bytes,
         *,
         known: Callable[[bytes], bool],
@@ -426,7 +426,7 @@ class PackWriter:
             if error.errno not in _FULL:
                 raise
             raise StorageFull(
-                f"no space for blobs in {self._volume.path} ({os.strerror(error.errno)}): "
+                f"no space for blobs in {self._volume.where} ({os.strerror(error.errno)}): "
                 "make some and start again; what was committed is safe"
             ) from error
         except BaseException:

@@ -8,8 +8,6 @@ usual frame, half a minute for a long one, days for 4 MiB; so how much is tried 
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from functools import partial
@@ -24,7 +22,6 @@ from engine.blobs.verification import verify
 from engine.domain.errors import BlobDamaged
 from engine.journal.repair.quarantine import Aside
 from engine.purge.purge_lock import alone
-from engine.system.files import sync_directory
 
 EFFORT = 1 << 39
 """Bytes that are hashed in one repair, at most: some ten minutes."""
@@ -86,22 +83,10 @@ def _put(backup: Backup, pack: int, flips: list[Flip], aside: Aside) -> bool:
     held = backup.volume.lock(pack)
     if held is None:
         return False
-    path = backup.volume.path_of(pack)
-    partial_ = path.with_suffix(".partial")
     try:
-        shutil.copyfile(path, partial_)
-        shutil.copystat(path, partial_)
-        with open(partial_, "r+b") as file:
-            for flip in flips:
-                file.seek(flip.offset)
-                file.write(bytes([flip.right]))
-            file.flush()
-            os.fsync(file.fileno())
-        aside.pack(path)
-        os.rename(partial_, path)
-        sync_directory(path.parent)
+        aside.pack(partial(backup.volume.copy, pack))
+        held.amend((flip.offset, bytes([flip.right])) for flip in flips)
     finally:
-        partial_.unlink(missing_ok=True)
         held.close()
     backup.volume.close()  # which may have the old file open
     return True

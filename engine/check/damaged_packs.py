@@ -7,6 +7,7 @@ where it is: a copy of it may still be found, or the disk may be read again.
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import partial
 
 from engine.backup import Backup
 from engine.blobs import encode_location
@@ -31,11 +32,10 @@ def put_aside(backup: Backup, packs: Collection[int], aside: Aside) -> int:
                 length = reader.pack_length(pack)
             if length is None:
                 continue
-            path = backup.volume.path_of(pack)
-            if not path.is_file():
+            if not backup.volume.has(pack):
                 replaced += not needed[pack] and _give_up(backup, pack)
             elif _intact(backup, pack, length) == needed[pack]:
-                aside.pack(path)
+                aside.pack(partial(backup.volume.copy, pack))
                 replaced += replace_damaged(backup, pack)
     return replaced
 

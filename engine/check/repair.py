@@ -95,8 +95,5 @@ def repair(
 
 
 def _outside(backup: Backup) -> Outside:
-    def has_pack(pack: int) -> bool:
-        return backup.volume.path_of(pack).is_file()
-
     sources = configured(backup.settings)
-    return Outside(backup.clock, sources[0].name if len(sources) == 1 else "", has_pack)
+    return Outside(backup.clock, sources[0].name if len(sources) == 1 else "", backup.volume.has)

@@ -7,13 +7,12 @@ from contextlib import contextmanager
 
 from engine.backup import Backup
 from engine.domain.errors import EngineError
-from engine.system.files import locked_directory
 
 
 @contextmanager
 def alone(backup: Backup) -> Iterator[None]:
-    """Holds the lock for as long as the block lasts: a flock on the directory `packs`, which ends
-    with the process. Raises EngineError where another one has it."""
+    """Holds the lock for as long as the block lasts: it ends with the
+    process. Raises EngineError where another one has it."""
     busy = EngineError(f"{backup.path}: a purge or an erasure is under way: wait until it is done")
-    with locked_directory(backup.path / "packs", busy):
+    with backup.volume.alone(busy):
         yield

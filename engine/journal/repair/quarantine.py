@@ -8,10 +8,9 @@ It is no part of the backup, and may be deleted by whoever has no more use for i
 
 from __future__ import annotations
 
-import errno
 import json
 import os
-import shutil
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -64,25 +63,12 @@ class Aside:
             os.fsync(self._file.fileno())
             sync_directory(self.path)
 
-    def pack(self, path: Path) -> None:
-        """Keeps a pack's file, durably, which stays where it is, too. Raises OSError."""
+    def pack(self, copy: Callable[[Path], bool]) -> None:
+        """Keeps a pack, which stays where it is, too: `copy` puts it into a directory, durably, and
+        says whether it wasn't there before. Raises OSError."""
         directory = self.path / "packs"
         self._make(directory)
-        target = directory / path.name
-        try:
-            os.link(path, target)
-        except FileExistsError:  # a repair in the same second was killed
-            return
-        except OSError as error:
-            if error.errno not in (errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK):
-                raise
-            partial = target.with_suffix(".partial")
-            shutil.copyfile(path, partial)
-            with open(partial, "rb") as file:
-                os.fsync(file.fileno())
-            os.rename(partial, target)
-        sync_directory(directory)
-        self.packs += 1
+        self.packs += copy(directory)  # a repair in the same second may have been killed
 
     def journal(self, path: Path) -> Path | None:
         """Keeps a journal's data file, which stays where it is, too; returns where, or None where
