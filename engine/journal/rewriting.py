@@ -2,7 +2,8 @@
 `versions` and `transactions`.
 
 A `Commit` only adds such rows, and nothing else removes or replaces any, but for what empties the
-whole journal (`replay.forget`).
+whole journal (`replay.forget`) or makes a new one (`repair.salvage`). `tests/test_rewriting.py`
+compares what purges, erasures and repairs have done to such rows with what was asked for here.
 """
 
 from __future__ import annotations
