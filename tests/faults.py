@@ -224,9 +224,9 @@ def _make_small() -> None:
     from engine.blobs.writer import PackWriter
     from engine.exchange.imports import history
     from engine.purge import blobs, items, shrinking
-    from engine.scan import account
+    from engine.scan import recording
 
-    account.GROUP_MESSAGES = items.BATCH = blobs.BATCH = shrinking.BATCH = GROUP
+    recording.GROUP_MESSAGES = items.BATCH = blobs.BATCH = shrinking.BATCH = GROUP
     history.PART = GROUP
     shrinking.PACK_SIZE = PACK
     defaults = PackWriter.__init__.__kwdefaults__

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from engine.domain.model import ROOT
 from engine.domain.naming import folder_name
 from engine.journal import timeline
-from engine.scan import account
+from engine.scan import recording
 from tests.history.faulty import SMALL_FLOOR, SMALL_GROUP, Victims
 from tests.history.seen import deleted, instant, view, walk
 from tests.history.server import Message, Shown, flag_names
@@ -34,7 +34,7 @@ def victims() -> Iterator[Victims]:
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Commits and keyframes after a few messages."""
-    monkeypatch.setattr(account, "GROUP_MESSAGES", SMALL_GROUP)
+    monkeypatch.setattr(recording, "GROUP_MESSAGES", SMALL_GROUP)
     monkeypatch.setattr(timeline, "FLOOR", SMALL_FLOOR)
 
 

@@ -14,7 +14,7 @@ from engine.connectors.source import Mailbox, SourceItem
 from engine.connectors.sources import open_source
 from engine.domain.errors import ItemVanished
 from engine.domain.paths import INBOX
-from engine.scan import account as scan_account
+from engine.scan import recording
 from engine.scan.fetching import Taken, take_ahead
 from engine.scan.smart import NamedSource, Options, scan
 from engine.system.clock import ManualClock
@@ -106,7 +106,7 @@ def test_what_is_gone_before_it_is_read_is_not_recorded_with_what_came_later(
             went.append({"one", "three"})
         return take_ahead(mailbox, sources, stop)
 
-    monkeypatch.setattr(scan_account, "take_ahead", meanwhile)
+    monkeypatch.setattr(recording, "take_ahead", meanwhile)
     with closing(post):
         source = NamedSource(post.spec, open_source(post.spec, post.backup.clock))
         scan(post.backup, [source], Options(), Stop())
@@ -128,7 +128,7 @@ def test_a_mailbox_in_which_messages_are_never_there_is_scanned_all_the_same(
         alice.deliver(b"Subject: more\n\n", unique=f"more-{next(numbers)}")
         return take_ahead(mailbox, sources, stop)
 
-    monkeypatch.setattr(scan_account, "take_ahead", meanwhile)
+    monkeypatch.setattr(recording, "take_ahead", meanwhile)
     with closing(post):
         source = NamedSource(post.spec, open_source(post.spec, post.backup.clock))
         scan(post.backup, [source], Options(), Stop())

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from engine.domain.errors import Conflict
 from engine.domain.model import Action
 from engine.journal import timeline
-from engine.scan import account
+from engine.scan import account, recording
 from tests.history.faulty import SMALL_FLOOR, SMALL_GROUP, Victims, run
 from tests.history.known import actions, known
 from tests.history.stories import Step, Telling, steps, tell, telling
@@ -30,7 +30,7 @@ def victims() -> Iterator[Victims]:
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Commits and keyframes after a few messages."""
-    monkeypatch.setattr(account, "GROUP_MESSAGES", SMALL_GROUP)
+    monkeypatch.setattr(recording, "GROUP_MESSAGES", SMALL_GROUP)
     monkeypatch.setattr(timeline, "FLOOR", SMALL_FLOOR)
 
 

@@ -15,8 +15,8 @@ from engine.domain.errors import SourceUnavailable, UsageError
 from engine.domain.model import item_id
 from engine.journal.keys import MAX_SEQUENCE
 from engine.query.accounts import Account, accounts
-from engine.scan.account import note_made
 from engine.scan.known import known_account
+from engine.scan.lifecycle import note_made
 from engine.scan.recognition import KnownAccount, recognised
 from engine.settings.sources import SourceTable, table_filling
 from engine.system.stop import Stop

@@ -9,9 +9,9 @@ from engine.backup import Backup
 from engine.connectors.source import SourceItem
 from engine.domain.errors import ItemUnreadable, ItemVanished
 from engine.journal.keys import MAX_SEQUENCE
-from engine.scan.account import account_changes
 from engine.scan.comparison import Looked, Subject
 from engine.scan.fetching import streamed
+from engine.scan.lifecycle import account_changes
 from engine.scan.report import Problem, Tally
 from engine.system.stop import Stop
 

@@ -1,7 +1,7 @@
 """What a scan of one account will do: a pure comparison of what is known with what is seen.
 
 The plan is a plain value: it can be printed (`scan --dry-run`), tested without I/O, and is carried
-out by `scan.account`. Nothing here reads the journal or the source.
+out by `scan.recording`. Nothing here reads the journal or the source.
 
 Which folder is which: `scan.matching`. A message is recognised by its identity: in its folder it is
 the same. What is not where it was and what is where it wasn't are paired by GUID (`scan.pairing`):

@@ -31,12 +31,13 @@ from engine.domain.errors import (
 from engine.domain.naming import account_name
 from engine.journal.records import ScanRecord
 from engine.scan import guard, problems, roster
-from engine.scan.account import bring_back, remove, scan_account, settle_name
+from engine.scan.account import scan_account
 from engine.scan.comparison import Subject, look
 from engine.scan.dry_run import foretell
 from engine.scan.finding import NamedSource, filling, find
 from engine.scan.forms import recorded_forms, told_forms
 from engine.scan.known import count_messages, known_accounts, known_folders, messages
+from engine.scan.lifecycle import bring_back, remove, settle_name
 from engine.scan.loss import Turnover
 from engine.scan.mailboxes import (
     identity_of,

@@ -9,8 +9,8 @@ from engine.backup import Backup
 from engine.connectors.source import Probing, interrupts
 from engine.connectors.sources import configured, open_sources
 from engine.domain.errors import SourceEmpty, SourceUnavailable, UsageError
-from engine.scan.account import remove
 from engine.scan.known import known_accounts
+from engine.scan.lifecycle import remove
 from engine.services.caller import Caller, operating
 from engine.settings.sources import SourceTable, table_filling
 

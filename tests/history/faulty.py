@@ -135,9 +135,9 @@ class Victims:
 def main() -> None:
     """The server: reads jobs from standard input, and writes a status for each."""
     from engine.journal import timeline
-    from engine.scan import account
+    from engine.scan import recording
 
-    account.GROUP_MESSAGES, timeline.FLOOR = SMALL_GROUP, SMALL_FLOOR
+    recording.GROUP_MESSAGES, timeline.FLOOR = SMALL_GROUP, SMALL_FLOOR
     for line in sys.stdin:
         job, number, where = json.loads(line)
         child = os.fork()
