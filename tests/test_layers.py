@@ -248,7 +248,7 @@ ROWS = {
     "engine.journal.records": {
         *("seal", "unseal", "is_intact", "pack", "unpack", "pack_event", "unpack_event"),
         *("pack_item", "unpack_item", "pack_keyframe", "unpack_keyframe", "keyframe_keys"),
-        *("unpack_version", "unpack_outline", "unpack_account"),
+        *("unpack_version", "unpack_outline", "unpack_account", "pack_span"),
     },
     "engine.journal.environment": {"Tables", "Table", "Txn"},
 }

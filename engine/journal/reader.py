@@ -402,11 +402,9 @@ class Reader(Stores):
     def deletions_after(self, folder: int, sequence: int) -> Iterator[tuple[int, int, int]]:
         """All deletions after that one, undone or not: folder, sequence and item, by these."""
         cursor = self.txn.cursor(self.tables.deleted)
-        found = cursor.set_range(pair_key(folder, sequence + 1))
-        while found:
-            key, value = cursor.item()
-            yield *split_pair(key), unpack_item(unseal("deleted", key, value))
-            found = cursor.next()
+        if cursor.set_range(pair_key(folder, sequence + 1)):
+            for key, value in cursor:
+                yield *split_pair(key), unpack_item(unseal("deleted", key, value))
 
     def gone(self, account: int, identity: bytes) -> Iterator[int]:
         """The items of the account that a source once knew by an identity with the same GUID and

@@ -333,6 +333,12 @@ unpack_outline: Callable[[bytes, bytes], Outline | None] = _version_unpacker(
 """As `unpack_version`, at half the cost."""
 
 
+def pack_span(sequence: int, length: int) -> bytes:
+    """Payload in `times`: the first transaction of a commit in six bytes, how many it has in
+    four."""
+    return sequence.to_bytes(6, "big") + length.to_bytes(4, "big")
+
+
 def pack_event(operation: int, item: int) -> bytes:
     """Payload in `timeline`: the operation in one byte, the item in five."""
     return (operation << 40 | item).to_bytes(6, "big")

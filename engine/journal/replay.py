@@ -30,6 +30,7 @@ from engine.journal.records import (
     StoreState,
     Transaction,
     pack,
+    pack_span,
     seal,
     unpack,
 )
@@ -127,7 +128,7 @@ class Replay(Commit):
         last = self._reader.last_span()
         if span.sequence != last.sequence + last.length or span.time < last.time + last.length:
             raise ImportRefused(f"the commit of transaction {span.sequence} is out of order")
-        payload = span.sequence.to_bytes(6, "big") + span.length.to_bytes(4, "big")
+        payload = pack_span(span.sequence, span.length)
         self._put(self._tables.times, time_key(span.time), payload)
         key = sequence_key(span.sequence)
         self._put(self._tables.commits, key, span.time.to_bytes(8, "big"))

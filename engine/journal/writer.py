@@ -43,6 +43,7 @@ from engine.journal.records import (
     StoreState,
     Transaction,
     pack,
+    pack_span,
     seal,
 )
 
@@ -440,7 +441,7 @@ class Commit:
         if count:
             self._finish_folders()
             self._finish_headers()
-            payload = self._first.to_bytes(6, "big") + count.to_bytes(4, "big")
+            payload = pack_span(self._first, count)
             self._put(self._tables.times, time_key(self._time), payload)
             key = sequence_key(self._first)
             self._put(self._tables.commits, key, self._time.to_bytes(8, "big"))

@@ -12,7 +12,7 @@ from engine.domain.errors import RecordDamaged
 from engine.journal.environment import Environment, Txn
 from engine.journal.keys import time_key
 from engine.journal.reader import Reader
-from engine.journal.records import PurgeState, Span, pack, seal
+from engine.journal.records import PurgeState, Span, pack, pack_span, seal
 
 
 class _Gap(NamedTuple):
@@ -38,7 +38,7 @@ def fill_times(environment: Environment) -> int:
             if time + gap.length > gap.before:
                 continue  # there is no room, so more is wrong
             key = time_key(time)
-            payload = gap.first.to_bytes(6, "big") + gap.length.to_bytes(4, "big")
+            payload = pack_span(gap.first, gap.length)
             txn.put(key, seal(key, payload), db=tables.times)
         return len(gaps)
 

@@ -27,6 +27,7 @@ from engine.journal.records import (
     Record,
     State,
     pack,
+    pack_span,
     seal,
     unpack,
 )
@@ -286,7 +287,7 @@ class _Mending:
                 before = txn.get(key, db=self._tables.times)
                 if before is not None:
                     self._aside.row("times", key, before)
-                payload = first.to_bytes(6, "big") + length.to_bytes(4, "big")
+                payload = pack_span(first, length)
                 txn.put(key, seal(key, payload), db=self._tables.times)
                 self._made += 1
             self._aside.sync()

@@ -33,6 +33,7 @@ from engine.journal.records import (
     StoreState,
     Verified,
     pack,
+    pack_span,
     seal,
     unpack,
     unpack_version,
@@ -180,7 +181,7 @@ class _Correction:
         for span in self._spans:
             time = self._new(span.time)
             key = time_key(time)
-            payload = span.sequence.to_bytes(6, "big") + span.length.to_bytes(4, "big")
+            payload = pack_span(span.sequence, span.length)
             self._txn.put(key, seal(key, payload), db=tables.times)
             key = sequence_key(span.sequence)
             self._txn.put(key, seal(key, time.to_bytes(8, "big")), db=tables.commits)
