@@ -88,7 +88,7 @@ def test_a_sound_backup_has_no_problems(small: SmallBackup) -> None:
     assert report.problems == []
     assert report.versions == 17
     assert report.blobs == 6
-    purging = {"holds", "erasures", "unneeded", "wasted", "retired", "revisions"}
+    purging = {"holds", "erasures", "ledger", "unneeded", "wasted", "retired", "revisions"}
     assert {table for table, _, _ in rows(small.backup)} == set(Tables._fields) - purging
 
 

@@ -17,6 +17,8 @@ import zstandard
 from engine.backup import Backup, take_over
 from engine.check import check
 from engine.domain.errors import BackupUnusable
+from engine.journal import chain
+from engine.journal.chain import LinkKind
 from engine.journal.environment import Environment
 from engine.journal.records import pack, seal
 from tests.commands import engine
@@ -171,6 +173,27 @@ def test_scans_purges_and_exports_go_on(former: Former, tmp_path: Path) -> None:
     assert done.json["items"] > 0
     engine("export", "-b", path, os.fspath(tmp_path / "export"), "--json", status=1)
     assert format_of(path) == 2
+    assert_chained(path)
+
+
+def assert_chained(path: Path) -> None:
+    """The history is one link, what a purge removed of it is in the ledger, and a row that is
+    changed now is found."""
+    with Backup(path, write=True) as backup:
+        environment = backup.journal.environment
+        with backup.reader() as reader:
+            kinds = [link.kind for _, link in chain.links(reader)]
+            told = list(chain.ledger(reader))
+        assert kinds[:2] == [LinkKind.UPGRADE, LinkKind.COMMIT]
+        assert LinkKind.REMOVAL in kinds
+        assert told
+        assert "chain" not in check(backup).kinds()
+        with environment.write() as txn:
+            key, value = next(iter(txn.cursor(environment.tables.transactions)))
+            item, account, action = msgspec.msgpack.decode(value[:-4])
+            row = seal(key, msgspec.msgpack.encode([item, account, action % 6 + 1]))
+            txn.put(key, row, db=environment.tables.transactions)
+        assert "chain" in check(backup).kinds()
 
 
 @pytest.mark.parametrize("write", [False, True])

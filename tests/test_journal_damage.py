@@ -9,11 +9,11 @@ import pytest
 from blake3 import blake3
 
 from engine.domain.errors import BackupUnusable, Damaged, EngineError, RecordDamaged
-from engine.journal import erasures, timeline, verified
+from engine.journal import chain, erasures, timeline, verified
 from engine.journal.environment import Tables
-from engine.journal.keys import MAX_SEQUENCE, item_key, time_key
+from engine.journal.keys import MAX_SEQUENCE, item_key, ledger_key, time_key
 from engine.journal.reader import Reader
-from engine.journal.records import Erasure, Hold, Verified, pack, seal
+from engine.journal.records import Erasure, Hold, Replaced, Verified, pack, seal
 from engine.journal.removal import count_removal
 from tests.desk import SECOND, START, Desk, appear, message_draft, scan_record
 
@@ -47,6 +47,8 @@ QUESTIONS: dict[str, Question] = {
     "stores": lambda r: (r.store(2), r.stores(2)),
     "cursors": lambda r: r.cursors(2),
     "revisions": lambda r: [r.revisions(folder) for folder in (3, 4)],
+    "chain": lambda r: (list(chain.links(r)), chain.last_link(r)),
+    "changes": lambda r: list(chain.ledger(r)),
     "scans": lambda r: (list(r.scans()), r.last_scan()),
     "identity": lambda r: r.environment.identity(),
     "purge": lambda r: (r.purge_state(), r.complete_since()),
@@ -95,6 +97,9 @@ def full(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Desk:
         digest = blake3(name).digest()
         desk.put("unneeded", digest, seal(digest, b""))
         desk.put("erasures", digest, seal(digest, pack(Erasure(START, 7, len(name)))))
+    for link in (8, 9):
+        key = ledger_key(2, link)
+        desk.put("ledger", key, seal(key, pack(Replaced(bytes(32), bytes([link] * 32)))))
     verified.record(desk.backup.journal.environment, 2, Verified(START, 2))
     for table in ("wasted", "retired"):
         key = time_key(2)

@@ -95,7 +95,7 @@ def test_recorded_rows_change_in_one_place(
     run = act(past)
     before = past.rows()
     watched: set[Row] = set()
-    put, delete = Rewriting.put, Rewriting.delete
+    put, delete, restore = Rewriting.put, Rewriting.delete, Rewriting.restore
 
     def watched_put(self: Rewriting, table: str, key: bytes, payload: bytes) -> None:
         watched.add((table, key))
@@ -105,6 +105,11 @@ def test_recorded_rows_change_in_one_place(
         watched.add((table, key))
         delete(self, table, key)
 
+    def watched_restore(self: Rewriting, table: str, bad: bytes, key: bytes, row: bytes) -> None:
+        watched.update({(table, bad), (table, key)})
+        restore(self, table, bad, key, row)
+
+    monkeypatch.setattr(Rewriting, "restore", watched_restore)
     monkeypatch.setattr(Rewriting, "put", watched_put)
     monkeypatch.setattr(Rewriting, "delete", watched_delete)
     run()

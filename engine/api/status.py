@@ -9,6 +9,7 @@ from engine.api.check import VerifiedPacks, verified
 from engine.api.document import ApiDocument, Time
 from engine.api.scan import ScanError, scan_errors
 from engine.domain.timestamps import format_time, when
+from engine.journal.chain import Head
 from engine.query.status import Status, upkeep
 
 
@@ -18,6 +19,14 @@ class BlobFigures(ApiDocument, frozen=True, kw_only=True):
     count: int
     raw_bytes: int
     stored_bytes: int
+
+
+class ChainHead(ApiDocument, frozen=True, kw_only=True):
+    """The last link of the chain of commits, and the hash of all up to it."""
+
+    link: int
+    head: str
+    time: Time
 
 
 class CopyFigures(ApiDocument, frozen=True, kw_only=True):
@@ -79,6 +88,7 @@ class BackupStatus(ApiDocument, frozen=True, kw_only=True):
     deleted_accounts: int
     items: int
     transactions: int
+    chain: ChainHead | None
     blobs: BlobFigures
     journal_bytes: int
     journal_copies: CopyFigures
@@ -119,6 +129,7 @@ def document(
         deleted_accounts=figures.deleted_accounts,
         items=figures.items,
         transactions=figures.transactions,
+        chain=_chain(figures.chain, zone),
         blobs=BlobFigures(
             count=figures.blobs, raw_bytes=figures.raw_bytes, stored_bytes=figures.stored_bytes
         ),
@@ -148,6 +159,12 @@ def document(
         ),
         verified=verified(figures.verified, zone),
     )
+
+
+def _chain(head: Head | None, zone: tzinfo) -> ChainHead | None:
+    if head is None:
+        return None
+    return ChainHead(link=head.link, head=head.hash.hex(), time=format_time(head.time, zone))
 
 
 def _daemon(figures: Status, zone: tzinfo) -> DaemonFigures:

@@ -18,6 +18,7 @@ from engine.check.refetch import forget_unnamed, refetch
 from engine.check.report import Report
 from engine.check.unnamed import doubt_unnamed
 from engine.connectors.sources import configured
+from engine.journal.repair.anew import mend_chain
 from engine.journal.repair.derived import ANEW, rebuild_derived
 from engine.journal.repair.mending import mend_records
 from engine.journal.repair.outside import Outside
@@ -86,6 +87,11 @@ def repair(
             headers = rebuild_headers(backup, aside)
             if headers:
                 done.append(f"read {counted(headers, 'header')} again from the messages")
+        if ("chain" in kinds or mended) and mend_chain(backup.journal, backup.clock.now(), aside):
+            done.append(
+                "began the chain of commits anew: it proves nothing any more of what was recorded "
+                "before"
+            )
         if report.spoilt and (packs := put_aside(backup, report.spoilt, aside)):
             done.append(f"replaced {counted(packs, 'damaged pack')}")
         if aside.rows or aside.packs:

@@ -19,6 +19,8 @@ packs) and can be rebuilt.
     gone          (account, hash of the source's identity, sequence) -> item deleted then    derived
     blobs         (digest) -> where the blob is (`blobs.store`)                              derived
     packs         (pack) -> length up to which a commit has named what is in it              primary
+    chain         (link) -> Link: a commit, a removal, a repair (`journal.chain`)            primary
+    ledger        (sequence, link) -> Replaced: what a link did to a transaction             primary
     accounts      (account) -> AccountState                                                  primary
     stores        (account, root) -> StoreState: of mail the root is the account             primary
     cursors       (root, folder) -> where the source left off, the source's own bytes        primary
@@ -95,6 +97,8 @@ class Tables(NamedTuple):
     scans: Table
     stores: Table
     revisions: Table
+    chain: Table
+    ledger: Table
     holds: Table
     erasures: Table
     unneeded: Table
@@ -104,7 +108,18 @@ class Tables(NamedTuple):
 
 
 _LATER = frozenset(
-    {"stores", "revisions", "holds", "erasures", "unneeded", "wasted", "retired", "verified"}
+    {
+        "stores",
+        "revisions",
+        "chain",
+        "ledger",
+        "holds",
+        "erasures",
+        "unneeded",
+        "wasted",
+        "retired",
+        "verified",
+    }
 )
 """Tables that a journal may lack, for it was made before there were any. They are made when it is
 opened for writing."""

@@ -60,3 +60,13 @@ def store_key(account: int, root: int) -> bytes:
 def revision_key(folder: int, item: int) -> bytes:
     """(folder, item): table `revisions`."""
     return (folder << 40 | item).to_bytes(10, "big")
+
+
+def link_key(link: int) -> bytes:
+    """(link): table `chain`."""
+    return link.to_bytes(7, "big")
+
+
+def ledger_key(sequence: int, link: int) -> bytes:
+    """(sequence, link): table `ledger`."""
+    return (sequence << 56 | link).to_bytes(13, "big")

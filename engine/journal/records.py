@@ -89,6 +89,33 @@ class Transaction(msgspec.Struct, frozen=True, array_like=True, gc=False):
     action: int
 
 
+class Link(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A link of the chain: a commit, or what was done to others (`journal.chain`)."""
+
+    head: bytes
+    """Hash of all links up to this one."""
+    sum: bytes
+    """Hash of what it covers."""
+    kind: int
+    """`journal.chain.LinkKind`."""
+    first: int
+    """Of a commit or a history its first transaction, else 0."""
+    length: int
+    """How many transactions it is about."""
+    time: int
+    times: bytes = b""
+    """The commits whose times were set right: first sequence (6), time before (8), after (8)."""
+
+
+class Replaced(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A row of the ledger: what a link did to a transaction."""
+
+    before: bytes
+    """Its leaf before; empty where that wasn't known."""
+    after: bytes
+    """And after; empty where it was removed."""
+
+
 class FolderStats(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What a commit needs to know to see whether a folder is due for a keyframe."""
 

@@ -16,6 +16,7 @@ from engine.domain.errors import RecordDamaged
 from engine.domain.kinds import DESCRIBED, Kind
 from engine.domain.model import Headers, Version
 from engine.journal import derive, headers, timeline
+from engine.journal.chain import LinkKind
 from engine.journal.environment import Environment, Txn
 from engine.journal.keyframes import count_rows, last_row
 from engine.journal.keys import (
@@ -133,6 +134,7 @@ class Removal:
             self._drop_headers(edition, sorted(items))
         if self._transactions:
             count_removal(self._environment, self._txn, self._transactions, self._complete_since)
+            self._rewriting.finish(LinkKind.REMOVAL, self._reader.horizon())
         return self._removed
 
     def _remove_container(self, item: int, account: int, last: Version) -> None:

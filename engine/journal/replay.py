@@ -15,6 +15,7 @@ from engine.domain.errors import Conflict, ImportRefused
 from engine.domain.kinds import DESCRIBED, LEAVES, TOP, Kind
 from engine.domain.model import MAX_ITEM, ROOT, Action, Headers, Version, item_id
 from engine.domain.naming import IN_ACCOUNT, IN_VIEW, LONGEST
+from engine.journal.chain import Chain, LinkKind
 from engine.journal.environment import Environment, Tables, Txn
 from engine.journal.keys import MAX_SEQUENCE, item_key, sequence_key, store_key, time_key
 from engine.journal.reader import Reader
@@ -196,6 +197,8 @@ class Replay(Commit):
         if purge.transactions:
             self._put(self._tables.meta, b"purge", pack(purge))
         self._put(self._tables.meta, b"state", pack(state))
+        if state.next_sequence > 1:
+            Chain(self._environment, self._txn).begin(LinkKind.IMPORT, state.last_time)
         self._txn.delete(b"import", db=self._tables.meta)
 
     def _name_blob(self, digest: bytes) -> None:

@@ -8,18 +8,23 @@ compares what purges, erasures and repairs have done to such rows with what was 
 
 from __future__ import annotations
 
+from engine.journal.chain import LinkKind, Notes
 from engine.journal.environment import Environment, Txn
-from engine.journal.keys import pair_key, sequence_key
+from engine.journal.keys import SEQUENCE_BYTES, pair_key, sequence_key
 from engine.journal.records import seal
+
+_RECORDED = ("versions", "transactions")
 
 
 class Rewriting:
     """Changes of rows in one write transaction, by table: with some it makes no difference that
-    they were recorded."""
+    they were recorded. What becomes of transactions is a link of the chain: `finish` must be the
+    last call."""
 
     def __init__(self, environment: Environment, txn: Txn) -> None:
         self._tables = environment.tables
         self._txn = txn
+        self._notes = Notes(environment, txn)
 
     def get(self, table: str, key: bytes) -> bytes | None:
         """A row as it is, with its checksum."""
@@ -27,16 +32,31 @@ class Rewriting:
 
     def put(self, table: str, key: bytes, payload: bytes) -> None:
         """Writes a row, in place of what was there."""
+        self._note(table, key)
         self._txn.put(key, seal(key, payload), db=getattr(self._tables, table))
 
     def delete(self, table: str, key: bytes) -> None:
         """Removes a row."""
+        self._note(table, key)
         self._txn.delete(key, db=getattr(self._tables, table))
 
     def remove(self, item: int, sequence: int) -> None:
         """Removes a transaction with its version."""
         self.delete("transactions", sequence_key(sequence))
         self.delete("versions", pair_key(item, sequence))
+
+    def restore(self, table: str, damaged: bytes, key: bytes, payload: bytes) -> None:
+        """Puts back what a damaged row was before: nothing changes but the damage."""
+        self._txn.delete(damaged, db=getattr(self._tables, table))
+        self._txn.put(key, seal(key, payload), db=getattr(self._tables, table))
+
+    def finish(self, kind: LinkKind, time: int, times: bytes = b"") -> None:
+        """Tells the chain what became of transactions, and of the times of commits."""
+        self._notes.finish(kind, time, times)
+
+    def _note(self, table: str, key: bytes) -> None:
+        if table in _RECORDED and len(key) >= SEQUENCE_BYTES:
+            self._notes.note(int.from_bytes(key[-SEQUENCE_BYTES:], "big"))
 
     def remove_nameless(self, table: str) -> bytes | None:
         """Removes the row whose key is empty, if there is one, and returns its value: LMDB reads

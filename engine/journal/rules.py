@@ -14,6 +14,7 @@ from engine.domain.errors import BackupUnusable, RecordDamaged
 from engine.domain.kinds import DESCRIBED, Kind
 from engine.domain.model import Version
 from engine.journal import derive, timeline
+from engine.journal.chain_rules import Broken, check_chain, format_of
 from engine.journal.environment import Tables
 from engine.journal.forms import WIDTHS, examine
 from engine.journal.keys import (
@@ -38,13 +39,10 @@ from engine.journal.records import (
 )
 
 
-class Findings(Protocol):
+class Findings(Broken, Protocol):
     """Takes down what is wrong: the report of a check."""
 
     versions: int
-
-    def add(self, kind: str, what: str) -> None:
-        """A rule is broken; `kind` is its name in FORMAT.md."""
 
     def lose(self, digest: bytes) -> None:
         """A blob can't be read."""
@@ -70,6 +68,7 @@ def check_records(reader: Reader, report: Findings, progress: Callable[[int], No
     _check_spans(reader, report)
     Versions(reader, report, progress).check()
     check_timelines(reader, report, progress)
+    check_chain(reader, report, progress)
 
 
 def _tables(reader: Reader) -> list[str]:
@@ -174,7 +173,7 @@ class Versions:
             table
             for table in (*derive.TABLES, "cursors", "accounts", "stores")
             if table not in reader.environment.missing
-            and (table != "stores" or _has_stores(reader))
+            and (table != "stores" or format_of(reader) > 1)
         ]
         self._expected = dict.fromkeys((*self._counted, "stores"), 0)
         self._roots: dict[int, int] = {}
@@ -327,14 +326,6 @@ class Versions:
                 self._report.add("version-missing", what)
 
 
-def _has_stores(reader: Reader) -> bool:
-    """Whether stores have rows of their own: not in a journal of format 1."""
-    try:
-        return reader.environment.identity().format > 1
-    except BackupUnusable:
-        return True  # that is damaged, which is reported as such
-
-
 def check_timelines(
     reader: Reader,
     report: Findings,
@@ -411,4 +402,5 @@ def rows_to_read(reader: Reader) -> int:
         table: int(reader.txn.stat(getattr(reader.tables, table))["entries"])
         for table in _tables(reader)
     }
-    return sum(entries.values()) + entries["versions"] + entries["timeline"]
+    twice = entries["versions"] + entries["timeline"] + entries["transactions"]
+    return sum(entries.values()) + twice

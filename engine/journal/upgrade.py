@@ -1,8 +1,9 @@
 """Upgrades a journal of format 1 to the format of this program.
 
-One write transaction that touches the rows of `accounts`, `stores` and the identity, and never what
-was recorded: killed anywhere it leaves the one or the other. What had one store, that of its mail,
-still has it; the source of that is found by its location, until it has a name in the settings.
+One write transaction that touches the rows of `accounts`, `stores`, the chain and the identity, and
+never what was recorded, though it reads that once: killed anywhere it leaves the one or the other.
+What had one store, that of its mail, still has it; the source of that is found by its location,
+until it has a name in the settings.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from __future__ import annotations
 import msgspec
 
 from engine.domain.errors import RecordDamaged
+from engine.journal.chain import Chain, LinkKind
 from engine.journal.environment import FORMAT, Environment
 from engine.journal.keys import store_key
+from engine.journal.reader import Reader
 from engine.journal.records import Identity, pack, seal, unpack, unpack_account
 
 _IDENTITY = b"identity"
@@ -38,6 +41,9 @@ def upgrade(environment: Environment) -> bool:
                 named = store_key(item, item)
                 txn.put(named, seal(named, pack(store)), db=tables.stores)
                 txn.put(key, seal(key, pack(account)), db=tables.accounts)
+        reader = Reader(environment, txn)
+        if reader.last_sequence():
+            Chain(environment, txn).begin(LinkKind.UPGRADE, reader.horizon())
         payload = pack(msgspec.structs.replace(identity, format=FORMAT))
         txn.put(_IDENTITY, seal(_IDENTITY, payload), db=tables.meta)
     return True

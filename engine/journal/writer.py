@@ -20,6 +20,7 @@ from engine.domain.kinds import CONTAINERS, DESCRIBED, MAIL, Kind
 from engine.domain.model import MAX_ITEM, ROOT, Action, Headers, Version
 from engine.domain.naming import entry_name, name_hash, unique
 from engine.journal import derive, headers, timeline
+from engine.journal.chain import Chain, leaf
 from engine.journal.environment import Environment, Txn
 from engine.journal.horizon import next_time
 from engine.journal.keys import (
@@ -94,6 +95,8 @@ class Commit:
         self.account = self._reader.account_of(root)
         self._next_item = state.next_item
         self._first = self._next = state.next_sequence
+        self._leaves: list[bytes] = []
+        """Of the transactions, for the chain."""
         self._touched: dict[int, _Touched] = {}
         self._headers: dict[int, dict[int, Headers]] = {}
         """Edition -> item -> what goes into `headers` at the end."""
@@ -396,10 +399,12 @@ class Commit:
         tables = self._tables
         if after and after.digest:
             self._name_blob(after.digest)
-        row = Transaction(item=item, account=self.account, action=int(action))
-        self._put(tables.transactions, sequence_key(sequence), pack(row))
+        row = pack(Transaction(item=item, account=self.account, action=int(action)))
+        self._put(tables.transactions, sequence_key(sequence), row)
         payload = TOMBSTONE if after is None else pack(after)
-        self._put(tables.versions, pair_key(item, sequence), payload)
+        key = pair_key(item, sequence)
+        self._put(tables.versions, key, payload)
+        self._leaves.append(leaf(key, row, payload))
         for derived in derive.rows(item, sequence, self.account, before, after):
             self._put(getattr(tables, derived.table), derived.key, derived.payload)
         if before:
@@ -441,6 +446,7 @@ class Commit:
         if count:
             self._finish_folders()
             self._finish_headers()
+            Chain(self._environment, self._txn).commit(self._leaves, self._first, self._time)
             payload = pack_span(self._first, count)
             self._put(self._tables.times, time_key(self._time), payload)
             key = sequence_key(self._first)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from engine.backup import Backup
 from engine.blobs import Form, decode_location
 from engine.journal import copies
+from engine.journal.chain import Head, last_link
 from engine.journal.copies import JournalCopy
 from engine.journal.erasures import erasures
 from engine.journal.horizon import MAX_AHEAD
@@ -43,6 +44,9 @@ class Status:
     items: int
     """Messages and folders that are alive, in living accounts."""
     transactions: int
+    chain: Head | None
+    """The head of the chain of commits: whoever keeps it elsewhere can tell later that nothing
+    before it was changed. None where nothing was recorded, or by format 1."""
     blobs: int
     """Pieces of others aren't counted, neither here nor below."""
     raw_bytes: int
@@ -169,6 +173,7 @@ def status(backup: Backup) -> Status:
             deleted_accounts=len(known) - len(living),
             items=sum(count_items(reader, account.item) for account in living),
             transactions=reader.transaction_count(),
+            chain=last_link(reader),
             blobs=count,
             raw_bytes=raw,
             stored_bytes=stored,

@@ -14,6 +14,7 @@ import msgspec
 
 from engine.domain.errors import RecordDamaged
 from engine.domain.model import ROOT, Action, Kind, Version, item_id
+from engine.journal.chain import LinkKind
 from engine.journal.environment import Environment, Txn
 from engine.journal.forms import examine
 from engine.journal.journal import Journal
@@ -55,8 +56,9 @@ def mend_items(journal: Journal, outside: Outside, aside: Aside) -> tuple[int, i
     items = [(item, [flaw[1] for flaw in group]) for item, group in groupby(flaws, lambda f: f[0])]
     for start in range(0, len(items), BATCH):
         with environment.write() as txn:
+            rewriting = Rewriting(environment, txn)
             for item, sequences in items[start : start + BATCH]:
-                mending = _Item(environment, txn, item, aside)
+                mending = _Item(environment, txn, rewriting, item, aside)
                 mending.mend(sequences)
                 made += mending.made
                 removed += mending.removed
@@ -65,6 +67,7 @@ def mend_items(journal: Journal, outside: Outside, aside: Aside) -> tuple[int, i
             for account in touched:
                 _list_again(environment, txn, account)
             touched.clear()
+            rewriting.finish(LinkKind.REPAIR, outside.clock.now())
             aside.sync()
     return made + _add_cursors(journal, outside), removed + _remove_cursors(journal, aside)
 
@@ -97,11 +100,18 @@ def _unreadable(reader: Reader) -> Iterator[tuple[int, int]]:
 class _Item:
     """One item, in one write transaction."""
 
-    def __init__(self, environment: Environment, txn: Txn, item: int, aside: Aside) -> None:
+    def __init__(
+        self,
+        environment: Environment,
+        txn: Txn,
+        rewriting: Rewriting,
+        item: int,
+        aside: Aside,
+    ) -> None:
         self._environment = environment
         self._tables = environment.tables
         self._reader = Reader(environment, txn)
-        self._rewriting = Rewriting(environment, txn)
+        self._rewriting = rewriting
         self._txn = txn
         self._item = item
         self._aside = aside

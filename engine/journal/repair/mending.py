@@ -15,6 +15,7 @@ from contextlib import suppress
 from engine.domain.errors import RecordDamaged
 from engine.domain.model import MAX_ITEM, ROOT
 from engine.journal import retired
+from engine.journal.chain import LinkKind
 from engine.journal.environment import Environment, Txn
 from engine.journal.forms import examine, key_width
 from engine.journal.journal import Journal
@@ -51,6 +52,8 @@ _PRIMARY = (
     "stores",
     "cursors",
     "revisions",
+    "chain",
+    "ledger",
     "scans",
     "holds",
     "erasures",
@@ -62,8 +65,9 @@ _PRIMARY = (
 )
 _HINTS = frozenset({"unneeded", "wasted"})
 """What a purge looks at again before it believes it: a row more does no harm."""
-_SPARED = frozenset({"scans", "verified", "revisions", *_HINTS})
-"""Nothing is lost with a row of these: without its revision, a content is read again."""
+_SPARED = frozenset({"scans", "verified", "revisions", "chain", "ledger", *_HINTS})
+"""Nothing is lost with a row of these: without its revision, a content is read again, and a chain
+that lacks a link is begun anew."""
 
 
 def mend_records(journal: Journal, outside: Outside, aside: Aside) -> list[str]:
@@ -140,6 +144,7 @@ class _Mending:
                     self._aside.row(table, key, value)
                     rewriting.delete(table, key)
                     self._removed += 1
+            rewriting.finish(LinkKind.REPAIR, self._outside.clock.now())
             self._aside.sync()
 
     def _remove_nameless(self, rewriting: Rewriting, table: str) -> None:
@@ -169,8 +174,7 @@ class _Mending:
         if right is None or (right[0] != key and rewriting.get(table, right[0]) is not None):
             return False
         self._aside.row(table, key, value)
-        rewriting.delete(table, key)
-        rewriting.put(table, right[0], right[1][:-4])
+        rewriting.restore(table, key, right[0], right[1][:-4])
         self._right += 1
         return True
 

@@ -269,9 +269,11 @@ def _fields_of(table: str) -> int:
 _BY_WIDTH = {
     5: ("folders", "accounts", "holds"),
     6: ("transactions", "commits"),
+    7: ("chain",),
     8: ("times", "headers", "packs", "scans", "wasted", "retired", "verified"),
     10: ("stores", "cursors", "revisions"),
     11: ("versions", "timeline", "deleted", "keyframes"),
+    13: ("ledger",),
     32: ("blobs", "erasures", "unneeded"),
 }
 _LENGTHS = {
@@ -291,6 +293,8 @@ _FIELDS = {
     "accounts": (int, int, int),
     "stores": (int, int, str, str, str),
     "revisions": (bytes,),
+    "chain": (bytes, bytes, int, int, int, int, bytes),
+    "ledger": (bytes, bytes),
     "holds": (int, str),
     "transactions": (int, int, int),
     "scans": (int, int, bool, int, int, int, int, int),

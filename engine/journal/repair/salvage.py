@@ -20,6 +20,7 @@ from typing import TypeAlias
 from engine.domain.errors import BackupUnusable, EngineError, RecordDamaged
 from engine.domain.model import Action, item_id
 from engine.journal import copies
+from engine.journal.chain import LinkKind
 from engine.journal.environment import FORMAT, Environment, Table, Tables, Txn
 from engine.journal.forms import examine
 from engine.journal.keys import pair_key
@@ -61,6 +62,8 @@ _ALWAYS = frozenset(
         "erasures",
         "retired",
         "holds",
+        "chain",
+        "ledger",
         "times",
         "commits",
         "accounts",
@@ -256,6 +259,7 @@ class _Salvage:
                 row = unpack(Transaction, "transactions", key, value)
                 if row.item in erased or row.account in erased:
                     rewriting.remove(row.item, int.from_bytes(key, "big"))
+            rewriting.finish(LinkKind.REPAIR, self._clock.now())
 
     def _identify(self) -> None:
         """Makes sure that the new journal is of this backup path. Raises BackupUnusable."""

@@ -17,6 +17,7 @@ import msgspec
 import engine
 from engine.domain.errors import ClockError
 from engine.journal import timeline
+from engine.journal.chain import LinkKind
 from engine.journal.environment import Environment, Table, Txn
 from engine.journal.horizon import MAX_AHEAD
 from engine.journal.journal import Journal
@@ -129,6 +130,8 @@ class _Correction:
         events = [(span.time, span.length) for span in self._spans]
         events += [(scan.end, 1) for scan in self._scans]
         self._new = NewTimes(now, self._last(), sorted(events))
+        self._moved: list[bytes] = []
+        """The commits that get other times, as the chain has them."""
         self.transactions = sum(span.length for span in self._spans)
         self.scans = len(self._scans)
 
@@ -153,6 +156,7 @@ class _Correction:
         for key, verified in self._rows(Verified, "verified"):
             self._put("verified", key, verified, time=new(verified.time))
         self._set_meta()
+        self._rewriting.finish(LinkKind.TIMES, max(new.last, self._now), b"".join(self._moved))
 
     def _after(self, table: Table) -> Iterator[tuple[bytes, bytes]]:
         """The rows of a table by time that are of one that hasn't come."""
@@ -180,6 +184,8 @@ class _Correction:
             self._txn.delete(key, db=tables.times)
         for span in self._spans:
             time = self._new(span.time)
+            moved = (sequence_key(span.sequence), time_key(span.time), time_key(time))
+            self._moved.append(b"".join(moved))
             key = time_key(time)
             payload = pack_span(span.sequence, span.length)
             self._txn.put(key, seal(key, payload), db=tables.times)
