@@ -20,6 +20,7 @@ import engine.cli.search
 import engine.cli.show
 import engine.cli.status
 import engine.query.damage
+import engine.scan.running
 import engine.scan.smart
 from engine.backup import Backup
 from engine.cli import VERBS, main
@@ -1015,7 +1016,7 @@ def test_a_defect_with_an_account_is_told_in_one_line_and_shown_on_request(
     def broken(*_: object, **__: object) -> NoReturn:
         raise ZeroDivisionError("by nought")
 
-    monkeypatch.setattr(engine.scan.smart, "scan_account", broken)
+    monkeypatch.setattr(engine.scan.running, "scan_account", broken)
     monkeypatch.setattr(logging.getLogger(), "handlers", [])
     ran = run("scan", "-b", scanned.backup)
     assert ran.status == 1

@@ -80,6 +80,7 @@ PURE = (
     "engine.scan.pairing",
     "engine.scan.plan",
     "engine.scan.recognition",
+    "engine.scan.refusals",
     "engine.scan.roster",
     "engine.operations.record",
     "engine.operations.meter",

@@ -92,6 +92,12 @@ def count_messages(reader: Reader, folders: list[KnownFolder]) -> int:
     return below - sum(folder.parent in folders_in_folders for folder in folders)
 
 
+def has_messages(backup: Backup, account: int) -> bool:
+    """Whether an account has living messages."""
+    with backup.reader() as reader:
+        return any(messages(reader, folder.item) for folder in known_folders(reader, account))
+
+
 def concerned(found: Mapping[bytes, KnownItem], seen: SeenFolder) -> dict[bytes, KnownItem]:
     """Of the folder's living messages those that its changes are about: what is gone, what may have
     other flags, and that whose place another message has. Costs as much as these are, but where

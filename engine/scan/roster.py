@@ -42,11 +42,6 @@ from engine.scan.recognition import (
 __all__ = ["Assignment", "KnownAccount", "Overlap", "Roster", "compare"]
 
 
-REBUILT = 5
-"""Accounts that must have other mailboxes, and be most of a source's, for its server to seem made
-anew."""
-
-
 class Assignment(NamedTuple):
     """An account of the source, and which account of the journal it is."""
 
