@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from engine.connectors.source import (
+    NEVER_WRITTEN,
     AccountList,
     Fetched,
     FolderChanges,
@@ -18,7 +19,7 @@ from engine.connectors.source import (
     SourceItem,
     Written,
 )
-from engine.domain.errors import ItemVanished
+from engine.domain.errors import ItemVanished, SourceUnavailable
 from engine.domain.kinds import Kind
 from engine.domain.paths import FolderPath
 
@@ -44,8 +45,14 @@ class Collection:
 class Groupware:
     """What one account has. See also `engine.connectors.source.Mailbox`."""
 
-    def __init__(self) -> None:
+    def __init__(self, guid: str = "groupware") -> None:
+        self._guid = guid
         self.collections: dict[FolderPath, Collection] = {}
+        self.tags = False
+        """Whether it tells of each resource which one it is, instead of which were written."""
+        self.down = False
+        """Whether it can't be reached."""
+        self.fetched: list[str] = []
         self._count = 1
 
     # What its owner does
@@ -68,17 +75,23 @@ class Groupware:
     # What a scan asks
 
     def _open(self, path: FolderPath) -> Collection:
+        self._refuse()
         if path not in self.collections:
             raise ItemVanished(f"{path} is gone")
         return self.collections[path]
 
     def identity(self) -> MailboxIdentity:
-        return MailboxIdentity("groupware", "")
+        return MailboxIdentity(self._guid, "")
 
     def metadata(self) -> dict[str, Any]:
         return {}
 
+    def _refuse(self) -> None:
+        if self.down:
+            raise SourceUnavailable("groupware: can't be reached")
+
     def folders(self) -> FolderList:
+        self._refuse()
         return FolderList(tuple(SourceFolder(path) for path in sorted(self.collections)))
 
     def cursor(self, path: FolderPath) -> bytes | None:
@@ -87,19 +100,28 @@ class Groupware:
 
     def listing(self, path: FolderPath) -> FolderListing:
         collection = self._open(path)
-        items = [SourceItem(path, name.encode(), (), name) for name in collection.resources]
+        items = [
+            SourceItem(path, name.encode(), (), name, self._tag(resource))
+            for name, resource in collection.resources.items()
+        ]
         return FolderListing(str(collection.state).encode(), items)
+
+    def _tag(self, resource: Resource) -> bytes:
+        return f"tag{resource.modified}".encode() if self.tags else b""
 
     def changes(self, path: FolderPath, cursor: bytes) -> FolderChanges | None:
         return None
 
     def written(self, path: FolderPath, since: int) -> Written:
         resources = self._open(path).resources
+        if self.tags:
+            return NEVER_WRITTEN
         named = {name for name, each in resources.items() if since and each.modified > since}
         return Written(self._count, frozenset(map(str.encode, named)))
 
     def fetch(self, item: SourceItem) -> Fetched:
         collection = self._open(item.folder)
+        self.fetched.append(item.identity.decode())
         found = collection.resources.get(item.identity.decode())
         if found is None:
             raise ItemVanished(f"{item.locator} is gone")
@@ -116,9 +138,13 @@ class GroupwareSource:
         self._accounts = accounts
 
     def accounts(self) -> AccountList:
+        if any(mailbox.down for mailbox in self._accounts.values()):
+            raise SourceUnavailable("groupware: can't be reached")
         return AccountList(tuple(sorted(self._accounts)))
 
     def mailbox(self, account: str) -> Groupware:
+        if account not in self._accounts:
+            raise SourceUnavailable(f"{account}: no such account")
         return self._accounts[account]
 
     def contains(self, path: str) -> bool:

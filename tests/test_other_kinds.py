@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from engine.connectors.targets import open_target
+from engine.domain.errors import SourceUnavailable
 from engine.domain.kinds import Kind
 from engine.domain.model import ROOT, Action, Entry, item_id
 from engine.domain.timestamps import format_time, local_zone
 from engine.journal.keys import MAX_SEQUENCE
+from engine.journal.records import StoreState
 from engine.journal.writer import Draft
 from engine.purge import purge
 from engine.query.accounts import accounts
@@ -57,6 +59,7 @@ class Office:
             account = desk.account("alice")
             desk.folder(account, "INBOX")
             with desk.commit(account) as commit:
+                commit.set_store_state(StoreState(source="mail", guid="alice"))
                 self.root = commit.create(Draft(Kind.STORE, account, store, b"alice"))
         self.server = Groupware()
         self.server.make(WORK, Kind.APPOINTMENT)
@@ -94,7 +97,8 @@ class Office:
         """What is alive, by folder and name without ID."""
         found = {}
         with self.desk.reader() as reader:
-            (account,) = reader.listing(ROOT, MAX_SEQUENCE)
+            account = reader.lookup(ROOT, "alice", MAX_SEQUENCE)
+            assert account
             for folder in reader.listing(self.root or account.item, MAX_SEQUENCE):
                 for entry in reader.listing(folder.item, MAX_SEQUENCE):
                     name = f"{folder.version.name}/{entry.version.name}"
@@ -155,6 +159,65 @@ def test_another_content_is_one_change_and_the_name_follows_it(office: Office) -
         assert entry.version.edition == before[entry.item].edition + 1
         assert entry.version.identity == before[entry.item].identity
     office.check()
+
+
+def test_only_what_has_another_revision_is_read_again(office: Office) -> None:
+    office.server.tags = True
+    office.server.put(FILES, "notes.txt", b"notes\n")
+    office.scan()
+    assert sorted(office.server.fetched[3:]) == ["notes.txt", "report.txt"]  # it wasn't tagged yet
+    office.server.put(FILES, "report.txt", b"second\n")
+    office.server.fetched.clear()
+    assert office.scan() == [Action.CONTENT]
+    assert office.server.fetched == ["report.txt"]
+    office.server.put(FILES, "report.txt", b"second\n")  # written anew, as it was
+    office.scan()
+    office.server.put(FILES, "other.txt", b"other\n")
+    office.scan()
+    assert office.server.fetched == ["report.txt", "report.txt", "other.txt"]
+    office.server.put(FILES, "report.txt", b"third\n")
+    office.server.remove(FILES, "other.txt")
+    assert sorted(office.scan()) == [Action.CONTENT, Action.DELETE]
+    assert office.scan() == []
+    office.check()
+
+
+def test_a_source_that_is_down_deletes_nothing(office: Office) -> None:
+    before = office.items()
+    office.server.down = True
+    with pytest.raises(SourceUnavailable):
+        office.scan()
+    assert office.items() == before
+    office.server.down = False
+    assert office.scan() == []
+
+
+def test_a_source_that_was_taken_out_deletes_nothing(office: Office) -> None:
+    before = office.items()
+    office.desk.clock.advance(SECOND)
+    other = Groupware("other")
+    other.make(FILES, Kind.DOCUMENT)
+    other.put(FILES, "b.txt", b"of another\n")
+    named = [NamedSource("other:x", GroupwareSource(bob=other))]
+    result = scan(office.desk.backup, named, Options(accept_empty=True), Stop())
+    assert not result.tally.problems
+    with office.desk.reader() as reader:
+        names = {entry.version.name for entry in reader.listing(ROOT, MAX_SEQUENCE)}
+    assert names == {"alice", "bob"}
+    assert office.items() == before
+    if office.root is not None:  # what fills another store of the account shows nothing of it
+        mail = Groupware("alice")
+        for path in (("INBOX",), ("Work",)):
+            mail.make(path, Kind.MESSAGE)
+            result = scan(
+                office.desk.backup,
+                [NamedSource("mail", GroupwareSource(alice=mail))],
+                Options(accept_empty=True),
+                Stop(),
+            )
+            assert (result.tally.deleted, result.tally.problems) == (0, [])
+        assert office.items() == before
+    assert office.scan() == []
 
 
 def test_a_mount_shows_them_as_they_were_and_are(office: Office, tmp_path: Path) -> None:

@@ -127,6 +127,9 @@ class SourceItem(msgspec.Struct, frozen=True, gc=False):
     """IMAP flags and keywords, sorted, each once. Never holds lone surrogates."""
     locator: str
     """Where the item was when it was listed. Only for the source itself."""
+    revision: bytes = b""
+    """What the source says of its content, such as an ETag: where that isn't what it said when the
+    content was read, that is read again. Empty: nothing, as of mail, whose content stays."""
 
 
 class FolderListing(NamedTuple):

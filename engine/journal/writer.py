@@ -69,6 +69,8 @@ class Draft(NamedTuple):
     content: Content | None = None
     flags: tuple[str, ...] = ()
     meta: Mapping[str, Any] = {}
+    revision: bytes = b""
+    """What the source said of the content when it was read."""
 
 
 @dataclass(slots=True)
@@ -129,6 +131,8 @@ class Commit:
             meta=dict(draft.meta),
         )
         self._put_headers(item, version, content)
+        if draft.revision:
+            self.set_revision(draft.folder, item, draft.revision)
         self._record(item, None, version, Action.CREATE)
         return item
 
@@ -248,6 +252,8 @@ class Commit:
         )
         self._enter(draft, item)
         self._put_headers(item, after, content)
+        if draft.revision:
+            self.set_revision(draft.folder, item, draft.revision)
         self._record(item, None, after, Action.RETURN)
 
     # What goes with it

@@ -47,9 +47,10 @@ class Memory:
 
     def take(self, reader: Reader, folder: int) -> Remembered:
         """The folder's living messages by identity, as the reader sees them. They are the caller's
-        alone, until it gives them back."""
+        alone, until it gives them back. What has revisions is read anew: no transaction tells of
+        another one."""
         found = self._folders.pop(folder)
-        if found and _follow(reader, found):
+        if found and not reader.revisions(folder) and _follow(reader, found):
             return found
         known = messages(reader, folder)
         containers = reader.folder_stats(folder).entries - len(known)

@@ -80,9 +80,13 @@ def known_folders(reader: Reader, root: int) -> list[KnownFolder]:
 
 def messages(reader: Reader, folder: int) -> dict[bytes, KnownItem]:
     """The folder's living messages by identity."""
-    return {
-        found.identity: KnownItem(found.item, found.flags) for found in reader.identified(folder)
-    }
+    found = reader.identified(folder)
+    if revisions := reader.revisions(folder):
+        return {
+            one.identity: KnownItem(one.item, one.flags, revisions.get(one.item, b""))
+            for one in found
+        }
+    return {one.identity: KnownItem(one.item, one.flags) for one in found}
 
 
 def count_messages(reader: Reader, folders: list[KnownFolder]) -> int:

@@ -113,6 +113,11 @@ class AccountPlan:
         return self == AccountPlan()
 
 
+def _revised(source: SourceItem, known: KnownItem) -> bool:
+    """Whether the source says something else of the content than when it was read."""
+    return source.revision != b"" and source.revision != known.revision
+
+
 def plan(
     account: int,
     known: Iterable[KnownFolder],
@@ -171,7 +176,7 @@ def plan(
                 continue
             if source.flags != known_item.flags:
                 flag_changes.append(FlagChange(known_item.item, source.flags))
-            if deep or identity in folder.written.identities:
+            if deep or identity in folder.written.identities or _revised(source, known_item):
                 rechecks.append(Recheck(known_item.item, ref, source))
         new = folder.items.keys() - had.keys()
         for identity in list(new) if unseen else ():
@@ -198,7 +203,7 @@ def plan(
     rechecks += [
         Recheck(one.known.item, arrival.folder, arrival.source)
         for one, arrival in pairs.moved
-        if arrival.source.identity in written[arrival.folder]
+        if arrival.source.identity in written[arrival.folder] or _revised(arrival.source, one.known)
     ]
     gone.sort(key=lambda folder: len(folder.path), reverse=True)
     return AccountPlan(

@@ -33,6 +33,7 @@ from engine.scan.mailboxes import fingerprint_of
 from engine.scan.pairing import Arrival
 from engine.scan.plan import AccountPlan, FolderChange, Mark, Move, NewFolder, Rename
 from engine.scan.report import Problem, Tally
+from engine.scan.states import Ref
 from engine.system.progress import Progress
 from engine.system.stop import Stop
 
@@ -104,6 +105,8 @@ class Recording:
         self._found: dict[bytes, str] = {}
         """Contents that aren't as they were sent, and aren't recorded yet: the form of each."""
         self._forms = Counter(looked.state.forms)
+        self._revisions: list[tuple[int, Ref, bytes]] = []
+        """Known items whose content was read: the folder, and what the source said of that."""
         self._moves = list(looked.plan.moves)
         self._removals = list(looked.plan.removals)
 
@@ -160,6 +163,7 @@ class Recording:
             elif rename and self._digest(rename.item) == stored.content.digest:
                 folder, source = arrival
                 self._moves.append(Move(rename.item, folder, source.identity, source.flags))
+                self._revisions.append((rename.item, folder, source.revision))
             else:
                 self._removals += [rename.item] if rename else []
                 yield arrival, stored
@@ -213,6 +217,7 @@ class Recording:
             if stored is None:
                 self._unread.add(recheck.folder)
                 continue
+            self._revisions.append((recheck.item, recheck.folder, recheck.source.revision))
             content = stored.content
             with self._backup.reader() as reader:
                 version = reader.version(recheck.item, MAX_SEQUENCE)
@@ -322,6 +327,9 @@ class Recording:
         for item, change in changes.items():
             self._stop.check()
             tally.changed += commit.change(item, **change)
+        for item, folder, revision in self._revisions:
+            if revision:
+                commit.set_revision(self._item(folder), item, revision)
         tally.rewritten += self._rewritten
 
     def _record_removals(self, commit: Commit, tally: Tally) -> None:
@@ -378,4 +386,5 @@ def _draft(arrival: Arrival, stored: _Stored) -> Draft:
         identity=arrival.source.identity,
         content=stored.content,
         flags=arrival.source.flags,
+        revision=arrival.source.revision,
     )

@@ -20,6 +20,8 @@ class KnownItem(NamedTuple):
 
     item: int
     flags: tuple[str, ...]
+    revision: bytes = b""
+    """What its source said of its content when that was read (`SourceItem.revision`)."""
 
 
 Entries: TypeAlias = Mapping[int, Mapping[bytes, KnownItem]]
