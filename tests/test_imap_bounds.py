@@ -18,7 +18,8 @@ from pathlib import Path
 import pytest
 
 from engine.connectors.imap.client import connection, login, session, stream
-from engine.connectors.imap.client.connection import Connection, Endpoint, Lost
+from engine.connectors.imap.client.connection import Connection, Endpoint
+from engine.connectors.imap.client.responses import Lost
 from engine.connectors.imap.source import ImapSource
 from engine.connectors.source import interrupts
 from engine.connectors.sources import parse_source

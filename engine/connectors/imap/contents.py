@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import BinaryIO, NamedTuple, Protocol, TypeVar, cast
 
-from engine.connectors.imap.client.connection import Hopeless, Lost, Refused
+from engine.connectors.imap.client.connection import Refused
+from engine.connectors.imap.client.responses import Hopeless, Lost
 from engine.connectors.imap.client.session import Session, refusal, says_gone
 from engine.connectors.imap.client.wire import Literal, Value, count, uid_sets
 from engine.connectors.imap.names import date_of

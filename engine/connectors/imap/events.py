@@ -13,9 +13,10 @@ from dataclasses import replace
 
 from engine.connectors.events import Give, Hint, Note
 from engine.connectors.imap.accounts import logins
-from engine.connectors.imap.client.connection import Lost, Refused, Response
+from engine.connectors.imap.client.connection import Refused, Response
 from engine.connectors.imap.client.login import open_session
 from engine.connectors.imap.client.overview import Overview
+from engine.connectors.imap.client.responses import Lost
 from engine.connectors.imap.client.session import Session
 from engine.connectors.imap.client.wire import Data, Nonsense, Status
 from engine.connectors.imap.folders import arrange

@@ -14,9 +14,10 @@ from typing import Any, TypeVar
 from engine.connectors.imap import cursor as cursors
 from engine.connectors.imap import differences
 from engine.connectors.imap import folders as arrangement
-from engine.connectors.imap.client.connection import Hopeless, Lost, Refused
+from engine.connectors.imap.client.connection import Refused
 from engine.connectors.imap.client.overview import Counts, Overview
 from engine.connectors.imap.client.pool import Pool
+from engine.connectors.imap.client.responses import Hopeless, Lost
 from engine.connectors.imap.client.rows import Prints, Rows, guid_kind
 from engine.connectors.imap.client.session import Session, refusal, says_gone
 from engine.connectors.imap.client.sieve import Scripts, read_scripts

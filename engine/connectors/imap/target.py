@@ -20,9 +20,10 @@ from blake3 import blake3
 
 from engine.connectors.imap import folders as arrangement
 from engine.connectors.imap.accounts import logins
-from engine.connectors.imap.client.connection import Lost, Refused, Upload
+from engine.connectors.imap.client.connection import Refused, Upload
 from engine.connectors.imap.client.overview import Overview
 from engine.connectors.imap.client.pool import Pool
+from engine.connectors.imap.client.responses import Lost
 from engine.connectors.imap.client.session import Session, argument, refusal
 from engine.connectors.imap.client.wire import Nonsense, Value
 from engine.connectors.imap.crlf import with_crlf

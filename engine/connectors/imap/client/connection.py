@@ -6,38 +6,20 @@ for nobody knows then where the next one begins.
 
 from __future__ import annotations
 
-import os
 import ssl
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from typing import BinaryIO, NamedTuple, TypeAlias, cast
 
 from engine.connectors.imap.client import wire
+from engine.connectors.imap.client.responses import MOST, Hopeless, Lost, Most, Responses, close
 from engine.connectors.imap.client.stream import CHUNK, Slow, Stalled, Stream
-from engine.domain.errors import ItemUnreadable
 from engine.system.stop import Interrupt
 from engine.system.text import reason
-
-SPOOL = 1 << 20
-"""Bytes of a literal from which on it goes to a temporary file."""
-
-_LITERALS = 100
-"""Literals in one response, at most."""
-
-_BLANK = (b"\r\n", b"\n")
 
 _AHEAD = 64
 """Commands that are sent before the first one's answer is read, at most: else both sides might wait
 for the other one to read."""
-
-
-class Lost(Exception):
-    """The connection is of no use any more. Says why."""
-
-
-class Hopeless(Lost):
-    """Likewise, and another one would end the same way."""
 
 
 class Refused(Exception):
@@ -75,24 +57,6 @@ class Upload(NamedTuple):
     size: int
 
 
-class Most(NamedTuple):
-    """What a server may send in answer to one command, at most. Nobody can hold what has no end."""
-
-    rows: int = 100_000
-    """Responses."""
-    octets: int = 32 << 20
-    """Bytes of all of them."""
-    content: int = 0
-    """Bytes of the literals among them beyond that: messages and headers, which nobody holds."""
-    literal: int = 1 << 30
-    """Bytes of one literal."""
-    setting: str = ""
-    """What allows more responses."""
-
-
-MOST = Most()
-
-
 Command: TypeAlias = Sequence[bytes | Upload]
 """What follows the tag, with blanks where they belong."""
 
@@ -123,17 +87,14 @@ class Connection:
         self.patient = False
         """Whether a line that makes no sense is passed over. Before the login it means that
         something else than a mail server is there."""
-        self.odd = 0
-        """How many lines came that nothing announced, or may be out of a literal: that may not have
-        been as long as the server said."""
         self._number = 0
         self._open = False
-        self._most = self._left = MOST
         try:
             where = endpoint[:2]
             self._stream = Stream(*where, endpoint.timeout, interrupt or Interrupt())
         except OSError as error:
             raise _lost("can't be reached", error) from error
+        self._responses = Responses(self._stream)
         self._open = True
         try:
             if endpoint.tls:
@@ -149,6 +110,11 @@ class Connection:
     def usable(self) -> bool:
         """Whether it is open, as far as we know."""
         return self._open
+
+    @property
+    def odd(self) -> int:
+        """How many lines came that made no sense: see `Responses`."""
+        return self._responses.odd
 
     def wait_for(self, seconds: float) -> None:
         """For how long the server may be silent from now on."""
@@ -197,8 +163,7 @@ class Connection:
         ended: list[wire.Status] = []
         ahead = _AHEAD if self.endpoint.pipelining else 1
         with _Closing(self):
-            self._most = most or MOST
-            self._begin()
+            self._responses.begin(most or MOST)
             waiting: list[bytes] = []
             for command in commands:
                 asks = not self.literals and any(isinstance(part, Upload) for part in command)
@@ -217,14 +182,13 @@ class Connection:
         """Runs AUTHENTICATE with one answer, already in base64, which is sent with the command
         where the server takes it so (SASL-IR, RFC 4959). Raises Refused and Lost."""
         with _Closing(self):
-            self._most = MOST
-            self._begin()
+            self._responses.begin(MOST)
             tag = self._tag()
             command = b"%s AUTHENTICATE %s" % (tag, mechanism)
             self._stream.send(command + (b" " + answer if at_once else b"") + b"\r\n")
             answers = [] if at_once else [answer]
             while True:
-                pieces = self._read()
+                pieces = self._responses.read()
                 if pieces[0] and cast(bytes, pieces[0]).startswith(b"+"):
                     # What is asked beyond the answer tells why it failed; an empty line ends that.
                     self._stream.send((answers.pop(0) if answers else b"") + b"\r\n")
@@ -239,8 +203,7 @@ class Connection:
         """Gives to `take` what the server tells by itself, for some seconds or until it is enough
         (IDLE, RFC 2177). Raises Refused and Lost."""
         with _Closing(self):
-            self._most = MOST
-            self._begin()
+            self._responses.begin(MOST)
             tag = self._tag()
             self._stream.send(tag + b" IDLE\r\n")
             refused = self._asked(tag, take)
@@ -248,18 +211,13 @@ class Connection:
                 raise Refused(refused)
             end = time.monotonic() + seconds
             while not enough() and self._stream.comes(end - time.monotonic()):
-                self._begin()
-                self._judge(self._read(), take)
-            self._begin()
+                self._responses.begin()
+                self._judge(self._responses.read(), take)
+            self._responses.begin()
             self._stream.send(b"DONE\r\n")
             self._end(tag, take)
 
     # One command
-
-    def _begin(self) -> None:
-        """What follows is the answer to another command."""
-        self._left = self._most
-        self._stream.pace.begin()
 
     def _tag(self) -> bytes:
         self._number += 1
@@ -297,7 +255,7 @@ class Connection:
     def _asked(self, tag: bytes, take: Take) -> wire.Status | None:
         """Waits until the server asks for a literal; returns its status where it refuses."""
         while True:
-            pieces = self._read()
+            pieces = self._responses.read()
             if cast(bytes, pieces[0]).startswith(b"+"):
                 return None
             status = self._judge(pieces, take)
@@ -306,9 +264,9 @@ class Connection:
 
     def _end(self, tag: bytes, take: Take) -> wire.Status:
         while True:
-            status = self._judge(self._read(), take)
+            status = self._judge(self._responses.read(), take)
             if status and status.tag == tag:
-                self._begin()
+                self._responses.begin()
                 return status
 
     def _judge(self, pieces: Sequence[wire.Piece], take: Take) -> wire.Status | None:
@@ -321,12 +279,12 @@ class Connection:
             # Where literals are, one that isn't as long as announced may be the reason. What comes
             # next may be out of a message then, which anybody can have written.
             if not self.patient or len(pieces) > 1:
-                _close(pieces)
+                close(pieces)
                 raise
             text = cast(bytes, pieces[0])
             masked = self._mask(text.decode("utf-8", "surrogateescape"))
             response = wire.Garbled(text, masked.encode("utf-8", "surrogateescape"))
-            self.odd += not response.text.startswith(b"*")
+            self._responses.odd += not response.text.startswith(b"*")
         if isinstance(response, wire.Status):
             if response.tag != b"*":
                 return response
@@ -351,15 +309,13 @@ class Connection:
 
     def _greeted(self) -> wire.Status:
         with _Closing(self):
-            self._begin()
-            greeting = self._parsed(self._read())
+            self._responses.begin()
+            greeting = self._parsed(self._responses.read())
             if not isinstance(greeting, wire.Status) or greeting.tag != b"*":
                 raise wire.Nonsense("it doesn't greet")
             if greeting.word not in ("OK", "PREAUTH"):
                 raise Lost(f"the server won't talk: {greeting.said}")
             return greeting
-
-    # Bytes
 
     def _encrypt(self) -> None:
         assert self.endpoint.context
@@ -370,92 +326,6 @@ class Connection:
                 f"its certificate isn't trusted: {error.verify_message}; if its authority is your "
                 "own, name that one's certificate in imap.ca_file"
             ) from error
-
-    def _read(self) -> list[wire.Piece]:
-        """One response: text, literal, text, ..."""
-        pieces: list[wire.Piece] = []
-        try:
-            while True:
-                allowed = self._left.octets
-                line = self._stream.line(allowed + 1)
-                self._count(0 if pieces else 1, len(line))
-                if not line.endswith(b"\n"):
-                    raise Lost("the connection was dropped")
-                if line in _BLANK and (not pieces or wire.is_unclosed(pieces[0])):
-                    self.odd += bool(pieces)
-                    continue
-                self.odd += bool(pieces) and wire.is_left_over(line)
-                pieces.append(line)
-                length = wire.literal_length(line)
-                if length is None:
-                    return pieces
-                if len(pieces) > 2 * _LITERALS:
-                    raise Hopeless(f"sends more than {_LITERALS} literals in one response")
-                pieces.append(self._literal(length))
-        except BaseException:
-            _close(pieces)
-            raise
-
-    def _count(self, rows: int, octets: int, content: int = 0) -> None:
-        """Counts what a command's answer comes to. Raises Hopeless where it is too much."""
-        left, most = self._left, self._most
-        left = self._left = left._replace(
-            rows=left.rows - rows, octets=left.octets - octets, content=left.content - content
-        )
-        if left.rows >= 0 and left.octets >= 0:
-            return
-        what = f"{most.octets + most.content:,} bytes"
-        if left.rows < 0:
-            what = f"{most.rows:,} responses"
-        more = f"; {most.setting} allows more" if most.setting else ""
-        raise Hopeless(f"sends more than {what} in answer to one command{more}")
-
-    def _literal(self, length: int) -> wire.Literal:
-        if length > self._most.literal:
-            raise Hopeless(
-                f"announces {length:,} bytes at once, and scan.largest_message allows "
-                f"{self._most.literal:,}"
-            )
-        spare = min(length, self._left.content)
-        self._count(0, length - spare, spare)
-        if length < SPOOL:
-            content = self._stream.read(length)
-            if len(content) < length:
-                raise Lost("the connection was dropped in the middle of a message")
-            return content
-        where = tempfile.gettempdir()
-        status = os.statvfs(where)
-        if length > status.f_bavail * status.f_frsize:
-            raise ItemUnreadable(
-                f"{where}: has no room for {length:,} bytes, and long messages are put there while "
-                "they are read: make room, or set TMPDIR"
-            )
-        # The one who parses the response gets it, and closes it.
-        spool = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115
-        try:
-            while length:
-                chunk = self._stream.read(min(length, CHUNK))
-                if not chunk:
-                    raise Lost("the connection was dropped in the middle of a message")
-                length -= len(chunk)
-                try:
-                    spool.write(chunk)
-                except OSError as error:
-                    raise ItemUnreadable(
-                        f"{where}: {reason(error)}, and long messages are put there while they are "
-                        "read: make room, or set TMPDIR"
-                    ) from error
-            spool.seek(0)
-        except BaseException:
-            spool.close()
-            raise
-        return spool
-
-
-def _close(pieces: Sequence[wire.Piece]) -> None:
-    for piece in pieces:
-        if not isinstance(piece, bytes):
-            piece.close()
 
 
 def _lost(what: str, error: OSError) -> Lost:

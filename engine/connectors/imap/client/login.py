@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 
-from engine.connectors.imap.client.connection import Connection, Endpoint, Lost, Refused, Response
+from engine.connectors.imap.client.connection import Connection, Endpoint, Refused, Response
+from engine.connectors.imap.client.responses import Lost
 from engine.connectors.imap.client.session import INTRODUCTION, Session, argument, refusal
 from engine.connectors.imap.client.stream import Stalled
 from engine.connectors.imap.client.wire import Data, Status

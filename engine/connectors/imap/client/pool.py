@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from engine.connectors.imap.client.connection import Lost
 from engine.connectors.imap.client.login import open_session
+from engine.connectors.imap.client.responses import Lost
 from engine.connectors.imap.client.session import Session
 from engine.connectors.imap.client.stream import Stalled
 from engine.connectors.imap.client.wire import Nonsense

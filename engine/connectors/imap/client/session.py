@@ -10,21 +10,14 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from engine import __version__
-from engine.connectors.imap.client.connection import (
-    MOST,
-    Command,
-    Connection,
-    Most,
-    Refused,
-    Response,
-    Upload,
-)
+from engine.connectors.imap.client.connection import Command, Connection, Refused, Response, Upload
 from engine.connectors.imap.client.overview import (
     Counts,
     CountsTaker,
     Overview,
     OverviewTaker,
 )
+from engine.connectors.imap.client.responses import MOST, Most
 from engine.connectors.imap.client.wire import (
     MAX_NUMBER,
     Data,
