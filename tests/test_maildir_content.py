@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from engine.backup import Backup, create
-from engine.connectors.maildir import mailbox, names
+from engine.connectors.maildir import directories, names
 from engine.connectors.maildir.content import HOLES, MessageFile, refusal
 from engine.connectors.maildir.mailbox import MaildirMailbox
 from engine.connectors.source import SourceItem
@@ -337,7 +337,7 @@ def test_a_long_directory_is_not_read_to_its_end_once_a_scan_is_stopped(
             stop.set()
         return unique_part(name)
 
-    monkeypatch.setattr(mailbox, "_STRIDE", 4)
+    monkeypatch.setattr(directories, "STRIDE", 4)
     monkeypatch.setattr(names, "unique_part", stopping)
     with pytest.raises(Interrupted):
         smart_scan(tmp_path / "backup", tmp_path / "mail", stop)

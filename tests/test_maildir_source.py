@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from engine.connectors.maildir import folders
-from engine.connectors.maildir.mailbox import SETTLING, MaildirMailbox
+from engine.connectors.maildir.directories import SETTLING
+from engine.connectors.maildir.mailbox import MaildirMailbox
 from engine.connectors.maildir.source import MaildirSource
 from engine.connectors.source import SourceItem
 from engine.connectors.sources import open_source

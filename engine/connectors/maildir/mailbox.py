@@ -1,24 +1,29 @@
 """One Maildir mailbox: its folders, what is in them, and the messages.
 
 Finds changes by the times of the directories, and copes with servers and clients that deliver,
-rename and delete while it reads. Names are parsed in `maildir_names`, folders found in
-`maildir_folders`, and everything is opened through `beneath`, so that a mailbox can't make us read
-what isn't in it.
+rename and delete while it reads. Names are parsed in `names`, folders found in `folders`, their
+directories read in `directories`, and everything is opened through `beneath`, so that a mailbox
+can't make us read what isn't in it.
 """
 
 from __future__ import annotations
 
-import errno
 import os
 import struct
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import suppress
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import Any, BinaryIO, cast
 
 from engine.connectors.maildir import courier, names
 from engine.connectors.maildir.content import MessageFile, refusal
+from engine.connectors.maildir.directories import (
+    GONE,
+    KEYWORDS,
+    SETTLING,
+    STAMPS,
+    STRIDE,
+    Directories,
+)
 from engine.connectors.maildir.folders import UIDLISTS, Place, find_folders, read_uidlist
 from engine.connectors.source import (
     Fetched,
@@ -37,23 +42,13 @@ from engine.system.clock import Clock
 from engine.system.stop import Interrupt
 from engine.system.text import reason, shown
 
-SETTLING = 2_000_000
-"""Microseconds after which a change of a directory has surely got a later time stamp than the one
-before: some file systems count in whole or even double seconds."""
-
-_STRIDE = 4096
-"""Files of a directory after which is asked whether to go on."""
-
 _PASSES = 4
 """How often at most a directory is read that changes while it is read."""
 
 _CHASES = 4
 """How often at most a message is looked up that is renamed while it is opened."""
 
-_KEYWORDS = "dovecot-keywords"
 _SUBSCRIPTIONS = "subscriptions"
-_LOOKED_AT = ("cur", "new", _KEYWORDS)
-_STAMPS = struct.Struct("<Qqq")
 _STATUS = struct.Struct("<QQqq")
 _INBOXES = ((), ("INBOX",), (".INBOX",))
 """Where INBOX may be."""
@@ -62,16 +57,7 @@ _FIRST = b"\0"
 """The number of the first of these in a fingerprint."""
 _SMALL_FILE = 1 << 20
 _IMPLIED = b"implied"
-_GONE = (errno.ENOENT, errno.ESTALE)
 _ENCODING = sys.getfilesystemencoding()
-
-
-class _Stamps(NamedTuple):
-    """What a few stat calls say of a folder."""
-
-    cursor: bytes
-    newest: int
-    """The latest of the times in it, nanoseconds since the epoch."""
 
 
 class MaildirMailbox:
@@ -91,6 +77,7 @@ class MaildirMailbox:
         self._interrupt = interrupt or Interrupt()
         self._path = path
         self._tree = tree
+        self._directories = Directories(path, tree, self._interrupt)
         self._clock = clock
         self._largest = largest
         self._places: dict[FolderPath, Place] = {}
@@ -155,7 +142,7 @@ class MaildirMailbox:
             except OSError:
                 return b""
             found += bytes((number,))
-            found += _STAMPS.pack(status.st_ino, status.st_mtime_ns, status.st_ctime_ns)
+            found += STAMPS.pack(status.st_ino, status.st_mtime_ns, status.st_ctime_ns)
             newest = max(newest, status.st_mtime_ns, status.st_ctime_ns)
             if number == 0:
                 break
@@ -187,10 +174,10 @@ class MaildirMailbox:
             return _IMPLIED
         began = self._clock.now()
         try:
-            stamps = self._look(place)
+            stamps = self._directories.look(place)
         except OSError:
             return None  # `listing` says why
-        return stamps.cursor if stamps and _settled(stamps, began) else None
+        return stamps.cursor if stamps and stamps.settled(began) else None
 
     def listing(self, path: FolderPath) -> FolderListing:
         place = self._place(path)
@@ -203,14 +190,14 @@ class MaildirMailbox:
         found: dict[str, str] = {}
         began = self._clock.now()
         try:
-            stamps = self._look_for_real(place)
-            settled = _settled(stamps, began)
+            stamps = self._directories.look_for_real(place)
+            settled = stamps.settled(began)
             for turn in range(_PASSES):
                 errors.clear()
                 twins.clear()
-                seen, whole = self._read(place.parts, errors, twins)
+                seen, whole = self._directories.read(place.parts, errors, twins)
                 found |= seen
-                before, stamps = stamps, self._look_for_real(place)
+                before, stamps = stamps, self._directories.look_for_real(place)
                 # While a directory changes, a renamed file may be missed by the one who reads it;
                 # and it may have changed without a new time if it had one just before. Then what
                 # any of several passes saw is taken for present.
@@ -220,7 +207,7 @@ class MaildirMailbox:
                 raise ItemUnreadable(": ".join(errors[-1]))
             exact = settled and turn == 0
             if exact:
-                errors += self._differing(place.parts, twins)
+                errors += self._directories.differing(place.parts, twins)
         except OSError as error:
             raise self._failure(place.parts, error) from error
         keywords = self._keywords(place.parts, errors)
@@ -228,7 +215,7 @@ class MaildirMailbox:
         flags: dict[str, tuple[str, ...]] = {}
         items = []
         for number, (unique, locator) in enumerate(found.items()):
-            if not number % _STRIDE:
+            if not number % STRIDE:
                 self._interrupt.check()
             suffix = locator[4 + len(unique) :]
             if suffix not in flags:
@@ -255,43 +242,20 @@ class MaildirMailbox:
         found: set[str] = set()
         whole = True
         try:
-            newest = self._look_for_real(place).newest
+            newest = self._directories.look_for_real(place).newest
             for directory in ("new", "cur") if since else ():
                 try:
-                    newest = max(newest, self._changed(place.parts, directory, since, found))
+                    newest = max(
+                        newest, self._directories.changed(place.parts, directory, since, found)
+                    )
                 except OSError as error:
-                    if error.errno in _GONE:
+                    if error.errno in GONE:
                         raise
                     whole = False
         except OSError as error:
             raise self._failure(place.parts, error) from error
         identities = frozenset(name.encode(_ENCODING, "surrogateescape") for name in found)
         return Written(min(newest, latest) if whole else since, identities)
-
-    def _changed(self, parts: tuple[str, ...], directory: str, since: int, found: set[str]) -> int:
-        """Adds the unique parts of the files in a directory that changed since; returns when the
-        last one of all did. What a symbolic link leads to is always added."""
-        newest = 0
-        try:
-            fd = self._tree.open_listing((*parts, directory))
-        except FileNotFoundError:
-            return 0
-        try:
-            with os.scandir(fd) as entries:
-                for number, entry in enumerate(entries):
-                    if not number % _STRIDE:
-                        self._interrupt.check()
-                    try:
-                        changed = entry.stat(follow_symlinks=False).st_ctime_ns
-                    except FileNotFoundError:
-                        continue
-                    if changed > newest:
-                        newest = changed
-                    if changed > since or entry.is_symlink():
-                        found.add(names.unique_part(entry.name))
-        finally:
-            os.close(fd)
-        return newest
 
     def fetch(self, item: SourceItem) -> Fetched:
         parts = self._place(item.folder).parts
@@ -303,7 +267,7 @@ class MaildirMailbox:
             try:
                 fd, status = self._tree.open_file((*parts, directory), name)
             except OSError as error:
-                if error.errno not in _GONE:
+                if error.errno not in GONE:
                     where = self._shown(*parts, locator)
                     raise ItemUnreadable(f"{where}: {reason(error)}") from error
             else:
@@ -322,7 +286,7 @@ class MaildirMailbox:
             known = self._chased.get(item.folder)
             if known is None or known.get(item.identity) == stale:
                 try:
-                    found, _ = self._read(parts, [], [])
+                    found, _ = self._directories.read(parts, [], [])
                 except OSError as error:
                     raise self._failure(parts, error) from error
                 known = {
@@ -332,109 +296,11 @@ class MaildirMailbox:
                 self._chased[item.folder] = known
             return known.get(item.identity)
 
-    def _read(
-        self, parts: tuple[str, ...], errors: list[SourceError], twins: list[tuple[str, str]]
-    ) -> tuple[dict[str, str], bool]:
-        """Unique parts and locators (`cur/NAME`), from one reading of both directories, and whether
-        both could be read.
-
-        `new` comes first: what is moved to `cur` meanwhile is seen twice and not missed. What can't
-        be read, or can't be a message, is added to `errors`.
-        """
-        found: dict[str, str] = {}
-        whole = True
-        for directory in ("new", "cur"):
-            try:
-                self._read_directory(parts, directory, found, errors, twins)
-            except OSError as error:
-                if error.errno in _GONE:
-                    raise
-                errors.append(SourceError(self._shown(*parts, directory), reason(error)))
-                whole = False
-        return found, whole
-
-    def _read_directory(
-        self,
-        parts: tuple[str, ...],
-        directory: str,
-        found: dict[str, str],
-        errors: list[SourceError],
-        twins: list[tuple[str, str]],
-    ) -> None:
-        """Adds what is in `new` or `cur`. Of two names with one unique part the one in `cur`, or
-        the greater, is taken, and both are added to `twins`, the taken one first. Raises OSError.
-        """
-        unique_part = names.unique_part
-        try:
-            fd = self._tree.open_listing((*parts, directory))
-        except FileNotFoundError:
-            return
-        prefix = directory + "/"
-        try:
-            with os.scandir(fd) as entries:
-                for number, entry in enumerate(entries):
-                    if not number % _STRIDE:
-                        self._interrupt.check()
-                    name = entry.name
-                    if name[0] == ".":
-                        continue
-                    if not (entry.is_file(follow_symlinks=False) or entry.is_symlink()):
-                        if not _exists(name, fd):
-                            continue
-                        where = self._shown(*parts, directory, name)
-                        errors.append(SourceError(where, "is not a file, so not a message"))
-                        continue
-                    locator = prefix + name
-                    unique = unique_part(name)
-                    other = found.get(unique)
-                    if other is not None:
-                        if other.startswith(prefix) and other > locator:
-                            twins.append((other, locator))
-                            continue
-                        twins.append((locator, other))
-                    found[unique] = locator
-        finally:
-            os.close(fd)
-
-    def _look(self, place: Place) -> _Stamps | None:
-        """A look at the three things that a listing is made from; None if there is no directory."""
-        prefix = "".join(part + "/" for part in place.parts)
-        cursor, newest, directories = b"", 0, 0
-        for name in _LOOKED_AT:
-            try:
-                status = self._status(prefix + name)
-            except FileNotFoundError:
-                cursor += bytes(_STAMPS.size)
-                continue
-            directories += name != _KEYWORDS
-            changed, modified = status.st_ctime_ns, status.st_mtime_ns
-            cursor += _STAMPS.pack(status.st_ino, modified, changed)
-            newest = max(newest, modified, changed)
-        if place.courier:
-            status = os.stat(prefix + courier.KEYWORDS, dir_fd=self._tree.root)
-            cursor += _STAMPS.pack(status.st_ino, status.st_mtime_ns, status.st_ctime_ns)
-            newest = max(newest, status.st_mtime_ns, status.st_ctime_ns)
-        return _Stamps(cursor, newest) if directories else None
-
-    def _status(self, path: str) -> os.stat_result:
-        """Of a symbolic link that leads nowhere its own: it is there, and can't be read."""
-        try:
-            return os.stat(path, dir_fd=self._tree.root)
-        except OSError:
-            return os.stat(path, dir_fd=self._tree.root, follow_symlinks=False)
-
-    def _look_for_real(self, place: Place) -> _Stamps:
-        stamps = self._look(place)
-        if stamps is None:
-            os.close(self._tree.open_directory(place.parts))
-            raise OSError(errno.ENOTDIR, "has neither cur nor new, so it is not a Maildir folder")
-        return stamps
-
     def _keywords(self, parts: tuple[str, ...], errors: list[SourceError]) -> tuple[str, ...]:
         try:
-            raw = self._tree.read_file(parts, _KEYWORDS, _SMALL_FILE)
+            raw = self._tree.read_file(parts, KEYWORDS, _SMALL_FILE)
         except OSError as error:
-            errors.append(SourceError(self._shown(*parts, _KEYWORDS), reason(error)))
+            errors.append(SourceError(self._shown(*parts, KEYWORDS), reason(error)))
             return ()
         return names.parse_keywords(raw or b"")
 
@@ -447,21 +313,6 @@ class MaildirMailbox:
             errors.append(SourceError(self._shown(*parts, courier.KEYWORDS), reason(error)))
             return {}
 
-    def _differing(
-        self, parts: tuple[str, ...], twins: list[tuple[str, str]]
-    ) -> Iterator[SourceError]:
-        """An error for each pair of names with one unique part that are two files."""
-        for taken, other in twins:
-            inodes = set()
-            for name in (taken, other):
-                path = "/".join((*parts, name))
-                with suppress(FileNotFoundError):
-                    status = os.stat(path, dir_fd=self._tree.root, follow_symlinks=False)
-                    inodes.add((status.st_dev, status.st_ino))
-            if len(inodes) == 2:
-                what = f"is not read: {shown(taken)} has the same unique name"
-                yield SourceError(self._shown(*parts, other), what)
-
     def _place(self, path: FolderPath) -> Place:
         place = self._places.get(path)
         if place is None:
@@ -471,24 +322,11 @@ class MaildirMailbox:
         return place
 
     def _failure(self, parts: tuple[str, ...], error: OSError) -> ItemVanished | ItemUnreadable:
-        kind = ItemVanished if error.errno in _GONE else ItemUnreadable
+        kind = ItemVanished if error.errno in GONE else ItemUnreadable
         return kind(f"{self._shown(*parts)}: {reason(error)}")
 
     def _shown(self, *parts: str) -> str:
-        return shown("/".join((self._path, *parts)))
-
-
-def _settled(stamps: _Stamps, now: int) -> bool:
-    """Whether any further change, at `now` or later, must show in the stamps."""
-    return stamps.newest < (now - SETTLING) * 1000
-
-
-def _exists(name: str, directory: int) -> bool:
-    try:
-        os.stat(name, dir_fd=directory, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return True
+        return self._directories.shown(*parts)
 
 
 def _any(identity: bytes) -> bool:
