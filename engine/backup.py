@@ -17,7 +17,13 @@ from typing import TYPE_CHECKING, Self
 
 from engine.blobs import BlobStore, DirectoryVolume, Location, WritableVolume, decode_location
 from engine.connectors.registry import KINDS
-from engine.domain.errors import BackupUnusable, BlobMissing, StorageFull, UsageError
+from engine.domain.errors import (
+    AlreadyRunning,
+    BackupUnusable,
+    BlobMissing,
+    StorageFull,
+    UsageError,
+)
 from engine.journal import founding
 from engine.journal.environment import FORMAT, Environment
 from engine.journal.journal import Journal, ReaderBlock
@@ -81,17 +87,28 @@ class Backup:
                 "or remove the directory"
             )
         if write and self.identity.format < FORMAT:
-            self._upgrade(environment)
+            try:
+                self._upgrade(environment)
+            except BaseException:
+                environment.close()
+                raise
         self.volume: WritableVolume = DirectoryVolume(path / "packs")
         self.store = BlobStore(self.volume, self.location)
 
     def _upgrade(self, environment: Environment) -> None:
         """Upgrades a journal of an older format. A copy of it is kept, where there is room for one
-        and nothing is damaged: it is the repair's business then."""
+        and nothing is damaged: it is the repair's business then. Raises AlreadyRunning where a
+        daemon runs: it is of the version before, and would go on in the old form."""
         from engine.journal import copies  # no other start needs these
         from engine.journal.upgrade import upgrade
+        from engine.system import heartbeat
         from engine.system.logs import Log
 
+        if heartbeat.look(self.path).running:
+            raise AlreadyRunning(
+                f"{self.path}: 'engine run' or 'engine watch' of an older version runs here, and "
+                f"format {self.identity.format} is about to be upgraded: stop it first"
+            )
         try:
             copies.make(environment, self.path / copies.DIRECTORY, self.clock.now())
         except (StorageFull, BackupUnusable) as error:

@@ -8,6 +8,7 @@ import os
 import shutil
 import tarfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -21,6 +22,7 @@ from engine.journal import chain
 from engine.journal.chain import LinkKind
 from engine.journal.environment import Environment
 from engine.journal.records import pack, seal
+from engine.system.heartbeat import Heartbeat
 from tests.commands import engine
 from tests.faults import CUT, KEPT, ZEROED, Server
 from tests.format1.views import all_shown
@@ -115,6 +117,17 @@ def test_whoever_opens_it_for_writing_upgrades_it(former: Former, tmp_path: Path
     assert recorded(path) == rows
     assert_shows_the_same(former, path, tmp_path / "mount")
     assert_as_sound(former, path)
+
+
+def test_no_upgrade_while_a_daemon_of_the_old_version_runs(former: Former, tmp_path: Path) -> None:
+    path = former.copy(tmp_path / "backup")
+    with closing(Heartbeat(path)):
+        refused = engine("hold", "add", "-b", path, "alice@example.com", "--reason", "x", status=1)
+        assert "stop it first" in refused.err
+        Backup(path).close()
+        assert format_of(path) == 1
+    engine("hold", "add", "-b", path, "alice@example.com", "--reason", "x")
+    assert format_of(path) == 2
 
 
 def test_a_copy_of_the_journal_is_kept_where_it_is_sound(former: Former, tmp_path: Path) -> None:
