@@ -27,12 +27,14 @@ from engine.journal.records import (
     pack,
     seal,
     unpack,
+    unseal,
 )
 
 NONE = bytes(32)
 """The head before the first link, and a sum of nothing."""
-_HEAD_END = 3 + 32
-"""Bytes of a link's payload up to the end of its head: those of MessagePack, and the hash."""
+_HEAD_START = 3
+_HEAD_END = _HEAD_START + 32
+"""Where the head is in a link's payload, after what MessagePack has before it."""
 
 
 class LinkKind(IntEnum):
@@ -94,11 +96,14 @@ def leaf_of(txn: Txn, tables: Tables, sequence: int, key: bytes, value: bytes) -
     return leaf(named, value[:-4], version[:-4])
 
 
-def sealed(number: int, former: bytes, link: Link) -> Link:
-    """The link with its head."""
-    rest = pack(link)[_HEAD_END:]
-    head: bytes = blake3(former + link_key(number) + rest).digest()
-    return Link(head, link.sum, link.kind, link.first, link.length, link.time, link.times)
+def head_of(number: int, former: bytes, link: Link) -> bytes:
+    """What the head of a link must be, after the head of the one before."""
+    return _head(former, link_key(number), pack(link))
+
+
+def _head(former: bytes, key: bytes, payload: bytes) -> bytes:
+    digest: bytes = blake3(former + key + payload[_HEAD_END:]).digest()
+    return digest
 
 
 def added(total: bytes, sequence: int, row: Replaced) -> bytes:
@@ -155,15 +160,21 @@ class Chain:
         self._environment = environment
         self._tables = environment.tables
         self._txn = txn
-        self._last = last_link(Reader(environment, txn)) or Head(0, NONE, 0)
+        self._number, self._head = 0, NONE
+        with txn.cursor(self._tables.chain) as cursor:
+            if cursor.last():
+                key, value = cursor.item()
+                self._head = unseal("chain", key, value)[_HEAD_START:_HEAD_END]
+                self._number = int.from_bytes(key, "big")
 
     def append(self, link: Link) -> None:
         """Writes the next link; its head is made here."""
-        number = self._last.link + 1
-        link = sealed(number, self._last.hash, link)
-        key = link_key(number)
-        self._txn.put(key, seal(key, pack(link)), db=self._tables.chain)
-        self._last = Head(number, link.head, link.time)
+        self._number += 1
+        key = link_key(self._number)
+        payload = pack(link)
+        self._head = _head(self._head, key, payload)
+        payload = payload[:_HEAD_START] + self._head + payload[_HEAD_END:]
+        self._txn.put(key, seal(key, payload), db=self._tables.chain)
 
     def commit(self, leaves: list[bytes], first: int, time: int) -> None:
         """The link of a commit: the leaves of its transactions, the first of these, its time."""
@@ -183,7 +194,7 @@ class Chain:
         """Puts the rows of the next link into the ledger; returns how many, and their sum."""
         count, total = 0, NONE
         for sequence, row in rows:
-            key = ledger_key(sequence, self._last.link + 1)
+            key = ledger_key(sequence, self._number + 1)
             self._txn.put(key, seal(key, pack(row)), db=self._tables.ledger)
             total = added(total, sequence, row)
             count += 1

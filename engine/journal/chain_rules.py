@@ -20,10 +20,10 @@ from engine.journal.chain import (
     LinkKind,
     Told,
     added,
+    head_of,
     leaf_of,
     ledger,
     links,
-    sealed,
     span_row,
 )
 from engine.journal.environment import FORMAT
@@ -121,7 +121,7 @@ class _Check:
         for number, link in links(self._reader, self._whole):
             if number != last + 1:
                 self._add(f"the chain is cut: link {last + 1} is missing")
-            elif sealed(number, former, link).head != link.head:
+            elif head_of(number, former, link) != link.head:
                 self._add(f"link {number} doesn't go on from the one before")
             former, last = link.head, number
             for at in range(0, len(link.times), _TIMES):
