@@ -18,6 +18,7 @@ from blake3 import blake3
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.connectors import ownership
 from engine.connectors.maildir import dotlock, keywords, subscriptions
 from engine.connectors.maildir.delivery_names import (
     LineCounter,
@@ -571,3 +572,20 @@ def test_every_step_may_fail_and_the_next_run_completes(
         assert len(list(box.rglob("cur/*"))) == len(LETTERS)
         assert (box / "subscriptions").read_bytes() == b"V\t2\n\nWork\tApollo\n"
     assert number > 30
+
+
+def test_a_folder_that_was_begun_and_left_is_no_pattern_for_others(tmp_path: Path) -> None:
+    """Killed between making a directory and giving it its mode: the next run finishes it."""
+    mailbox = tmp_path / "alice"
+    mailbox.mkdir(mode=0o755)
+    mailbox.chmod(0o755)
+    (mailbox / ".Empty").mkdir(mode=0o700)
+    directory = os.open(mailbox, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for name in (".Work", ".Empty"):
+            ownership.make_directory(
+                directory, name, ownership.owner_beside(directory, directories=True)
+            )
+    finally:
+        os.close(directory)
+    assert [stat.S_IMODE(path.stat().st_mode) for path in mailbox.iterdir()] == [0o755, 0o755]

@@ -53,7 +53,8 @@ def owner_of(descriptor: int) -> Owner:
 def owner_beside(directory: int, *, directories: bool) -> Owner:
     """The owner of most of what is in a directory, files or `directories`, as that of what is made
     beside them: servers give them another group or mode than the directory has. What belongs to
-    another user than the directory doesn't count; where nothing does, it is the directory's."""
+    another user than the directory doesn't count, nor does what `finish_directory` would finish;
+    where nothing does, it is the directory's."""
     owner = owner_of(directory)
     usual: Counter[Owner] = Counter()
     fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory)
@@ -62,7 +63,7 @@ def owner_beside(directory: int, *, directories: bool) -> Owner:
             for entry in islice(entries, _NEIGHBOURS):
                 if entry.name not in ("cur", "new", "tmp"):
                     found = _owner_of_entry(entry, directories)
-                    if found and found.user == owner.user:
+                    if found and found.user == owner.user and not _is_begun(fd, entry, found):
                         usual[found] += 1
     finally:
         os.close(fd)
@@ -79,6 +80,20 @@ def _owner_of_entry(entry: os.DirEntry[str], directory: bool) -> Owner | None:
     if not wanted(status.st_mode):
         return None
     return Owner(status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode))
+
+
+def _is_begun(directory: int, entry: os.DirEntry[str], owner: Owner) -> bool:
+    """Whether it is a directory as one of us leaves it who is killed in `make_directory`."""
+    if owner.mode != PRIVATE or owner.user != os.geteuid() or not entry.is_dir():
+        return False
+    try:
+        fd = os.open(entry.name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=directory)
+    except OSError:
+        return False  # it can't be looked at, so it isn't ours
+    try:
+        return not os.listdir(fd)
+    finally:
+        os.close(fd)
 
 
 def make_file(directory: int, name: str, owner: Owner) -> int:
