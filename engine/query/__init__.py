@@ -1,1 +1,2 @@
-"""What a backup has: its accounts, its history, search, figures, damage. Reads only."""
+"""What a backup has: its accounts, its history, search, figures, damage. Reads the
+journal; writes only what somebody acknowledged (`succession`), and the list of damage."""

@@ -14,7 +14,9 @@ from typing import NamedTuple
 from engine.connectors.source import MailboxIdentity
 
 ENOUGH = 10
-"""Messages that prove, if they are half of those that an account last had."""
+"""Messages that prove, if they are PROVING_PERCENT of those that an account last had."""
+PROVING_PERCENT = 50
+"""Percent of the messages that an account last had, at least, by which a mailbox is its own."""
 
 
 class KnownAccount(NamedTuple):
@@ -55,9 +57,9 @@ class Overlap(NamedTuple):
 
     @property
     def proves(self) -> bool:
-        """Whether that is at least half of them, ten at least or all."""
+        """Whether those are PROVING_PERCENT of them at least, and ENOUGH or all."""
         many = self.common >= ENOUGH or self.common == self.had
-        return bool(self.common) and many and 2 * self.common >= self.had
+        return bool(self.common) and many and 100 * self.common >= PROVING_PERCENT * self.had
 
 
 def recognised(account: KnownAccount, found: MailboxIdentity) -> bool:

@@ -1,6 +1,6 @@
 """Notices when files are read in the order in which a directory listed them, and says what is next.
 
-Only numbers: nothing is read here. What is read ahead and how is for `timefs.fuse.handlers`.
+Only numbers: nothing is read here. What is read ahead and how is for `timefs.cache.prefetch`.
 """
 
 from __future__ import annotations
