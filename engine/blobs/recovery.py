@@ -1,6 +1,6 @@
 """What is left of a pack whose writer died: what to keep of its tail, and what to cut off.
 
-A pure decision about bytes; `writer` carries it out, with the pack's lock in its hand.
+A pure decision about bytes; `open_packs` carries it out, with the pack's lock in its hand.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from itertools import chain
 from types import TracebackType
 from typing import BinaryIO, NamedTuple, Self
@@ -21,10 +21,11 @@ from blake3 import blake3
 from engine.blobs import pack as packs
 from engine.blobs.codec import Codec, compress
 from engine.blobs.draft import RecipeDraft
-from engine.blobs.pack import Entry, Head, Header, Kind, Location, PartPlace
-from engine.blobs.recovery import plan_recovery
+from engine.blobs.open_packs import OpenPacks
+from engine.blobs.pack import Entry, Head, Kind, Location, PartPlace
+from engine.blobs.recovery import Recovery
 from engine.blobs.splitting import Lines, Text, split, split_stream
-from engine.blobs.volume import OpenPack, WritableVolume, new_number
+from engine.blobs.volume import OpenPack, WritableVolume
 from engine.domain.errors import Conflict, ItemUnreadable, StorageFull
 
 FRAME_SIZE = 128 << 10
@@ -55,8 +56,7 @@ class PackWriter:
     takes no more records once it has `pack_size` bytes. `threads` compress frames while the caller
     goes on; 0: the caller's own thread does.
 
-    It goes on with what writers that died have left, so that nothing of it is stored again; then
-    with the newest pack that isn't full and that nobody else writes to, or makes one.
+    Which packs it goes on with, see `open_packs`.
 
     All methods raise StorageFull where there is no space, and OSError where packs can't be
     written for another reason. Then whatever was added since the last flush is forgotten and
@@ -76,19 +76,15 @@ class PackWriter:
         threads: int = 2,
     ) -> None:
         self._volume = volume
-        self._backup = backup
         self._known = known
         self._committed = committed
         self._level = level
         self._frame_size = min(frame_size, packs.PART_SIZE)
-        self._pack_size = pack_size
         self._depth = 2 * threads
         self._pool = ThreadPoolExecutor(threads, "compress") if threads else None
-        self._open: list[OpenPack] = []
-        """The packs written to, or recovered, since the last flush. Only the last one is written
-        to from now on."""
-        self._recovered = False
-        """Whether what writers that died have left was looked for."""
+        self._packs = OpenPacks(
+            volume, backup, committed=committed, size=pack_size, has=self._has, kept=self._keep
+        )
         self._frame = _OpenFrame(Kind.FRAME)
         self._pieces = _OpenFrame(Kind.PIECES)
         """Is closed before `_frame` is, for that may name what is in here."""
@@ -159,14 +155,13 @@ class PackWriter:
         with self._all_or_nothing():
             self._close(self._frame)
             self._write_queued(0)
-            for pack in self._open:
+            for pack in self._packs.opened:
                 pack.sync()
                 self._lengths[pack.id] = pack.length
             fresh = set(self._written)
             self._flushed |= self._written
             self._written.clear()
-            while self._open and (len(self._open) > 1 or self._open[0].length >= self._pack_size):
-                self._open.pop(0).close()
+            self._packs.close_full()
         self._flushed = {
             digest: location
             for digest, location in self._flushed.items()
@@ -201,6 +196,17 @@ class PackWriter:
             or digest in self._flushed
             or self._known(digest)
         )
+
+    def _keep(self, recovery: Recovery) -> None:
+        """Knows from now on what was kept of a pack."""
+        self._written.update(recovery.blobs)
+        self._pieces_of.update(recovery.pieces)
+
+    def _recover_left(self) -> None:
+        """Recovers what writers that died have left, once."""
+        if not self._packs.recovered:
+            with self._all_or_nothing():
+                self._packs.recover_left()
 
     # Frames
 
@@ -252,7 +258,7 @@ class PackWriter:
     def _write_frame(
         self, kind: Kind, entries: list[Entry], raw: int, codec: Codec, stored: bytes
     ) -> None:
-        pack = self._room()
+        pack = self._packs.room()
         key = packs.record_key(pack.id)
         offset = pack.append(packs.encode_record(key, kind, codec, entries, raw, stored))
         head = Head(kind, codec, 0, packs.place(entries), raw, len(stored))
@@ -294,7 +300,7 @@ class PackWriter:
         fails, its parts are cut off again."""
         with self._all_or_nothing():
             self._write_queued(0)
-            pack = self._room()
+            pack = self._packs.room()
         mark = pack.length
         hasher = blake3()
         size = 0
@@ -335,86 +341,6 @@ class PackWriter:
         with self._all_or_nothing():
             return pack.append(record)
 
-    # Packs
-
-    def _room(self) -> OpenPack:
-        """A pack that isn't full."""
-        while not self._open or self._open[-1].length >= self._pack_size:
-            self._open.append(self._continued_pack() or self._new_pack())
-        return self._open[-1]
-
-    def _new_pack(self) -> OpenPack:
-        while True:
-            pack = self._volume.create(new_number())
-            if pack:
-                self._begin(pack)
-                return pack
-
-    def _continued_pack(self) -> OpenPack | None:
-        """The newest pack that isn't full and that nobody writes to, made fit to be appended to."""
-        stored = sorted(self._volume.list(), key=lambda stored: stored.modified, reverse=True)
-        for candidate in stored:
-            if (self._committed(candidate.id) or 0) < self._pack_size:
-                pack = self._recover(candidate.id)
-                if pack:
-                    return pack
-        return None
-
-    def _recover_left(self) -> None:
-        """Opens the packs that hold more than was committed, once: it knows their blobs then."""
-        if self._recovered:
-            return
-        with self._all_or_nothing():
-            left = [
-                stored.id
-                for stored in self._volume.list()
-                if stored.length > (self._committed(stored.id) or 0)
-            ]
-            # A pack may need what is in another one: that comes first.
-            before = len(left) + 1
-            while len(left) < before:
-                before = len(left)
-                left = [pack for pack in left if not self._reopen(pack)]
-        self._recovered = True
-
-    def _reopen(self, number: int) -> bool:
-        pack = self._recover(number)
-        if pack:
-            self._open.append(pack)
-        return pack is not None
-
-    def _recover(self, number: int) -> OpenPack | None:
-        """The pack, made fit to be appended to; None if somebody else writes to it. A damaged one
-        is left as it is."""
-        pack = self._volume.lock(number)
-        if not pack:
-            return None
-        try:
-            # Only now does nobody else add to it.
-            committed = self._committed(pack.id) or 0
-            recovery = plan_recovery(
-                pack.load, pack.id, self._backup, pack.length, committed, self._has
-            )
-            if recovery:
-                pack.cut(recovery.end)
-                if recovery.end == 0:
-                    self._begin(pack)
-                self._written.update(recovery.blobs)
-                self._pieces_of.update(recovery.pieces)
-                return pack
-        except BaseException:
-            pack.close()
-            raise
-        pack.close()
-        return None
-
-    def _begin(self, pack: OpenPack) -> None:
-        try:
-            pack.append(packs.encode_header(Header(pack.id, self._backup)))
-        except BaseException:
-            pack.close()
-            raise
-
     # Failures
 
     @contextmanager
@@ -446,11 +372,7 @@ class PackWriter:
         self._pieces_of = {
             digest: pieces for digest, pieces in self._pieces_of.items() if digest in self._flushed
         }
-        self._recovered = False
-        opened, self._open = self._open, []
-        with ExitStack() as closing:
-            for pack in opened:
-                closing.callback(pack.close)
+        self._packs.close()
 
 
 class DeferredWriter:
