@@ -132,10 +132,12 @@ components = (
 )
 
 
-@given(st.lists(components, min_size=1, max_size=4).map(tuple), st.booleans())
-def test_a_folders_directory_is_read_as_that_folder(path: FolderPath, nested: bool) -> None:
+@given(st.lists(components, min_size=1, max_size=4).map(tuple), st.booleans(), st.booleans())
+def test_a_folders_directory_is_read_as_that_folder(
+    path: FolderPath, nested: bool, utf8: bool
+) -> None:
     found: FolderPath = ()
-    for name in directories(path, nested=nested):
+    for name in directories(path, nested=nested, utf8=utf8):
         found = path_below(found, name)
     assert found == path
 
@@ -230,6 +232,28 @@ def test_a_new_folder_is_made_as_the_mailbox_has_them(tmp_path: Path) -> None:
     put(nested.root, ("Other",), letter())
     assert sorted(os.listdir(nested.root / "Work" / "&AMQ-pfel")) == ["cur", "new", "tmp"]
     assert (nested.root / "Other" / "cur").is_dir()
+
+
+def test_a_new_folder_is_named_in_utf_8_where_the_others_are(tmp_path: Path) -> None:
+    box = Maildir(tmp_path / "box").root
+    Maildir(box / ".Ärzte")
+    put(box, ("Ärzte", "Öl & Gas"), letter())
+    put(box, ("R&D",), letter())
+    assert {name for name in os.listdir(box) if name.startswith(".")} == {
+        ".Ärzte",
+        ".Ärzte.Öl & Gas",
+        ".R&D",
+    }
+    with opened(box) as mailbox:
+        assert mailbox.subscribe([("Ärzte", "Öl & Gas")], begin=True) == 1
+    assert (box / "subscriptions").read_bytes() == "V\t2\n\nÄrzte\tÖl & Gas\n".encode()
+    latin = Maildir(tmp_path / "latin").root
+    Maildir(latin / os.fsdecode(b".\xc4"))
+    put(latin, ("Übel",), letter())
+    assert (latin / ".&ANw-bel").is_dir()
+    Maildir(box / ".&ANY-l")
+    put(box, ("Übel",), letter())
+    assert (box / ".&ANw-bel").is_dir()
 
 
 def test_a_folder_whose_name_has_a_dot_is_found_again(tmp_path: Path) -> None:

@@ -6,6 +6,9 @@ from __future__ import annotations
 import binascii
 import re
 
+_NOT_IN_UTF8 = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
+"""Control characters, and bytes that were never text."""
+
 
 def decode_name(name: bytes) -> str:
     """One component of a folder's name as text.
@@ -17,6 +20,21 @@ def decode_name(name: bytes) -> str:
         text = decode_mutf7(name)
         return name.decode("ascii") if text is None else text
     return name.decode("utf-8", "surrogateescape")
+
+
+def encode_name(text: str, *, utf8: bool = False) -> bytes:
+    """One component of a folder's name as bytes that `decode_name` reads as the same text.
+
+    That is modified UTF-7, or UTF-8 where it shall be and can. Bytes that were never text are kept.
+    """
+    if utf8 and not _NOT_IN_UTF8.search(text):
+        raw = text.encode("utf-8")
+        if decode_name(raw) == text:
+            return raw
+    try:
+        return encode_mutf7(text)
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "surrogateescape")
 
 
 def decode_mutf7(name: bytes) -> str | None:

@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 
-from engine.domain.mutf7 import encode_mutf7
+from engine.domain.mutf7 import decode_name, encode_name
 from engine.domain.paths import INBOX, FolderPath
 from engine.domain.stored_form import stored_form
 
@@ -17,6 +17,8 @@ NAME_MAX = 255
 """Bytes that a file's name may have."""
 
 _IN_DIRECTORY = re.compile(rb"[./\\]|^~")
+_BEYOND_ASCII = re.compile("[^\x00-\x7f]")
+_NO_TEXT = re.compile("[\ud800-\udfff]")
 _SIZES = re.compile(rb"(?:,[SW]=[0-9]{1,15})+$")
 _SIZE = re.compile(r",S=([0-9]+)")
 
@@ -75,8 +77,18 @@ def is_nested(folders: Iterable[Sequence[str]]) -> bool:
     return bool(below) and not any(part.startswith(".") for parts in below for part in parts)
 
 
-def directories(path: FolderPath, *, nested: bool) -> tuple[str, ...]:
-    """The directories of a new folder, from the mailbox's root down; of the inbox none.
+def is_utf8(folders: Iterable[Sequence[str]]) -> bool:
+    """Whether a mailbox has its folders' names in UTF-8, and none in modified UTF-7. `folders` are
+    as for `is_nested`. False where all names are ASCII, which says nothing."""
+    raws = {os.fsencode(part) for parts in folders for part in parts}
+    texts = {raw: decode_name(raw) for raw in raws}
+    found = {raw.isascii() for raw, text in texts.items() if _BEYOND_ASCII.search(text)}
+    return found == {False} and not any(map(_NO_TEXT.search, texts.values()))
+
+
+def directories(path: FolderPath, *, nested: bool, utf8: bool = False) -> tuple[str, ...]:
+    """The directories of a new folder, from the mailbox's root down; of the inbox none. Their names
+    are in modified UTF-7, or in UTF-8.
 
     A dot, which parts names in Maildir++, is `\\2e` within one, as Dovecot's listescape plugin has
     it; so with a slash, a backslash and a leading `~`. In nested directories only a leading dot
@@ -85,16 +97,13 @@ def directories(path: FolderPath, *, nested: bool) -> tuple[str, ...]:
     if path == INBOX:
         return ()
     if not nested:
-        return ("".join("." + _directory(part, _IN_DIRECTORY) for part in path),)
-    return tuple(_directory(part, _IN_NESTED) for part in path)
+        return ("".join("." + _directory(part, _IN_DIRECTORY, utf8) for part in path),)
+    return tuple(_directory(part, _IN_NESTED, utf8) for part in path)
 
 
 _IN_NESTED = re.compile(rb"^[.~]|[/\\]|^(?=(?:cur|new|tmp)$).")
 
 
-def _directory(part: str, escaped: re.Pattern[bytes]) -> str:
-    try:
-        raw = encode_mutf7(part)
-    except UnicodeEncodeError:  # bytes that were never text: they are kept
-        raw = os.fsencode(part)
+def _directory(part: str, escaped: re.Pattern[bytes], utf8: bool) -> str:
+    raw = encode_name(part, utf8=utf8)
     return os.fsdecode(escaped.sub(lambda match: b"\\%02x" % match[0][0], raw))

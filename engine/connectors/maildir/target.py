@@ -20,7 +20,7 @@ from engine.connectors.mail import refused_kind
 from engine.connectors.maildir import subscriptions
 from engine.connectors.maildir.delivery import MaildirFolder, failure
 from engine.connectors.maildir.delivery_named import KEPT, NamedFolder
-from engine.connectors.maildir.delivery_names import directories, is_nested
+from engine.connectors.maildir.delivery_names import directories, is_nested, is_utf8
 from engine.connectors.maildir.dotlock import Patience
 from engine.connectors.maildir.folders import Place, find_folders
 from engine.connectors.maildir.location import Location
@@ -237,12 +237,16 @@ class MaildirTargetMailbox:
     def _new_parts(self, path: FolderPath) -> tuple[str, ...]:
         """The directories of a new folder: below its nearest ancestor if that is in a nested
         directory, else as most folders of the mailbox are."""
+        utf8 = self._is_utf8()
         for length in range(len(path) - 1, 0, -1):
             above = self._places.get(path[:length])
             if above and above.parts and not above.parts[-1].startswith("."):
-                return (*above.parts, *directories(path[length:], nested=True))
+                return (*above.parts, *directories(path[length:], nested=True, utf8=utf8))
         nested = is_nested(place.parts for place in self._places.values())
-        return directories(path, nested=nested)
+        return directories(path, nested=nested, utf8=utf8)
+
+    def _is_utf8(self) -> bool:
+        return is_utf8(place.parts for place in self._places.values())
 
     def _make_step(self, parts: tuple[str, ...]) -> bool:
         above = self._tree.open_directory(parts[:-1])
@@ -289,7 +293,9 @@ class MaildirTargetMailbox:
     def subscribe(self, paths: Collection[FolderPath], *, begin: bool = False) -> int:
         try:
             owner = owner_of(self._tree.root)
-            return subscriptions.add(self._tree.root, paths, owner, self._patience, begin=begin)
+            return subscriptions.add(
+                self._tree.root, paths, owner, self._patience, begin=begin, utf8=self._is_utf8()
+            )
         except OSError as error:
             raise failure(f"{self._path}/subscriptions", error) from error
 
