@@ -21,6 +21,7 @@ from typing import Any, BinaryIO
 
 from engine.domain.errors import EngineError
 from engine.notifications.message import Notice, mail
+from engine.notifications.ways import Way, ways_set
 from engine.settings.table import Settings
 from engine.system.masking import Mask
 
@@ -42,33 +43,31 @@ def ways(
     settings: Settings, backup: Path, host: str, now: int
 ) -> list[tuple[str, Callable[[Notice], None]]]:
     """Those that are set, each with a name for messages and a function that sends a notice by it,
-    or raises NotSent. None are set at first."""
-    found: list[tuple[str, Callable[[Notice], None]]] = []
-    if settings.notify_mail_to:
-        sender = settings.notify_mail_from or f"timefs@{host}"
+    or raises NotSent."""
+    sender = settings.notify_mail_from or f"timefs@{host}"
 
-        def written(notice: Notice) -> bytes:
-            return mail(notice, sender, settings.notify_mail_to, host, now)
+    def written(notice: Notice) -> bytes:
+        return mail(notice, sender, settings.notify_mail_to, host, now)
 
-        if settings.notify_smtp:
-            found.append(
-                (
-                    f"SMTP ({settings.notify_smtp})",
+    def by(way: Way) -> tuple[str, Callable[[Notice], None]]:
+        match way:
+            case Way.SMTP:
+                return (
+                    f"{way.value} ({settings.notify_smtp})",
                     lambda notice: _by_smtp(settings, sender, written(notice)),
                 )
-            )
-        else:
-            found.append(
-                (
-                    f"sendmail ({settings.notify_sendmail})",
+            case Way.SENDMAIL:
+                return (
+                    f"{way.value} ({settings.notify_sendmail})",
                     lambda notice: _by_sendmail(settings, sender, written(notice)),
                 )
-            )
-    if settings.notify_command:
-        found.append(
-            ("notify.command", lambda notice: _by_command(settings.notify_command, backup, notice))
-        )
-    return found
+            case Way.COMMAND:
+                return (
+                    way.value,
+                    lambda notice: _by_command(settings.notify_command, backup, notice),
+                )
+
+    return [by(way) for way in ways_set(settings)]
 
 
 def _by_smtp(settings: Settings, sender: str, data: bytes) -> None:

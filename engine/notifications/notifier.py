@@ -19,6 +19,7 @@ from engine.notifications.event import (
     reason,
     told,
 )
+from engine.notifications.ways import ways_set
 from engine.settings.table import Settings
 from engine.system.clock import Clock
 
@@ -42,7 +43,7 @@ class Notifier:
         self._clock = clock
         self._complain = complain
         self._memory = Memory(backup)
-        self._on = bool(settings.notify_mail_to or settings.notify_command)
+        self._on = bool(ways_set(settings))
 
     def tell(self, event: Event) -> None:
         """Sends an event, unless its level is below `notify.level` or it was told already."""

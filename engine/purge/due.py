@@ -49,6 +49,11 @@ class Due:
     accounts_before: int = 0
     """The time before which that must have been acknowledged."""
 
+    def until(self, *, account: bool) -> int:
+        """The last sequence of deletions that are long enough ago, for an account or an item. What
+        is found due, and what is still due when it is removed, go by this alone."""
+        return self.accounts_until if account else self.items_until
+
     def __len__(self) -> int:
         return sum(map(len, self.messages.values())) + len(self.folders) + len(self.accounts)
 
@@ -94,7 +99,7 @@ class _Judge:
 
     def look(self, reader: Reader, due: Due, folder: int, sequence: int, item: int) -> None:
         """Adds the item to what is due, if it is."""
-        if sequence > (due.accounts_until if folder == ROOT else due.items_until):
+        if sequence > due.until(account=folder == ROOT):
             return
         recorded = reader.recorded(item, MAX_SEQUENCE)
         if recorded is None or recorded.version is not None or recorded.sequence != sequence:
@@ -124,13 +129,15 @@ class _Judge:
         return self._held[account]
 
 
-def still_due(reader: Reader, item: int, until: int) -> int | None:
-    """The time of the deletion of an item or account, if that was at or before the sequence
-    `until`, is the last that happened to it, and nothing else keeps it; else None."""
+def still_due(reader: Reader, item: int, due: Due) -> int | None:
+    """The time of the deletion of an item or account, if that is long enough ago,
+    is the last that happened to it, and nothing else keeps it; else None."""
     recorded = reader.recorded(item, MAX_SEQUENCE)
-    if recorded is None or recorded.version is not None or recorded.sequence > until:
+    if recorded is None or recorded.version is not None:
         return None
     account = reader.transaction(recorded.sequence).account
+    if recorded.sequence > due.until(account=account == item):
+        return None
     if account != item and reader.version(account, MAX_SEQUENCE) is None:
         return None
     return None if reader.hold(account) else reader.time_of(recorded.sequence)

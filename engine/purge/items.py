@@ -39,7 +39,7 @@ def remove_items(backup: Backup, due: Due, stop: Stop, progress: Progress) -> Re
     stays. Raises what the journal raises, and Interrupted."""
 
     def when(reader: Reader, item: int) -> int | None:
-        return still_due(reader, item, due.items_until)
+        return still_due(reader, item, due)
 
     removed = Removed()
     for items in due.messages.values():

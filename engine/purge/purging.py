@@ -68,6 +68,6 @@ def _remove_account(backup: Backup, account: int, due: Due, stop: Stop) -> Remov
     def when(reader: Reader) -> int | None:
         if awaits(reader, account, due.accounts_before):
             return None
-        return still_due(reader, account, due.accounts_until)
+        return still_due(reader, account, due)
 
     return remove_account(backup, account, when, stop)
