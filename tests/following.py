@@ -14,8 +14,8 @@ from engine.connectors.registry import KINDS
 from engine.connectors.sources import open_source
 from engine.journal.keys import MAX_SEQUENCE
 from engine.journal.reader import Reader
-from engine.scan.follow.arrivals import Scan
 from engine.scan.follow.follower import Follower
+from engine.scan.follow.rescans import Scan
 from engine.scan.report import Tally
 from engine.scan.smart import NamedSource
 from engine.settings import config

@@ -14,7 +14,7 @@ from engine.connectors.maildir.events import MaildirEvents
 from engine.connectors.maildir.source import MaildirSource
 from engine.connectors.source import AccountList, Mailbox
 from engine.domain.errors import BlobDamaged, Conflict, ItemUnreadable, StorageFull, explained
-from engine.scan.follow import agenda, arrivals
+from engine.scan.follow import agenda, rescans
 from engine.scan.follow import follower as follower_module
 from engine.scan.smart import NamedSource, Options, Result, SourcesMissing, scan
 from engine.system.clock import SystemClock
@@ -124,7 +124,7 @@ def test_whatever_a_look_raises_is_that_accounts_trouble(
     post: Post, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     monkeypatch.setattr(follower_module, "TICK", 0.05)
-    for module in (agenda, arrivals):
+    for module in (agenda, rescans):
         monkeypatch.setattr(module, "FIRST_PAUSE", 0.05)
     look_at, failing = follower_module.look_at, True
 
@@ -163,7 +163,7 @@ def test_a_source_whose_events_fail_is_looked_at_every_so_often(
 
 
 def test_a_scan_that_fails_is_tried_again(post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arrivals, "FIRST_PAUSE", 0.05)
+    monkeypatch.setattr(rescans, "FIRST_PAUSE", 0.05)
     failures = [RAISED[0]]
 
     def scan_all(options: Options, stop: Stop) -> Result:

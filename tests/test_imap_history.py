@@ -22,7 +22,7 @@ from engine.connectors.imap import events as imap_events
 from engine.connectors.imap.events import ImapEvents
 from engine.connectors.imap.source import ImapSource
 from engine.connectors.registry import KINDS
-from engine.scan.follow import agenda, arrivals
+from engine.scan.follow import agenda, rescans
 from engine.scan.follow import follower as follower_module
 from engine.settings import config
 from tests.commands import DEADLINE, SCRIPTS, engine, environment
@@ -43,7 +43,7 @@ def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(follower_module, "TICK", 0.05)
     monkeypatch.setattr(imap_events, "RETRY", 0.05)
     monkeypatch.setattr(imap_events, "IDLE", 10.0)
-    for module in (agenda, arrivals):
+    for module in (agenda, rescans):
         monkeypatch.setattr(module, "FIRST_PAUSE", 0.05)
 
     def events(self: ImapSource, poll: float) -> ImapEvents:

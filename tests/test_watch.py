@@ -20,7 +20,7 @@ from engine.connectors.sources import open_source
 from engine.domain.errors import StorageFull
 from engine.domain.model import Action
 from engine.journal.keys import MAX_SEQUENCE
-from engine.scan.follow import agenda, arrivals
+from engine.scan.follow import agenda, rescans
 from engine.scan.follow import follower as follower_module
 from engine.scan.smart import NamedSource, Options, Result, known_accounts, scan
 from engine.system.stop import Stop
@@ -35,7 +35,7 @@ LETTER = b"From: bob@example.com\nSubject: %d\n\nhi\n"
 def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     """What fails is tried again soon."""
     monkeypatch.setattr(follower_module, "TICK", 0.05)
-    for module in (agenda, arrivals):
+    for module in (agenda, rescans):
         monkeypatch.setattr(module, "FIRST_PAUSE", 0.05)
 
 

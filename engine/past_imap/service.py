@@ -21,7 +21,7 @@ from engine.domain.model import ROOT
 from engine.domain.timestamps import local_zone
 from engine.journal.keys import MAX_SEQUENCE
 from engine.journal.records import StoreState
-from engine.past_imap import dovecot, mailboxes, own
+from engine.past_imap import directory_safety, dovecot, mailboxes
 from engine.past_imap.acting import Owner
 from engine.past_imap.dovecot import Serving, Site
 from engine.past_imap.gate import Gate, Later
@@ -121,7 +121,7 @@ def write(made: Arrangement, version: str, separator: str) -> list[Path]:
         texts[ASK_FILE] = dovecot.ask(made.serving.gate)
     directory.mkdir(mode=0o755, parents=True, exist_ok=True)
     if os.geteuid() == 0:
-        own.require(directory, made.site.user)
+        directory_safety.require(directory, made.site.user)
     for name in (mailboxes.SERVER, mailboxes.FOLDER):
         mailboxes.make(directory / name, made.owner)
     for name, text in texts.items():

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from engine.backup import Backup
 from engine.operations import Outcome
 from engine.scan.finding import NamedSource
-from engine.scan.follow.arrivals import Scan
 from engine.scan.follow.follower import Follower
 from engine.scan.follow.listener import Listener
+from engine.scan.follow.rescans import Scan
 from engine.scan.sources import sources_of
 from engine.services.caller import Caller, operating
 

@@ -18,8 +18,9 @@ _CHUNK = 1 << 20
 
 
 class BackupPast:
-    """See `engine.exchange.imports.archive.Past`. One moment of the journal, which is held until it
-    is closed: other writers may go on, but the space that they free isn't used again meanwhile."""
+    """See `engine.exchange.imports.importable.Past`. One moment of the journal, which is held until
+    it is closed: other writers may go on, but the space that they free isn't used again
+    meanwhile."""
 
     def __init__(self, backup: Backup, choice: Choice, instant: int | None = None) -> None:
         """Reads from an open backup path. `instant` is up to when its history is wanted, in

@@ -26,7 +26,7 @@ from engine.domain.paths import FolderPath
 from engine.exchange.export import form
 from engine.exchange.export.choice import Choice, chosen
 from engine.exchange.export.form import Row
-from engine.exchange.imports.archive import Past
+from engine.exchange.imports.importable import Past
 from engine.query.accounts import Account
 from engine.restore.delivery import Delivered, deliver, foresee
 from engine.restore.plan import Plan, plan

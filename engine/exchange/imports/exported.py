@@ -19,7 +19,7 @@ _SMALL = 1 << 20
 
 
 class ExportedPast:
-    """See `engine.exchange.imports.archive.Past`."""
+    """See `engine.exchange.imports.importable.Past`."""
 
     def __init__(self, path: Path) -> None:
         """Opens an export. Raises NotAnExport where it isn't one, or not complete, and OSError."""

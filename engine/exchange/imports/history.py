@@ -24,7 +24,7 @@ from engine.domain.model import MAX_ITEM, ROOT, Action, Headers, Kind, Version, 
 from engine.exchange.export import form
 from engine.exchange.export.choice import Choice, chosen
 from engine.exchange.export.form import Row
-from engine.exchange.imports.archive import Past
+from engine.exchange.imports.importable import Past
 from engine.journal import erasures
 from engine.journal.reader import Reader
 from engine.journal.records import (

@@ -12,9 +12,9 @@ from pathlib import Path
 from engine.backup import Backup
 from engine.domain.errors import NotAnExport
 from engine.exchange.export.choice import Choice
-from engine.exchange.imports.archive import Past
 from engine.exchange.imports.backup_source import BackupPast
 from engine.exchange.imports.exported import ExportedPast
+from engine.exchange.imports.importable import Past
 from engine.exchange.imports.unpacking import unpack
 from engine.system.stop import Stop
 

@@ -32,10 +32,10 @@ from engine.domain.errors import (
 from engine.scan import guard
 from engine.scan.folder_cache import Memory
 from engine.scan.follow.agenda import Job, Look
-from engine.scan.follow.arrivals import Roster, Scan
 from engine.scan.follow.job import look_at
 from engine.scan.follow.listener import Following, Ledger, Listener
 from engine.scan.follow.queue import Queue
+from engine.scan.follow.rescans import Roster, Scan
 from engine.scan.report import Tally
 from engine.scan.smart import NamedSource, Options, Result, scan
 from engine.system.stop import Stop
