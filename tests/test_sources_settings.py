@@ -13,8 +13,9 @@ from engine.connectors.sources import configured, open_source, parse_source
 from engine.connectors.targets import open_target
 from engine.domain.errors import UsageError
 from engine.settings import config
-from engine.settings.sources import SourceTable, is_origin
+from engine.settings.sources import SourceTable, is_origin, refuse_same
 from engine.settings.table import Settings
+from engine.settings.types import Value
 from engine.system.clock import ManualClock
 from tests.commands import engine
 from tests.maildrop import Maildir
@@ -103,6 +104,35 @@ def test_what_is_wrong_is_refused_with_its_line(
         load(path, text)
     assert str(caught.value).startswith(f"{path}, line {line}: ")
     assert message in str(caught.value)
+
+
+class Compared(dict[str, Value]):
+    """Options that count how often any are compared."""
+
+    times = 0
+
+    def __eq__(self, other: object) -> bool:
+        Compared.times += 1
+        return super().__eq__(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def test_only_sources_of_the_same_place_are_compared() -> None:
+    """So the time that settings take grows with the number of sources, not its square."""
+    tables = [
+        SourceTable(f"s{number}", "maildir", f"/v/s{number}", Compared()) for number in range(500)
+    ]
+    refuse_same(tables)
+    assert Compared.times == 0
+    with pytest.raises(UsageError, match=r"sources\.t reads the same as sources\.s7: keep"):
+        refuse_same([*tables, SourceTable("t", "maildir", "/v/s7", Compared())])
+    assert Compared.times == 1
+
+
+def test_an_option_on_a_command_line_is_refused_where_it_is_not_utf_8() -> None:
+    with pytest.raises(UsageError, match="'account=%ff' is not UTF-8 where it has %"):
+        parse_source("maildir:/x?account=%ff")
 
 
 def test_a_command_line_names_a_source(path: Path) -> None:

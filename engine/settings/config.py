@@ -356,7 +356,9 @@ def _document(path: Path, text: str) -> dict[str, Any]:
                 ) from error
         what = re.fullmatch(r"(.*) \(at line (\d+), column \d+\)", str(error), re.DOTALL)
         if what is None:
-            raise UsageError(f"{path}: not valid TOML: {error}") from error
+            known = isinstance(error, tomllib.TOMLDecodeError)
+            reason = error if known else "a number in it has too many digits"
+            raise UsageError(f"{path}: not valid TOML: {reason}") from error
         raise UsageError(f"{path}, line {what[2]}: not valid TOML: {what[1]}") from error
 
 

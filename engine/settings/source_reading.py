@@ -27,6 +27,8 @@ class SourceReading:
 
     def source_tables(self, document: dict[str, Any]) -> tuple[SourceTable, ...]:
         found: list[SourceTable] = []
+        names: set[str] = set()
+        places: dict[str, list[SourceTable]] = {}
         for name, values in document.items():
             keys = (sources.TABLE, name)
             if not isinstance(values, dict):
@@ -36,7 +38,7 @@ class SourceReading:
             table = self._source(name, values)
             found.append(table)
             try:
-                sources.refuse_same(found)
+                sources.refuse_like(table, names, places)
             except UsageError as error:
                 raise self.error(keys, str(error)) from error
         return tuple(found)

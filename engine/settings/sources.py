@@ -17,7 +17,7 @@ sources of a kind had in common. A source of that list is called what stands the
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Any
 from urllib.parse import unquote
 
@@ -162,14 +162,25 @@ def named(table: SourceTable, taken: Container[str], kinds: Kinds) -> SourceTabl
     return replace(table, name=name)
 
 
-def refuse_same(given: Sequence[SourceTable]) -> None:
+def refuse_same(given: Iterable[SourceTable]) -> None:
     """Raises UsageError for a source that has the name of another, or reads the same."""
-    for index, table in enumerate(given):
-        for other in given[:index]:
-            if other.name == table.name:
-                raise UsageError(f"there are two sources called {table.name}: give them names")
-            if replace(other, name=table.name) == table:
-                raise UsageError(f"{table.where} reads the same as {other.where}: keep one of them")
+    names: set[str] = set()
+    places: dict[str, list[SourceTable]] = {}
+    for table in given:
+        refuse_like(table, names, places)
+
+
+def refuse_like(table: SourceTable, names: set[str], places: dict[str, list[SourceTable]]) -> None:
+    """Adds a source to the names and, by `spec`, the sources before it. Raises UsageError if it has
+    the name of one of these, or reads the same."""
+    if table.name in names:
+        raise UsageError(f"there are two sources called {table.name}: give them names")
+    there = places.setdefault(table.spec, [])
+    for other in there:
+        if other.given == table.given:
+            raise UsageError(f"{table.where} reads the same as {other.where}: keep one of them")
+    names.add(table.name)
+    there.append(table)
 
 
 def text_of(table: SourceTable, kinds: Kinds) -> str:
@@ -205,7 +216,11 @@ def _query(spec: str, query: str, kind: SourceKind) -> dict[str, Value]:
         key, equals, text = part.partition("=")
         if not equals or key in found:
             raise UsageError(f"{spec}: {part!r} is not KEY=VALUE, or is there twice")
-        found[key] = parsed(option(kind, key, f"{spec}: ").setting, unquote(text), f"{spec}: ")
+        try:
+            text = unquote(text, errors="strict")
+        except UnicodeDecodeError as error:
+            raise UsageError(f"{spec}: {part!r} is not UTF-8 where it has %") from error
+        found[key] = parsed(option(kind, key, f"{spec}: ").setting, text, f"{spec}: ")
     return found
 
 
