@@ -257,6 +257,19 @@ def test_who_has_most_in_common_is_the_same() -> None:
     assert {(a.name, a.item) for a in roster.assignments} == {("alice", 3), ("bob", 2)}
 
 
+def test_one_message_of_another_under_somebodys_name_is_no_proof() -> None:
+    """Without GUIDs: where Alice's mailbox is another one that has a few messages of Bob's, and his
+    can't be seen, it is neither's. By all of them it is his."""
+    alice, bob = account(2, "alice"), account(3, "bob")
+    known = {alice: "a", bob: "bcdefghijklmn"}
+    few = rostered(known, {"alice": "bcx"})
+    assert few.assignments == (Assignment("alice", None, "new"),)
+    assert few.gone == (alice, bob)
+    assert few.succeeded == {2}
+    much = rostered(known, {"alice": "bcdefghijklmn"})
+    assert much.assignments == (Assignment("alice", 3, "renamed", "bob"),)
+
+
 def test_what_a_restore_made_is_the_account_that_it_was_made_for() -> None:
     for deleted in (True, False):
         alice = account(2, "alice", "1", deleted=deleted)._replace(made=("dir:!:33", "guid:8"))

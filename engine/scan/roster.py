@@ -13,7 +13,8 @@ rule by which accounts are new, known, renamed, back or gone. In this order:
    least half of the messages are there that it last had: ten at least, or all. Else it is a new
    account, and the former one has been succeeded.
 6. Without GUIDs it keeps its account where a message is in common, and most of all with it; so does
-   a name that appeared. An account that had nothing keeps its name where nothing says otherwise.
+   a name that appeared. A name that an account has takes proof, as in 5, to be another one's. An
+   account that had nothing keeps its name where nothing says otherwise.
 7. A name that deleted accounts had is the last of these of which 5 or 6 say so: it is back.
 
 Nobody's mail may ever reach another. So where that isn't clear, it is a new account: the former one
@@ -240,13 +241,17 @@ class _Comparison:
                     for account in self._living.values()
                     if not another_guid(account, found)
                     if (shared := self._shared(name, account)).common
-                    if shared.proves or account.name == name or not found.guid
+                    if shared.proves or account.name == name or self._appeared(name, found)
                 ),
                 default=None,
             )
             if best is None:
                 return
             self._settle(best[3], self._living[-best[2]])
+
+    def _appeared(self, name: str, found: MailboxIdentity) -> bool:
+        """Whether a mailbox that has no GUID has a name that no account had until now."""
+        return not found.guid and name not in self._borne
 
     def _give_up(self) -> None:
         """Who isn't at his name may be where we can't see."""
