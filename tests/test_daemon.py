@@ -26,6 +26,7 @@ from engine.backup import Backup, create
 from engine.cli.parser import own_command
 from engine.connectors.registry import KINDS
 from engine.daemon import jobs
+from engine.daemon.context import Context
 from engine.daemon.daemon import Daemon
 from engine.daemon.figures import Figures
 from engine.daemon.notification_queue import Teller
@@ -603,7 +604,7 @@ def test_whoever_tells_of_trouble_has_not_hung(mail: Mail) -> None:
     now = [0.0]
     with Backup(mail.backup, write=True) as backup:
         teller = Teller(backup)
-        realtime = RealTime(jobs.Context(backup, Figures(), teller), Deaf())
+        realtime = RealTime(Context(backup, Figures(), teller), Deaf())
         realtime.pulse = Pulse(10, lambda: now[0])
         realtime.pulse.begin()
         for tell in (

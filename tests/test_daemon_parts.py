@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from engine.daemon import metrics
+from engine.daemon.context import Alive
 from engine.daemon.figures import Figures
-from engine.daemon.jobs import Alive
 from engine.daemon.losses import Losses
 from engine.daemon.parts import Part, Pulse
 from engine.domain.errors import EngineError, Interrupted

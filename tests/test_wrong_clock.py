@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from engine.backup import Backup
 from engine.check import check
 from engine.daemon import jobs
+from engine.daemon.context import Context
 from engine.daemon.figures import Figures
 from engine.daemon.notification_queue import Teller
 from engine.daemon.parts import Pulse
@@ -411,7 +412,7 @@ def test_the_daemon_purges_nothing_by_a_jump_that_is_not_taken(small: SmallBacku
     account = small.account("alice@example.com")
     item = small.message(account, account, letter(1))
     small.delete(account, item)
-    context = jobs.Context(small.backup, Figures(), Teller(small.backup))
+    context = Context(small.backup, Figures(), Teller(small.backup))
     small.clock.advance(YEARS)
     small.clock.doubted = True
     with pytest.raises(ClockError, match="nothing keeps it right"):

@@ -19,8 +19,9 @@ from engine import __version__
 from engine.backup import Backup
 from engine.connectors.registry import KINDS
 from engine.connectors.sources import configured, open_sources
+from engine.daemon.context import Context
 from engine.daemon.figures import Figures
-from engine.daemon.jobs import JOBS, Context
+from engine.daemon.jobs import JOBS
 from engine.daemon.notification_queue import Teller
 from engine.daemon.parts import Part, Pulse
 from engine.daemon.publishing import Publishing

@@ -6,8 +6,9 @@ import threading
 
 from msgspec.structs import replace
 
-from engine.daemon.jobs import Context, Scanning
+from engine.daemon.context import Context
 from engine.daemon.parts import Listener, Part, Pulse
+from engine.daemon.scanning import Scanning
 from engine.notifications import Event, Level, Notifier, catalogue
 from engine.scan.follow.follower import Follower
 from engine.scan.follow.listener import Following
