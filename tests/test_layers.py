@@ -68,6 +68,7 @@ PURE = (
     "engine.connectors.imap.crlf",
     "engine.connectors.imap.target_names",
     "engine.connectors.imap.target_flags",
+    "engine.connectors.imap.target_refusals",
     "engine.connectors.mail",
     "engine.connectors.unpacking",
     "engine.restore.plan",

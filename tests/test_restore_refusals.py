@@ -15,8 +15,9 @@ from msgspec.structs import replace
 from engine.connectors.imap.client.wire import Status
 from engine.connectors.imap.options import options
 from engine.connectors.imap.target import ImapTarget
-from engine.connectors.imap.target_flags import Flags, over_flags, says_full
-from engine.connectors.imap.target_names import same_but_case, says_exists
+from engine.connectors.imap.target_flags import Flags
+from engine.connectors.imap.target_names import same_but_case
+from engine.connectors.imap.target_refusals import over_flags, says_exists, says_full
 from engine.connectors.sources import configured, parse_source
 from engine.connectors.target import Delivery, TargetMailbox, Wanted
 from engine.connectors.targets import open_target

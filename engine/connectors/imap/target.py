@@ -30,15 +30,15 @@ from engine.connectors.imap.crlf import with_crlf
 from engine.connectors.imap.mailbox import ImapMailbox
 from engine.connectors.imap.names import flags_of
 from engine.connectors.imap.options import options
-from engine.connectors.imap.target_flags import Flags, Way, left, says_full, ways
+from engine.connectors.imap.target_flags import Flags, Way, left, ways
 from engine.connectors.imap.target_names import (
     date_time,
     flag_list,
     folder_name,
     lost,
     same_but_case,
-    says_exists,
 )
+from engine.connectors.imap.target_refusals import says_exists, says_full
 from engine.connectors.mail import kept_flags, refused_kind
 from engine.connectors.source import MailboxIdentity
 from engine.connectors.target import Delivery, Wanted, content_digest

@@ -15,41 +15,9 @@ from typing import NamedTuple
 
 from engine.connectors.imap.client.wire import Status
 from engine.connectors.imap.target_names import SYSTEM_FLAGS, lost
-
-_OTHER_REASONS = {
-    "OVERQUOTA",
-    "TOOBIG",
-    "TRYCREATE",
-    "NONEXISTENT",
-    "UNAVAILABLE",
-    "INUSE",
-    "AUTHENTICATIONFAILED",
-    "AUTHORIZATIONFAILED",
-    "EXPIRED",
-    "PRIVACYREQUIRED",
-    "CONTACTADMIN",
-    "CORRUPTION",
-    "SERVERBUG",
-    "UNKNOWN-CTE",
-    "BADURL",
-}
-"""Codes of refusals that aren't over flags or dates (RFC 5530, RFC 9051, section 7.1)."""
+from engine.connectors.imap.target_refusals import over_flags
 
 _DATE = re.compile(r"\b(internal ?)?date\b|date.?time|time ?stamp", re.IGNORECASE)
-
-_FULL = re.compile(
-    r"quota|(mailbox|disk|volume) (is )?full|no space|"
-    r"(not enough|insufficient|out of) (\w+ )?(space|storage)",
-    re.IGNORECASE,
-)
-
-
-def says_full(status: Status) -> bool:
-    """Whether a refusal says that nothing more can be stored: by its code, or where it has none in
-    words."""
-    if status.code:
-        return status.code in ("OVERQUOTA", "LIMIT")
-    return bool(_FULL.search(status.text))
 
 
 @dataclass(slots=True)
@@ -86,11 +54,6 @@ class Flags:
         kept = {flag for flag in given if flag.lower() in names}
         self.kept |= kept
         self.refused |= set(given) - kept
-
-
-def over_flags(status: Status) -> bool:
-    """Whether a refusal may be over flags, or a date."""
-    return status.code not in _OTHER_REASONS and not (not status.code and says_full(status))
 
 
 class Way(NamedTuple):

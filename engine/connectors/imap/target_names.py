@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from engine.connectors.imap.client.wire import Status
 from engine.connectors.imap.names import component_name
 from engine.domain.mutf7 import decode_name, encode_mutf7
 from engine.domain.paths import INBOX, FolderPath
@@ -42,14 +41,6 @@ def folder_name(path: FolderPath, separator: bytes, prefix: bytes) -> bytes:
 def same_but_case(one: bytes, other: bytes) -> bool:
     """Whether two names of folders differ in nothing but capitals and small letters."""
     return decode_name(one).casefold() == decode_name(other).casefold()
-
-
-def says_exists(status: Status) -> bool:
-    """Whether a refusal to make a folder says that it is there (RFC 5530), by its code or, where it
-    has none, in words."""
-    if status.code:
-        return status.code == "ALREADYEXISTS"
-    return status.word == "NO" and "exist" in status.text.lower()
 
 
 def flag_list(flags: Iterable[str]) -> bytes:
