@@ -64,7 +64,7 @@ class Backup:
         self.writable = write
         """Whether it is open for writing, too."""
         self.clock = clock or SystemClock()
-        _refuse_other(path)
+        refuse_other(path)
         self.settings = config.load(path / "config.toml", KINDS)
         if write:
             filesystem.refuse_remote(path, BackupUnusable)
@@ -169,7 +169,7 @@ class Backup:
         self.journal.close()
 
 
-def _refuse_other(path: Path) -> None:
+def refuse_other(path: Path) -> None:
     """Raises BackupUnusable for what is no backup path, or can't be looked into."""
     try:
         if (path / "journal").is_dir():
@@ -227,5 +227,5 @@ def named_tables(sources: Sequence[str | SourceTable]) -> list[SourceTable]:
 
 def take_over(path: Path) -> None:
     """Makes this machine the owner of a backup path that another one made."""
-    _refuse_other(path)
+    refuse_other(path)
     founding.take_over(path / "journal", filesystem.server_id())

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import textwrap
 from pathlib import Path
 
 from engine.api import config as api
+from engine.backup import refuse_other
 from engine.cli import output
 from engine.cli.arguments import backup_path, note_earlier
 from engine.cli.parser import CommandParser
@@ -73,6 +75,8 @@ def run(args: argparse.Namespace) -> int:
     """See DESCRIPTION."""
     path = backup_path(args)
     file = path / "config.toml"
+    if not os.path.lexists(file):
+        refuse_other(path)
     match (args.action, args.key, args.value):
         case (None, None, None):
             settings = config.load(file, KINDS)
