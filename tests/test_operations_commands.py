@@ -228,7 +228,7 @@ def test_wrong_usage_is_told(desk: Desk, words: list[str], told: str) -> None:
 
 
 def test_where_there_is_no_backup(tmp_path: Path, quick: Server) -> None:
-    for verb in ("operations", "notifications"):
+    for verb in ("operations", "notifications", "config"):
         assert "not a backup path" in quick(verb, "-b", tmp_path, status=3).err
 
 
@@ -316,6 +316,8 @@ def test_a_scan_that_was_killed_is_told(
 def test_notifications_can_be_tried(desk: Desk) -> None:
     ran = desk.engine("notifications", "test", status=1)
     assert ran.err.startswith("engine: no way is set: see notify.mail_to and notify.command")
+    told = json.loads(desk.engine("notifications", "test", "--json", status=1).out)
+    assert told["error"]["what"].startswith("no way is set: ")
     desk.listen()
     assert desk.engine("notifications", "test").out == "sent by notify.command\n"
     assert desk.subjects() == ["information a test"]

@@ -10,7 +10,7 @@ from engine.api import notifications as api
 from engine.cli import output
 from engine.cli.arguments import backup_path, opened, zone
 from engine.cli.parser import CommandParser
-from engine.domain.errors import BackupUnusable, UsageError
+from engine.domain.errors import BackupUnusable, EngineError, UsageError
 from engine.domain.timestamps import brief
 from engine.notifications import Notifier
 
@@ -98,6 +98,8 @@ def _list(notifier: Notifier, args: argparse.Namespace) -> int:
 
 def _test(notifier: Notifier, args: argparse.Namespace) -> int:
     done = notifier.test()
+    if not done:
+        raise EngineError("no way is set: see notify.mail_to and notify.command ('engine config')")
     if args.json:
         output.document([api.SentBy(way=way, what=failure or None) for way, failure in done])
     else:
@@ -106,6 +108,4 @@ def _test(notifier: Notifier, args: argparse.Namespace) -> int:
                 output.complain(f"{way}: {failure}")
             else:
                 output.line(f"sent by {way}")
-    if not done:
-        output.complain("no way is set: see notify.mail_to and notify.command ('engine config')")
-    return 0 if done and not any(failure for _, failure in done) else 1
+    return 1 if any(failure for _, failure in done) else 0
