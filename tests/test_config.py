@@ -152,6 +152,14 @@ def test_missing_sources_are_named(path: Path) -> None:
             S + "[scan]\nworkers = 1\n[compression]\n[scan]\n",
             ", line 5: scan stands in line 2 already: keep one of them",
         ),
+        (
+            S + '[sources.mail]\nkind = "maildir"\n',
+            ", line 2: sources is no table, for line 1 gives it a value: keep one of them",
+        ),
+        (
+            S + "[scan]\nworkers = 1\nworkers.x = 1\n",
+            ", line 4: scan.workers is no table, for line 3 gives it a value: keep one of them",
+        ),
         (S + "[scan\n", ", line 2: not valid TOML: "),
         (S + "level = 'x", ": not valid TOML: "),
         (S + "level = " + "9" * 5000, ": not valid TOML: a number in it has too many"),

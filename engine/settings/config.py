@@ -347,7 +347,16 @@ def _document(path: Path, text: str) -> dict[str, Any]:
         return tomllib.loads(text)
     except ValueError as error:
         seen: dict[positions.Path, int] = {}
+        values: dict[positions.Path, int] = {}
         for statement in positions.statements(text):
+            for above in (statement.path[:size] for size in range(1, len(statement.path))):
+                if above in values:
+                    raise UsageError(
+                        f"{path}, line {statement.line}: {positions.dotted(above)} is no table, for"
+                        f" line {values[above]} gives it a value: keep one of them"
+                    ) from error
+            if not statement.header:
+                values.setdefault(statement.path, statement.line)
             first = seen.setdefault(statement.path, statement.line)
             if first != statement.line:
                 raise UsageError(
