@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from engine.backup import Backup, create
-from engine.exchange.export.choice import Choice
-from engine.exchange.export.export import Exported, Wanted, to_archive, to_directory
+from engine.exchange.export.choice import AccountChoice
+from engine.exchange.export.export import Exported, WantedExport, to_archive, to_directory
 from engine.exchange.imports.history import Imported, begin_import, begun, import_history
 from engine.exchange.imports.open import opened_past
 from engine.system.clock import ManualClock
 from engine.system.progress import Progress
 from engine.system.stop import Stop
 
-EVERYTHING = Choice()
+EVERYTHING = AccountChoice()
 SAME = ("versions", "transactions", "times", "commits", "timeline", "names", "deleted", "gone")
 """Tables that an import of everything makes again byte for byte."""
 
@@ -21,7 +21,7 @@ SAME = ("versions", "transactions", "times", "commits", "timeline", "names", "de
 def export(
     backup: Path,
     target: Path,
-    choice: Choice = EVERYTHING,
+    choice: AccountChoice = EVERYTHING,
     *,
     instant: int | None = None,
     history: bool = True,
@@ -30,7 +30,7 @@ def export(
     """An export to a directory, or to an archive."""
     write = to_archive if target.name.endswith(".tar.zst") else to_directory
     with Backup(backup) as opened:
-        wanted = Wanted(choice, instant, history)
+        wanted = WantedExport(choice, instant, history)
         return write(opened, wanted, target, stop or Stop(), Progress())
 
 
@@ -41,7 +41,7 @@ def empty(path: Path, now: int = 2_000_000_000_000_000) -> Path:
 
 
 def take_in(
-    backup: Path, source: Path, choice: Choice = EVERYTHING, stop: Stop | None = None
+    backup: Path, source: Path, choice: AccountChoice = EVERYTHING, stop: Stop | None = None
 ) -> Imported:
     """An import of a history."""
     stop = stop or Stop()

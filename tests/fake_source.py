@@ -15,9 +15,9 @@ from engine.connectors.source import (
     FolderList,
     FolderListing,
     MailboxIdentity,
+    RewrittenItems,
     SourceFolder,
     SourceItem,
-    Written,
 )
 from engine.domain.errors import ItemVanished, SourceUnavailable
 from engine.domain.kinds import Kind
@@ -112,12 +112,12 @@ class Groupware:
     def changes(self, path: FolderPath, cursor: bytes) -> FolderChanges | None:
         return None
 
-    def written(self, path: FolderPath, since: int) -> Written:
+    def written(self, path: FolderPath, since: int) -> RewrittenItems:
         resources = self._open(path).resources
         if self.tags:
             return NEVER_WRITTEN
         named = {name for name, each in resources.items() if since and each.modified > since}
-        return Written(self._count, frozenset(map(str.encode, named)))
+        return RewrittenItems(self._count, frozenset(map(str.encode, named)))
 
     def fetch(self, item: SourceItem) -> Fetched:
         collection = self._open(item.folder)

@@ -18,9 +18,9 @@ from engine.connectors.source import (
     FolderList,
     FolderListing,
     MailboxIdentity,
+    RewrittenItems,
     SourceFolder,
     SourceItem,
-    Written,
 )
 from engine.domain.errors import ItemVanished, SourceEmpty, SourceUnavailable
 from engine.domain.paths import FolderPath
@@ -196,7 +196,7 @@ class GuidMailbox:
         cursor = b"" if self.blind else folder.cursor
         return FolderListing(cursor, [_item(path, folder, uid) for uid in folder.messages])
 
-    def written(self, path: FolderPath, since: int) -> Written:
+    def written(self, path: FolderPath, since: int) -> RewrittenItems:
         return NEVER_WRITTEN
 
     def changes(self, path: FolderPath, cursor: bytes) -> FolderChanges | None:

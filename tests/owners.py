@@ -20,11 +20,11 @@ from engine.domain.paths import INBOX
 from engine.journal.keys import MAX_SEQUENCE
 from engine.journal.records import StoreState
 from engine.purge import acknowledge, find_due, purge
-from engine.scan.follow.agenda import Job, Look
+from engine.scan.follow.agenda import DueScan, Job
 from engine.scan.follow.job import look_at
 from engine.scan.known import known_accounts
 from engine.scan.report import Tally
-from engine.scan.smart import NamedSource, Options, Result, scan
+from engine.scan.smart import NamedSource, Result, ScanOptions, scan
 from engine.system.clock import ManualClock
 from engine.system.stop import Stop
 from tests.guids import Box, GuidSource, Message
@@ -144,7 +144,7 @@ class Hall:
 
     def scan(self, **options: bool) -> Result:
         self._clock.advance(1_000_000)
-        return scan(self.backup, [self._source()], Options(**options), Stop())
+        return scan(self.backup, [self._source()], ScanOptions(**options), Stop())
 
     def look(self, *names: str) -> list[str]:
         """The real-time scan looks at accounts, wherever something is. Returns those of which it
@@ -153,7 +153,7 @@ class Hall:
         left = []
         with closing(DeferredWriter(self.backup.blob_writer)) as writer:
             for name in names or sorted(self.owners):
-                look = Look(Job(0, name), None, 0.0)
+                look = DueScan(Job(0, name), None, 0.0)
                 if not look_at(self.backup, self._source(), look, writer, Stop(), Tally()):
                     left.append(name)
         return left

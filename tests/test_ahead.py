@@ -7,7 +7,7 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from timefs.cache.readahead import SKIPPED, WIDTHS, Ahead
+from timefs.cache.readahead import SKIPPED, WIDTHS, Readahead
 from timefs.view.inodes import Place, Tag, constant_inode, local_inode
 
 MOST = WIDTHS[-1]
@@ -18,7 +18,7 @@ def files(count: int, first: int = 10) -> list[int]:
 
 
 def test_a_file_that_is_read_by_itself_is_no_reason_to_read_another() -> None:
-    ahead = Ahead()
+    ahead = Readahead()
     inodes = files(100)
     assert not ahead.after(inodes[0]), "nothing was listed"
     ahead.listed(inodes)
@@ -28,7 +28,7 @@ def test_a_file_that_is_read_by_itself_is_no_reason_to_read_another() -> None:
 
 
 def test_the_second_file_in_order_is_reason_for_some_the_third_for_more() -> None:
-    ahead = Ahead()
+    ahead = Readahead()
     inodes = files(200)
     ahead.listed(inodes)
     for position, expected in ((0, inodes[1:1]), (1, inodes[2:10]), (10, inodes[11 : 11 + MOST])):
@@ -37,7 +37,7 @@ def test_the_second_file_in_order_is_reason_for_some_the_third_for_more() -> Non
 
 
 def test_whoever_reads_all_asks_for_few() -> None:
-    ahead = Ahead()
+    ahead = Readahead()
     inodes = files(1000)
     ahead.listed(inodes)
     asked, known = 0, set[int]()
@@ -50,7 +50,7 @@ def test_whoever_reads_all_asks_for_few() -> None:
 
 
 def test_pieces_of_a_file_and_files_within_what_was_read_ahead_are_in_order() -> None:
-    ahead = Ahead()
+    ahead = Readahead()
     inodes = files(300)
     ahead.listed(inodes)
     for position in (0, 1):
@@ -65,7 +65,7 @@ def test_pieces_of_a_file_and_files_within_what_was_read_ahead_are_in_order() ->
 
 
 def test_only_files_that_never_change_are_read_ahead() -> None:
-    ahead = Ahead()
+    ahead = Readahead()
     directory = local_inode(1, Place.FOLDER, 7)
     inodes = [directory, *files(2), directory, *files(3, 20)]
     ahead.listed(inodes)
@@ -74,7 +74,7 @@ def test_only_files_that_never_change_are_read_ahead() -> None:
 
 
 def test_several_directories_are_followed_at_once() -> None:
-    ahead = Ahead()
+    ahead = Readahead()
     orders = [files(100, 1000 * number) for number in range(1, 6)]
     for order in orders:
         ahead.listed(order)
@@ -85,7 +85,7 @@ def test_several_directories_are_followed_at_once() -> None:
 
 
 def test_one_who_begins_anew_is_followed_anew() -> None:
-    ahead = Ahead()
+    ahead = Readahead()
     inodes = files(100)
     for _ in range(2):
         ahead.listed(inodes)
@@ -94,7 +94,7 @@ def test_one_who_begins_anew_is_followed_anew() -> None:
 
 
 def test_not_all_that_was_ever_listed_is_remembered() -> None:
-    ahead = Ahead(limit=250)
+    ahead = Readahead(limit=250)
     orders = [files(100, 1000 * number) for number in range(1, 6)]
     for order in orders:
         ahead.listed(order)
@@ -109,7 +109,7 @@ def test_not_all_that_was_ever_listed_is_remembered() -> None:
 
 @given(st.integers(0, 10_000), st.integers(2, 60))
 def test_what_comes_next_comes_after_and_is_bounded(seed: int, count: int) -> None:
-    ahead = Ahead()
+    ahead = Readahead()
     inodes = files(count)
     ahead.listed(inodes)
     chosen = random.Random(seed)

@@ -7,25 +7,33 @@ import tomllib
 
 import pytest
 
-from engine.settings.types import TIME_OF_DAY, Choice, Switch, Text, Texts, Type, Whole
+from engine.settings.types import (
+    TIME_OF_DAY,
+    BooleanSetting,
+    ChoiceSetting,
+    IntegerSetting,
+    TextListSetting,
+    TextSetting,
+    Type,
+)
 
-WORDS = Choice(("warning", "error"))
-ACCOUNTS = Texts("a list of accounts")
+WORDS = ChoiceSetting(("warning", "error"))
+ACCOUNTS = TextListSetting("a list of accounts")
 
 
 @pytest.mark.parametrize(
     ("type_", "argument", "value"),
     [
-        (Switch(), "true", True),
-        (Switch(), "false", False),
+        (BooleanSetting(), "true", True),
+        (BooleanSetting(), "false", False),
         (WORDS, "error", "error"),
-        (Text("anything"), 'a "b" \\ ü', 'a "b" \\ ü'),
-        (Text("anything"), "", ""),
+        (TextSetting("anything"), 'a "b" \\ ü', 'a "b" \\ ü'),
+        (TextSetting("anything"), "", ""),
         (TIME_OF_DAY, "04:00", "04:00"),
         (ACCOUNTS, "alice@example.com", ("alice@example.com",)),
         (ACCOUNTS, "['a', 'b']", ("a", "b")),
         (ACCOUNTS, "[]", ()),
-        (Whole(0, 9), "9", 9),
+        (IntegerSetting(0, 9), "9", 9),
     ],
 )
 def test_an_allowed_argument_survives_being_written(
@@ -38,13 +46,13 @@ def test_an_allowed_argument_survives_being_written(
 @pytest.mark.parametrize(
     ("type_", "value"),
     [
-        (Switch(), 1),
-        (Switch(), "true"),
+        (BooleanSetting(), 1),
+        (BooleanSetting(), "true"),
         (WORDS, "Error"),
         (WORDS, True),
-        (Text("a line"), "two\nlines"),
-        (Text("a line"), "\udc80"),
-        (Text("a line"), 5),
+        (TextSetting("a line"), "two\nlines"),
+        (TextSetting("a line"), "\udc80"),
+        (TextSetting("a line"), 5),
         (TIME_OF_DAY, "4:00"),
         (TIME_OF_DAY, "24:00"),
         (TIME_OF_DAY, "04:00\n"),
@@ -60,4 +68,4 @@ def test_what_is_not_allowed_is_refused(type_: Type, value: object) -> None:
 
 @pytest.mark.parametrize("argument", ["yes", "1", "True", ""])
 def test_a_switch_takes_no_other_words(argument: str) -> None:
-    assert Switch().check(Switch().parse(argument)) is None
+    assert BooleanSetting().check(BooleanSetting().parse(argument)) is None

@@ -16,11 +16,11 @@ from shutil import rmtree
 import pytest
 
 from engine.past_imap import gate, mailboxes
-from engine.past_imap.acting import Owner, acting_as
-from engine.past_imap.dovecot import Serving, Site
-from engine.past_imap.live import Inbox, Live
+from engine.past_imap.acting import MailUser, acting_as
+from engine.past_imap.dovecot import ServerSettings, SiteSettings
+from engine.past_imap.live import Inbox, LiveServer
 from engine.past_imap.logins import Login
-from engine.past_imap.service import ANOTHER, Arrangement, Door
+from engine.past_imap.service import ANOTHER, LoginPolicy, PastServer
 from tests.maildrop import Maildir
 from tests.owners import Hall
 
@@ -33,7 +33,7 @@ class Planted:
     """The directories of the past, and some of somebody else's."""
 
     def __init__(self, root: Path) -> None:
-        self.user = Owner(65534, 65534)
+        self.user = MailUser(65534, 65534)
         self.mount, self.past, self.others = root / "m", root / "p", root / "others"
         shown = self.mount / "latest/.own/alice"
         (shown / "cur").mkdir(parents=True)
@@ -173,7 +173,7 @@ def test_a_forged_guid_is_not_the_one_whose_it_was(
 # Who has got somebody's name signs in to the past before a scan has seen that
 
 
-class Takes(Live):
+class Takes(LiveServer):
     """A live server that takes every password."""
 
     def inbox(self, user: str, password: str) -> Inbox:
@@ -183,11 +183,11 @@ class Takes(Live):
 def sign_in(hall: Hall, name: str, inbox: Inbox) -> str:
     """What is said to whoever has this inbox under the name."""
     live = Takes("127.0.0.1", 1, False, inbox)  # type: ignore[arg-type]
-    site = Site(hall.path.parent / "m", hall.path.parent / "p", "nobody", "nobody")
+    site = SiteSettings(hall.path.parent / "m", hall.path.parent / "p", "nobody", "nobody")
     site.directory.mkdir(exist_ok=True)
-    serving = Serving("127.0.0.1", 1, 1, "", "", "nobody", "nobody")
-    made = Arrangement(site, serving, Owner(os.geteuid(), os.getegid()))
-    return Door(hall.backup, made, live)("192.0.2.7", f"{name}@latest", "secret")
+    serving = ServerSettings("127.0.0.1", 1, 1, "", "", "nobody", "nobody")
+    made = PastServer(site, serving, MailUser(os.geteuid(), os.getegid()))
+    return LoginPolicy(hall.backup, made, live)("192.0.2.7", f"{name}@latest", "secret")
 
 
 @pytest.mark.parametrize("guids", [True, False])
@@ -213,7 +213,7 @@ def test_a_name_that_has_changed_hands_shows_nothing_until_that_is_recorded(
 
 @pytest.mark.parametrize("password", ["x\0y", 'x"\r\nA LOGIN bob secret', "x\n"])
 def test_a_password_is_one_word(password: str) -> None:
-    unasked = Live("127.0.0.1", 1, False, "")
+    unasked = LiveServer("127.0.0.1", 1, False, "")
     assert unasked.inbox("alice", password) is None
 
 

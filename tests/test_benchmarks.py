@@ -22,7 +22,7 @@ from engine.connectors.sources import open_source
 from engine.domain.model import Kind
 from engine.domain.paths import INBOX
 from engine.journal.keys import MAX_SEQUENCE
-from engine.scan.smart import NamedSource, Options, scan
+from engine.scan.smart import NamedSource, ScanOptions, scan
 from engine.system.clock import SystemClock
 from engine.system.stop import Stop
 from scripts.benchmarks import __main__ as bench
@@ -176,7 +176,7 @@ def test_a_history_is_what_it_claims_to_be(tmp_path: Path) -> None:
     ]
     source = MadeUp([history.folder_name(n) for n in range(len(made.folders))], items)
     for created in (0, 1):
-        tally = scan(backup, [NamedSource(history.SOURCE, source)], Options(), Stop()).tally
+        tally = scan(backup, [NamedSource(history.SOURCE, source)], ScanOptions(), Stop()).tally
         assert (tally.created, tally.changed, tally.deleted) == (created, 0, 0)
         assert not tally.problems
         source.deliver(LETTER)

@@ -23,7 +23,7 @@ from engine.domain.paths import INBOX, FolderPath
 from engine.journal.keys import MAX_SEQUENCE
 from engine.scan.account import scan_account
 from engine.scan.comparison import Subject, look
-from engine.scan.folder_cache import Memory
+from engine.scan.folder_cache import FolderCache
 from engine.scan.report import Tally
 from engine.system.stop import Stop
 from tests.desk import SECOND, Desk
@@ -55,7 +55,7 @@ class Scanner:
     """A backup of one account, scanned as a test wants it."""
 
     def __init__(self, path: Path, box: Box, *, telling: bool) -> None:
-        self.memory = Memory(12) if telling else None
+        self.memory = FolderCache(12) if telling else None
         self.desk = Desk(path)
         self.mailbox = GuidMailbox(box, telling=telling)
         self.item: int | None = None

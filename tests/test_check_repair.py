@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from engine.backup import Backup
 from engine.blobs import BlobStore, Form
 from engine.blobs.writer import PackWriter
-from engine.check import Report, Scope, check, index, sorting
+from engine.check import CheckReport, Scope, check, index, sorting
 from engine.domain.errors import Damaged, Interrupted
 from engine.domain.model import Kind, Version
 from engine.journal import timeline
@@ -27,7 +27,7 @@ from engine.journal.keys import MAX_SEQUENCE
 from engine.journal.records import Hold, pack, seal
 from engine.journal.verified import Dates, dates, verifications
 from engine.query.accounts import named
-from engine.scan.smart import Options, scan
+from engine.scan.smart import ScanOptions, scan
 from engine.scan.sources import sources_of
 from engine.system.progress import Progress
 from engine.system.stop import Stop
@@ -63,7 +63,7 @@ class Desk:
 
     def scan(self) -> None:
         self.small.clock.advance(60_000_000)
-        scan(self.backup, self.sources, Options(), Stop())
+        scan(self.backup, self.sources, ScanOptions(), Stop())
 
     def rows(self) -> dict[tuple[str, bytes], bytes]:
         with self.backup.reader() as reader:
@@ -90,7 +90,7 @@ class Desk:
             for (name, key), value in rows.items():
                 txn.put(key, value, db=getattr(environment.tables, name))
 
-    def repair(self, *, sources: bool = True) -> Report:
+    def repair(self, *, sources: bool = True) -> CheckReport:
         self.small.clock.advance(2_000_000)
         report = check(self.backup, repair=True, sources=self.sources if sources else (), deep=True)
         self.backup.store = BlobStore(self.backup.volume, self.backup.location)
@@ -132,7 +132,7 @@ class Desk:
             digests = list(reader.txn.cursor(reader.tables.blobs).iternext(values=False))
         return {digest: self.read(digest) for digest in digests}
 
-    def backup_check(self) -> Report:
+    def backup_check(self) -> CheckReport:
         return check(self.backup)
 
     def aside(self) -> list[dict[str, str]]:

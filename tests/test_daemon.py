@@ -29,8 +29,8 @@ from engine.daemon import jobs
 from engine.daemon.context import Context
 from engine.daemon.daemon import Daemon
 from engine.daemon.figures import Figures
-from engine.daemon.notification_queue import Teller
-from engine.daemon.parts import Pulse
+from engine.daemon.notification_queue import NotificationQueue
+from engine.daemon.parts import LifeSign
 from engine.daemon.realtime import RealTime
 from engine.domain.errors import BackupUnusable, EngineError, RecordDamaged
 from engine.query.search import Query, search
@@ -38,8 +38,8 @@ from engine.scan.report import Tally
 from engine.settings import config
 from engine.system import heartbeat, logs, space
 from engine.system.clock import ManualClock
-from engine.system.heartbeat import Heartbeat, State
-from engine.system.space import Room
+from engine.system.heartbeat import DaemonState, Heartbeat
+from engine.system.space import DiskSpace
 from engine.system.systemd import Systemd
 from tests.commands import DEADLINE, SCRIPTS, engine, environment, until
 from tests.programs import needs
@@ -131,7 +131,7 @@ class Running:
     def logged(self, words: str) -> bool:
         return words in self.log.read_text()
 
-    def state(self) -> State:
+    def state(self) -> DaemonState:
         found = heartbeat.look(self.mail.backup).state
         assert found
         return found
@@ -371,9 +371,9 @@ class Stage:
     def __init__(self, mail: Mail, monkeypatch: pytest.MonkeyPatch) -> None:
         self.mail = mail
         self.clock = ManualClock(NIGHT)
-        self.room = Room(500, 1000)
+        self.room = DiskSpace(500, 1000)
         self.log = io.StringIO()
-        self.before: State | None = None
+        self.before: DaemonState | None = None
         self.environ: dict[str, str] = {}
         self.systemd = Systemd({})
         monkeypatch.setattr(space, "measure", lambda path: self.room)
@@ -404,7 +404,7 @@ class Stage:
 
     def free(self, free: int) -> Callable[[], None]:
         """A step that changes the room on the disk, of 1000."""
-        return lambda: setattr(self, "room", Room(free, 1000))
+        return lambda: setattr(self, "room", DiskSpace(free, 1000))
 
     def state(self, wanted: str) -> Callable[[], str | None]:
         """A step that waits until the real-time scan stands so."""
@@ -603,9 +603,9 @@ def test_a_worker_of_the_real_time_scan_that_hangs_starves_it_too(
 def test_whoever_tells_of_trouble_has_not_hung(mail: Mail) -> None:
     now = [0.0]
     with Backup(mail.backup, write=True) as backup:
-        teller = Teller(backup)
+        teller = NotificationQueue(backup)
         realtime = RealTime(Context(backup, Figures(), teller), Deaf())
-        realtime.pulse = Pulse(10, lambda: now[0])
+        realtime.pulse = LifeSign(10, lambda: now[0])
         realtime.pulse.begin()
         for tell in (
             lambda: realtime.trouble("", "the source is gone"),
@@ -719,8 +719,8 @@ def test_whoever_only_looks_is_in_nobodys_way(tmp_path: Path) -> None:
 def test_a_state_that_is_cut_short_counts_as_none(tmp_path: Path) -> None:
     assert heartbeat.look(tmp_path) == (False, None)
     beat = Heartbeat(tmp_path)
-    beat.write(State(process=1, started=2, written=3), durable=True)
-    assert heartbeat.look(tmp_path) == (True, State(process=1, started=2, written=3))
+    beat.write(DaemonState(process=1, started=2, written=3), durable=True)
+    assert heartbeat.look(tmp_path) == (True, DaemonState(process=1, started=2, written=3))
     beat.close()
     (tmp_path / "daemon" / "state.json").write_bytes(b'{"process":1,')
     assert heartbeat.look(tmp_path) == (False, None)
@@ -741,7 +741,7 @@ def test_real_time_scan_keeps_the_backup_fresh(mail: Mail) -> None:
 
     def seen(caught_up: int) -> dict[str, Any]:
         beat = Heartbeat(mail.backup)
-        beat.write(State(process=1, started=1, written=1, realtime="on", caught_up=caught_up))
+        beat.write(DaemonState(process=1, started=1, written=1, realtime="on", caught_up=caught_up))
         beat.close()
         found: dict[str, Any] = engine("status", "-b", mail.backup, "--json").json
         return found

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from engine.daemon import metrics
-from engine.daemon.context import Alive
+from engine.daemon.context import HeartbeatStop
 from engine.daemon.figures import Figures
 from engine.daemon.losses import Losses
-from engine.daemon.parts import Part, Pulse
+from engine.daemon.parts import LifeSign, Part
 from engine.domain.errors import EngineError, Interrupted
 from engine.scan.loss import Turnover
-from engine.scan.report import Problem, Tally
+from engine.scan.report import ScanProblem, Tally
 from engine.system.stop import Stop
 from engine.system.systemd import Systemd
 from tests.commands import DEADLINE, until
@@ -112,7 +112,7 @@ def test_a_part_that_someone_else_stops_stays_so() -> None:
 
 def test_a_pulse() -> None:
     now = [0.0]
-    pulse = Pulse(10, lambda: now[0])
+    pulse = LifeSign(10, lambda: now[0])
     now[0] = 100
     assert pulse.healthy  # it hasn't begun
     pulse.begin()
@@ -130,8 +130,8 @@ def test_a_pulse() -> None:
 
 def test_work_that_looks_whether_it_is_to_stop_is_alive() -> None:
     now = [0.0]
-    pulse, stop = Pulse(10, lambda: now[0]), Stop()
-    alive = Alive(stop, pulse)
+    pulse, stop = LifeSign(10, lambda: now[0]), Stop()
+    alive = HeartbeatStop(stop, pulse)
     pulse.begin()
     now[0] = 11
     assert not pulse.healthy
@@ -142,7 +142,7 @@ def test_work_that_looks_whether_it_is_to_stop_is_alive() -> None:
     with pytest.raises(Interrupted):
         alive.check()
     other = Stop()
-    Alive(other, pulse).set()
+    HeartbeatStop(other, pulse).set()
     assert other.wait(0)
 
 
@@ -199,7 +199,7 @@ def figures() -> Figures:
     """What some scans and errors come to."""
     counted = Figures()
     counted.scanned(Tally(created=3, changed=2, deleted=1), 1.5, 1000.0)
-    counted.scanned(Tally(created=1, problems=[Problem("a", "b", "c")]), 2.5, 2000.0)
+    counted.scanned(Tally(created=1, problems=[ScanProblem("a", "b", "c")]), 2.5, 2000.0)
     counted.followed(Tally(deleted=7))
     counted.ended("failed")
     counted.error("realtime")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.domain.content_lines import When, lines, properties, when
+from engine.domain.content_lines import EventTime, lines, properties, when
 from engine.domain.description import Described, describe, headers_of
 from engine.domain.kinds import DESCRIBED, TABLE, Kind
 from engine.domain.model import MAX_ITEM, Headers
@@ -152,10 +152,10 @@ def test_headers_are_those_of_the_description() -> None:
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
-        (b"20240501", When(2024, 5, 1, None, 0, 0)),
-        (b"20240501T090030", When(2024, 5, 1, 540, 30, 0)),
-        (b"2024-05-01T09:00:30.5+02:30", When(2024, 5, 1, 540, 30, 150)),
-        (b"20240501T0900-02", When(2024, 5, 1, 540, 0, -120)),
+        (b"20240501", EventTime(2024, 5, 1, None, 0, 0)),
+        (b"20240501T090030", EventTime(2024, 5, 1, 540, 30, 0)),
+        (b"2024-05-01T09:00:30.5+02:30", EventTime(2024, 5, 1, 540, 30, 150)),
+        (b"20240501T0900-02", EventTime(2024, 5, 1, 540, 0, -120)),
         (b"20240230", None),
         (b"00000101", None),
         (b"20240501T240000", None),
@@ -163,7 +163,7 @@ def test_headers_are_those_of_the_description() -> None:
         (b"", None),
     ],
 )
-def test_dates_and_times(value: bytes, expected: When | None) -> None:
+def test_dates_and_times(value: bytes, expected: EventTime | None) -> None:
     assert when(value) == expected
 
 

@@ -16,7 +16,7 @@ import pytest
 from blake3 import blake3
 
 from engine.backup import Backup
-from engine.journal.records import State, pack, seal
+from engine.journal.records import JournalState, pack, seal
 from tests.backups import letter
 from tests.commands import DEADLINE, SCRIPTS, environment, failing
 from tests.faults import Server
@@ -275,7 +275,7 @@ def move_horizon(backup: Path, microseconds: int) -> None:
         with opened.reader() as reader:
             state = reader.state()
         ahead = time.time_ns() // 1000 + microseconds
-        moved = State(state.next_item, state.next_sequence, ahead)
+        moved = JournalState(state.next_item, state.next_sequence, ahead)
         with journal.write() as txn:
             txn.put(b"state", seal(b"state", pack(moved)), db=journal.tables.meta)
 

@@ -19,9 +19,9 @@ from engine.domain.errors import Interrupted, NotAnExport, UsageError
 from engine.domain.model import item_id
 from engine.exchange.export import export as exporting
 from engine.exchange.export import form
-from engine.exchange.export.choice import Choice
-from engine.exchange.export.export import Wanted, to_directory
-from engine.exchange.export.form import Head, Row, Tail
+from engine.exchange.export.choice import AccountChoice
+from engine.exchange.export.export import WantedExport, to_directory
+from engine.exchange.export.form import ExportedRow, ExportEnd, ExportHead
 from engine.exchange.imports.unpacking import unpack
 from engine.journal.removal import Removal
 from engine.system.progress import Progress
@@ -64,7 +64,7 @@ def test_other_programs_read_it(small: SmallBackup, tmp_path: Path) -> None:
     assert [m["Subject"] for m in box.get_folder("Work.Ap&APY-llo")] == ["Letter 2"]
     assert (maildir / "dovecot-keywords").read_text() == "0 $Junk\n"
     rows = [
-        form.parse(Row, line, "here")
+        form.parse(ExportedRow, line, "here")
         for line in (maildir.parent / "items.jsonl").read_bytes().splitlines()
     ]
     paths = [row.path.rpartition("_")[0] or row.path for row in rows]
@@ -86,7 +86,7 @@ def test_an_archive_has_the_files_of_a_directory(small: SmallBackup, tmp_path: P
     (tmp_path / "unpacked").mkdir()
     unpack(tmp_path / "out.tar.zst", tmp_path / "unpacked", Stop())
     one, other = files(tmp_path / "out"), files(tmp_path / "unpacked")
-    heads = [form.parse(Head, found.pop(form.HEAD), "here") for found in (one, other)]
+    heads = [form.parse(ExportHead, found.pop(form.HEAD), "here") for found in (one, other)]
     assert msgspec.structs.replace(heads[0], id=heads[1].id) == heads[1]
     assert one == other
     sizes = {name: len(content) for name, content in one.items() if name != form.TAIL}
@@ -177,7 +177,7 @@ def test_a_damaged_content_is_named_and_the_rest_is_there(
     for target in ("out", "out.tar.zst"):
         (missing,) = export(small.path, tmp_path / target).missing
         assert (missing.item, missing.digest) == (item_id(found.item), found.version.digest.hex())
-    tail = form.parse(Tail, (tmp_path / "out" / form.TAIL).read_bytes(), "here")
+    tail = form.parse(ExportEnd, (tmp_path / "out" / form.TAIL).read_bytes(), "here")
     assert tail.missing == (missing,)
     ran = engine("export", "-b", small.path, tmp_path / "third", "--json", status=1)
     assert [row["item"] for row in ran.json["missing"]] == [item_id(found.item)]
@@ -213,7 +213,7 @@ def test_a_purge_in_between_makes_it_begin_anew(
     monkeypatch.setattr(exporting, "make_plan", planning)
     monkeypatch.setattr(exporting, "_put", putting)
     write = to_directory if target == "out" else exporting.to_archive
-    wanted = Wanted(Choice(), None, True)
+    wanted = WantedExport(AccountChoice(), None, True)
     done = write(small.backup, wanted, tmp_path / target, Stop(), Progress())
     small.close()
     assert (len(calls), done.missing) == (2, [])
@@ -240,7 +240,7 @@ def archive(path: Path, head: bytes, *members: tuple[tarfile.TarInfo, bytes]) ->
 def head(**changes: int) -> bytes:
     values = {"files": 100, "bytes": 10_000} | changes
     return form.document(
-        Head(
+        ExportHead(
             id="0" * 32,
             backup="0" * 32,
             history=False,
@@ -259,7 +259,7 @@ def member(name: str, **changes: object) -> tarfile.TarInfo:
     return info
 
 
-TAIL = (tarfile.TarInfo(form.TAIL), form.document(Tail(True)))
+TAIL = (tarfile.TarInfo(form.TAIL), form.document(ExportEnd(True)))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from blake3 import blake3
 
-from engine.check.report import Report
+from engine.check.report import CheckReport
 from engine.domain.model import Action, Kind, Version
 from engine.journal.environment import FORMAT, Tables
 from engine.journal.keys import pair_key, split_pair
@@ -69,4 +69,4 @@ def test_every_rule_of_the_check_is_in_the_document() -> None:
     assert {"checksum", "times", "index"} <= rules
     for rule in rules:
         assert f"| `{rule}` |" in TEXT, f"the rule {rule} is not in FORMAT.md"
-    assert Report().ok
+    assert CheckReport().ok

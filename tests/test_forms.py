@@ -17,7 +17,7 @@ from engine.domain.decompression import beginning
 from engine.domain.messages import HEAD, parse_headers
 from engine.domain.model import Headers
 from engine.scan.forms import recorded_forms, told_forms
-from engine.scan.smart import NamedSource, Options, Result, scan
+from engine.scan.smart import NamedSource, Result, ScanOptions, scan
 from engine.system.clock import ManualClock
 from engine.system.stop import Stop
 from tests.commands import engine
@@ -48,7 +48,7 @@ def scanned(desk: Desk, root: Path, **options: Any) -> Result:
     desk.clock.advance(3600 * SECOND)
     spec = f"maildir:{root}/{{account}}"
     source = NamedSource(spec, open_source(spec, ManualClock(2**52)))
-    return scan(desk.backup, [source], Options(**options), Stop())
+    return scan(desk.backup, [source], ScanOptions(**options), Stop())
 
 
 def notes(result: Result) -> list[str]:

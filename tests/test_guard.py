@@ -16,7 +16,7 @@ from engine.connectors.source import AccountList, Mailbox
 from engine.domain.errors import BlobDamaged, Conflict, ItemUnreadable, StorageFull, explained
 from engine.scan.follow import agenda, rescans
 from engine.scan.follow import follower as follower_module
-from engine.scan.smart import NamedSource, Options, Result, SourcesMissing, scan
+from engine.scan.smart import NamedSource, Result, ScanOptions, SourcesMissing, scan
 from engine.system.clock import SystemClock
 from engine.system.stop import Stop
 from tests.commands import until
@@ -73,7 +73,7 @@ class Broken(MaildirSource):
 
 def scanned(post: Post, *sources: MaildirSource, dry_run: bool = False) -> Result:
     named = [NamedSource(f"{post.spec}{number}", each) for number, each in enumerate(sources)]
-    return scan(post.backup, named, Options(dry_run=dry_run), Stop())
+    return scan(post.backup, named, ScanOptions(dry_run=dry_run), Stop())
 
 
 @pytest.mark.parametrize("where", ["mailbox", "folders", "fetch"])
@@ -128,7 +128,7 @@ def test_whatever_a_look_raises_is_that_accounts_trouble(
         monkeypatch.setattr(module, "FIRST_PAUSE", 0.05)
     look_at, failing = follower_module.look_at, True
 
-    def look(backup: Backup, source: NamedSource, look: agenda.Look, *rest: object) -> bool:
+    def look(backup: Backup, source: NamedSource, look: agenda.DueScan, *rest: object) -> bool:
         if look.job.account == "bob" and failing:
             raise error
         return look_at(backup, source, look, *rest)  # type: ignore[arg-type]
@@ -166,7 +166,7 @@ def test_a_scan_that_fails_is_tried_again(post: Post, monkeypatch: pytest.Monkey
     monkeypatch.setattr(rescans, "FIRST_PAUSE", 0.05)
     failures = [RAISED[0]]
 
-    def scan_all(options: Options, stop: Stop) -> Result:
+    def scan_all(options: ScanOptions, stop: Stop) -> Result:
         if failures:
             raise failures.pop()
         source = Broken(post, RAISED[0], "nowhere")

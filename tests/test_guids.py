@@ -8,7 +8,7 @@ from engine.domain.errors import SourceUnavailable, UsageError
 from engine.domain.model import Action
 from engine.domain.paths import INBOX
 from engine.scan.loss import Turnover
-from engine.scan.smart import NamedSource, Options, Result, SourcesMissing, scan
+from engine.scan.smart import NamedSource, Result, ScanOptions, SourcesMissing, scan
 from engine.system.stop import Stop
 from tests.desk import SECOND, Desk
 from tests.guids import Box, GuidSource
@@ -29,7 +29,7 @@ class Servers:
     def scan(self, *accounts: str, accept_empty: bool = False) -> Result:
         self.desk.clock.advance(SECOND)
         named = [NamedSource("imaps:near", self.near), NamedSource("imaps:far", self.far)]
-        options = Options(accounts=accounts, accept_empty=accept_empty)
+        options = ScanOptions(accounts=accounts, accept_empty=accept_empty)
         return scan(self.desk.backup, named, options, Stop())
 
 

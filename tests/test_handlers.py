@@ -26,7 +26,7 @@ from engine.domain.errors import BlobDamaged
 from tests.backups import SmallBackup, letter
 from tests.looking import Looker
 from timefs.cache.prefetch import SMALL
-from timefs.fuse.handlers import BRIEF, LASTING, Handlers, Owner
+from timefs.fuse.handlers import BRIEF, LASTING, Handlers, MountOwner
 from timefs.view.inodes import Tag, constant_inode
 from timefs.view.places import Gone
 from timefs.view.tree import ROOT_INODE, Tree
@@ -70,7 +70,7 @@ class Mounted:
         self.kernel = kernel
         self.tree = Tree(small.backup, UTC)
         self.look = Looker(self.tree)
-        self.handlers = Handlers(small.backup, self.tree, Owner(1000, 100))
+        self.handlers = Handlers(small.backup, self.tree, MountOwner(1000, 100))
 
     def ask(self, request: Callable[..., Awaitable[Result]], *arguments: object) -> Result:
         """One request, as if nothing else were going on."""
@@ -141,7 +141,7 @@ def test_a_directory_does_not_say_how_many_directories_it_has(mounted: Mounted) 
 
 
 def test_an_umask_opens_modes(mounted: Mounted) -> None:
-    handlers = Handlers(mounted.small.backup, mounted.tree, Owner(0, 0, 0o027))
+    handlers = Handlers(mounted.small.backup, mounted.tree, MountOwner(0, 0, 0o027))
     inode = with_message(mounted, letter(1))
     assert mounted.ask(handlers.getattr, inode, None).st_mode == stat.S_IFREG | 0o640
     assert mounted.ask(handlers.getattr, ROOT_INODE, None).st_mode == stat.S_IFDIR | 0o750
@@ -365,7 +365,7 @@ def test_with_the_extension_nothing_is_opened_and_all_can_be_read(mounted: Mount
     large = letter(2, size=SMALL + 5000)
     account = small.account("bob@example.com")
     big = small.message(account, small.folder(account, "INBOX"), large)
-    handlers = Handlers(small.backup, mounted.tree, Owner(0, 0), handleless=lambda: True)
+    handlers = Handlers(small.backup, mounted.tree, MountOwner(0, 0), handleless=lambda: True)
     assert mounted.fails(handlers.open, inode, os.O_RDONLY, None) == errno.ENOSYS
     assert mounted.fails(handlers.open, inode, os.O_RDWR, None) == errno.EROFS
     assert mounted.ask(handlers.read, inode, 0, 1 << 20) == letter(1)

@@ -27,7 +27,7 @@ from engine.domain.messages import HEAD, address, delivery_date, parse_headers
 from engine.domain.naming import LONGEST, folder_name, message_stem
 from engine.domain.timestamps import parse
 from engine.exchange.export import form
-from engine.exchange.export.form import Row, State
+from engine.exchange.export.form import ExportedRow, ExportedState
 from engine.journal.records import pack
 from tests.mail import letters
 from tests.oddities import ODDITIES
@@ -212,14 +212,14 @@ def test_any_name_is_a_time_or_none(text: str) -> None:
 # Exports
 
 
-ROW = Row(
+ROW = ExportedRow(
     transaction=1,
     time=1,
     action="create",
     item="000004",
     account="000002",
     path="alice@example.com/INBOX/x.eml",
-    state=State(
+    state=ExportedState(
         kind="message",
         folder="000003",
         name="x.eml",
@@ -240,7 +240,7 @@ META = b'"meta":{"a":1}'
 def taken_in(line: bytes) -> None:
     """Reads a record as an import does, as far as it goes."""
     try:
-        row = form.parse(Row, line, "here")
+        row = form.parse(ExportedRow, line, "here")
         version = form.from_state(row.state, 1) if row.state else None
     except (NotAnExport, UsageError, ValueError):
         return

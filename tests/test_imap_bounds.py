@@ -19,7 +19,7 @@ import pytest
 
 from engine.connectors.imap.client import connection, login, session, stream
 from engine.connectors.imap.client.connection import Connection, Endpoint
-from engine.connectors.imap.client.responses import Lost
+from engine.connectors.imap.client.responses import ConnectionLost
 from engine.connectors.imap.source import ImapSource
 from engine.connectors.source import interrupts
 from engine.connectors.sources import parse_source
@@ -154,7 +154,7 @@ def test_what_goes_on_fast_enough_may_take_long() -> None:
     for seconds, late in ((0.5, False), (5, False), (60, False), (62, True)):
         pace.began = began - seconds
         if late:
-            with pytest.raises(stream.Slow):
+            with pytest.raises(stream.ServerSlow):
                 pace.left()
         else:
             assert 0 < pace.left() <= 1
@@ -167,7 +167,7 @@ def test_a_server_that_answers_nobody_gets_less_time_for_each(
 
     def connected(endpoint: Endpoint, *_: object) -> Connection:
         given.append(endpoint.timeout)
-        raise Lost("no answer") from stream.Stalled("no answer")
+        raise ConnectionLost("no answer") from stream.ServerStalled("no answer")
 
     monkeypatch.setattr(login, "connect", connected)
     accounts = [f"a{number}" for number in range(9)]

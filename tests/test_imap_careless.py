@@ -12,7 +12,7 @@ import pytest
 from engine.connectors.sources import open_source
 from engine.domain.model import ROOT, Kind
 from engine.journal.keys import MAX_SEQUENCE
-from engine.scan.smart import NamedSource, Options, Result, scan
+from engine.scan.smart import NamedSource, Result, ScanOptions, scan
 from engine.system.stop import Stop
 from tests.backups import SmallBackup
 from tests.imap_script import Message, Script, Tree, serving
@@ -45,7 +45,7 @@ class Desk:
         spec += f"&password_file={self._password}"
         self.made.clock.advance(1_000_000)
         source = NamedSource(spec, open_source(spec, self.made.clock))
-        return scan(self.made.backup, [source], Options(deep=deep), Stop())
+        return scan(self.made.backup, [source], ScanOptions(deep=deep), Stop())
 
     def problems(self) -> list[str]:
         """Those of another scan."""

@@ -28,7 +28,7 @@ from engine.domain.errors import SourceUnavailable
 from engine.domain.identity import guid, uid_of
 from engine.domain.paths import INBOX, FolderPath
 from engine.scan.report import Tally
-from engine.scan.smart import NamedSource, Options, scan
+from engine.scan.smart import NamedSource, ScanOptions, scan
 from engine.system.clock import ManualClock
 from engine.system.stop import Stop
 from tests.commands import until
@@ -105,7 +105,7 @@ class Recording:
         self.recorded = Recorded(self.backup)
 
     def scan(self) -> Tally:
-        tally = scan(self.backup, [self._source], Options(), Stop()).tally
+        tally = scan(self.backup, [self._source], ScanOptions(), Stop()).tally
         assert not tally.problems
         return tally
 

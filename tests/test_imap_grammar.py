@@ -22,8 +22,8 @@ from engine.connectors.imap.client.wire import (
     MAX_NUMBER,
     MAX_UID,
     Data,
-    Nonsense,
-    Status,
+    ProtocolError,
+    StatusResponse,
     UidSet,
     count,
     literal_length,
@@ -104,23 +104,23 @@ def test_only_data_announces_literals(line: bytes, length: int | None) -> None:
     ],
 )
 def test_rubbish_is_nonsense(line: bytes) -> None:
-    with pytest.raises(Nonsense):
+    with pytest.raises(ProtocolError):
         parse([line])
 
 
 @given(st.binary(max_size=200))
 def test_any_line_is_a_response_or_nonsense(line: bytes) -> None:
-    with suppress(Nonsense):
-        assert isinstance(parse([line + b"\r\n"]), Data | Status)
+    with suppress(ProtocolError):
+        assert isinstance(parse([line + b"\r\n"]), Data | StatusResponse)
 
 
 def test_a_status_has_code_value_and_text() -> None:
-    assert parse([b"T7 no [mailboxid (F1)] gone\r\n"]) == Status(
+    assert parse([b"T7 no [mailboxid (F1)] gone\r\n"]) == StatusResponse(
         b"T7", "NO", "MAILBOXID", b"(F1)", "gone"
     )
-    assert parse([b"* OK\r\n"]) == Status(b"*", "OK", "", b"", "")
+    assert parse([b"* OK\r\n"]) == StatusResponse(b"*", "OK", "", b"", "")
     spoken = parse([b"* BYE [UNAVAILABLE] \x1b[31mlater\r\n"])
-    assert isinstance(spoken, Status)
+    assert isinstance(spoken, StatusResponse)
     assert spoken.said == "BYE [UNAVAILABLE] ?[31mlater"
 
 
@@ -140,7 +140,7 @@ def test_sets_of_uids_hold_what_they_were_made_of(uids: set[int], other: int) ->
 def test_a_set_may_be_written_in_any_order() -> None:
     made = UidSet([b"9,4:2", b"3:5"])
     assert [uid for uid in range(1, 12) if uid in made] == [2, 3, 4, 5, 9]
-    with pytest.raises(Nonsense):
+    with pytest.raises(ProtocolError):
         UidSet([b"1:*"])
 
 
@@ -357,7 +357,7 @@ def test_names_that_mean_the_same_path_are_told_apart() -> None:
     "digits", [b"-1", b"+1", b"1.5", b"1e3", b"%d" % (MAX_NUMBER + 1), b"9" * 9999]
 )
 def test_what_no_number_can_be_is_none(digits: bytes) -> None:
-    with pytest.raises(Nonsense):
+    with pytest.raises(ProtocolError):
         number(digits)
     assert count(digits) == 0
     taker = CountsTaker()
@@ -375,7 +375,7 @@ def test_what_no_number_can_be_is_none(digits: bytes) -> None:
     "text", [b" ()" * 20_000, b" " + b"(" * 20_000, b" " + b"(" * 20_000 + b")" * 20_000]
 )
 def test_lists_are_not_without_number(text: bytes) -> None:
-    with pytest.raises(Nonsense, match="more than 10,000 lists"):
+    with pytest.raises(ProtocolError, match="more than 10,000 lists"):
         parse([b"* X" + text + b"\r\n"])
 
 

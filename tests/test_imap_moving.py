@@ -15,8 +15,8 @@ from engine.connectors.sources import open_source
 from engine.domain.errors import ItemVanished
 from engine.domain.paths import INBOX
 from engine.scan import recording
-from engine.scan.fetching import Taken, take_ahead
-from engine.scan.smart import NamedSource, Options, scan
+from engine.scan.fetching import Download, take_ahead
+from engine.scan.smart import NamedSource, ScanOptions, scan
 from engine.system.clock import ManualClock
 from engine.system.stop import Stop
 from tests.dovecot import dovecot
@@ -98,7 +98,9 @@ def test_what_is_gone_before_it_is_read_is_not_recorded_with_what_came_later(
         alice.deliver(b"Subject: %s\n\n" % name.encode(), unique=name)
     went = [{"one", "two"}]
 
-    def meanwhile(mailbox: Mailbox, sources: Sequence[SourceItem], stop: Stop) -> Iterator[Taken]:
+    def meanwhile(
+        mailbox: Mailbox, sources: Sequence[SourceItem], stop: Stop
+    ) -> Iterator[Download]:
         if len(went) == 1:
             alice.deliver(b"Subject: three\n\n", unique="three")
             went.append({"one", "two", "three"})
@@ -109,7 +111,7 @@ def test_what_is_gone_before_it_is_read_is_not_recorded_with_what_came_later(
     monkeypatch.setattr(recording, "take_ahead", meanwhile)
     with closing(post):
         source = NamedSource(post.spec, open_source(post.spec, post.backup.clock))
-        scan(post.backup, [source], Options(), Stop())
+        scan(post.backup, [source], ScanOptions(), Stop())
         assert [set(state["alice"]["INBOX"]) for state in post.states()] == went[-1:]
 
 
@@ -121,7 +123,9 @@ def test_a_mailbox_in_which_messages_are_never_there_is_scanned_all_the_same(
     alice.deliver(b"Subject: one\n\n", unique="one")
     numbers = iter(range(100))
 
-    def meanwhile(mailbox: Mailbox, sources: Sequence[SourceItem], stop: Stop) -> Iterator[Taken]:
+    def meanwhile(
+        mailbox: Mailbox, sources: Sequence[SourceItem], stop: Stop
+    ) -> Iterator[Download]:
         for item in sources:
             if item.identity != b"one":
                 alice.expunge(item.identity.decode())
@@ -131,6 +135,6 @@ def test_a_mailbox_in_which_messages_are_never_there_is_scanned_all_the_same(
     monkeypatch.setattr(recording, "take_ahead", meanwhile)
     with closing(post):
         source = NamedSource(post.spec, open_source(post.spec, post.backup.clock))
-        scan(post.backup, [source], Options(), Stop())
+        scan(post.backup, [source], ScanOptions(), Stop())
         assert "one" in post.recorded()["alice"]["INBOX"]
     assert next(numbers) <= 10

@@ -12,11 +12,11 @@ import pytest
 from engine.backup import Backup, create
 from engine.blobs.writer import DeferredWriter
 from engine.connectors.sources import open_source
-from engine.scan.follow.agenda import Job, Look
+from engine.scan.follow.agenda import DueScan, Job
 from engine.scan.follow.job import look_at
 from engine.scan.known import known_accounts
 from engine.scan.report import Tally
-from engine.scan.smart import NamedSource, Options, Result, scan
+from engine.scan.smart import NamedSource, Result, ScanOptions, scan
 from engine.system.stop import Stop
 from tests.cyrus import cyrus
 from tests.dovecot import Dovecot, dovecot
@@ -47,14 +47,14 @@ class Post:
         return NamedSource("imap:mail.example.com", open_source(spec, self.backup.clock))
 
     def scan(self) -> Result:
-        return scan(self.backup, [self.source()], Options(), Stop())
+        return scan(self.backup, [self.source()], ScanOptions(), Stop())
 
     def look(self, *names: str) -> list[str]:
         """The real-time scan looks; returns whom it leaves to a scan."""
         left = []
         with closing(DeferredWriter(self.backup.blob_writer)) as writer:
             for name in names:
-                look = Look(Job(0, name), None, 0.0)
+                look = DueScan(Job(0, name), None, 0.0)
                 if not look_at(self.backup, self.source(), look, writer, Stop(), Tally()):
                     left.append(name)
         return left

@@ -12,7 +12,7 @@ import pytest
 
 from engine.connectors.sources import open_source
 from engine.domain.errors import SourceUnavailable
-from engine.scan.smart import NamedSource, Options, scan
+from engine.scan.smart import NamedSource, ScanOptions, scan
 from engine.system.stop import Stop
 from tests.backups import SmallBackup
 from tests.imap_script import HANG_UP, Message, Script, serving
@@ -85,7 +85,7 @@ class Desk:
         self.made.clock.advance(1_000_000)
         source = NamedSource("imap:mail", open_source(spec, self.made.clock))
         with suppress(SourceUnavailable):
-            scan(self.made.backup, [source], Options(), Stop())
+            scan(self.made.backup, [source], ScanOptions(), Stop())
 
     def owners(self) -> list[set[str]]:
         """Whose messages each account has."""

@@ -16,7 +16,7 @@ from engine.domain.errors import EngineError
 from engine.domain.model import ROOT, Kind
 from engine.journal.keys import MAX_SEQUENCE
 from engine.journal.reader import Reader
-from engine.scan.smart import NamedSource, Options, scan
+from engine.scan.smart import NamedSource, ScanOptions, scan
 from engine.system.stop import Stop
 from tests.backups import SmallBackup
 from tests.imap_manners import FAULTS, MANNERS, STARTS, Folder, Server
@@ -103,7 +103,7 @@ class Session:
         self._made.clock.advance(10_000_000)
         source = NamedSource(spec, open_source(spec, self._made.clock))
         try:
-            result = scan(self._made.backup, [source], Options(), Stop())
+            result = scan(self._made.backup, [source], ScanOptions(), Stop())
         except EngineError as error:
             return [str(error)]
         return [str(problem) for problem in result.tally.problems]

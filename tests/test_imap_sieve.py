@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from engine.connectors.imap.client.sieve import Scripts, read_scripts
-from engine.connectors.imap.options import Options, options
+from engine.connectors.imap.options import ImapOptions, options
 from engine.connectors.sources import parse_source
 from engine.domain.errors import ItemUnreadable
 
@@ -63,7 +63,7 @@ def password(tmp_path: Path) -> Path:
     return path
 
 
-def given(port: int, password: Path) -> Options:
+def given(port: int, password: Path) -> ImapOptions:
     query = f"method=authzid&login=backup&accounts={ALICE}&password_file={password}"
     location = f"127.0.0.1:1?{query}&sieve_port={port}&timeout=5"
     return options(parse_source(f"imap:{location}"), 1 << 30)

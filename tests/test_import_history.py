@@ -16,8 +16,8 @@ from engine.check import check
 from engine.domain.errors import BackupUnusable, ImportRefused, Interrupted, NotAnExport, UsageError
 from engine.domain.model import Kind, item_id, parse_item_id
 from engine.exchange.export import form
-from engine.exchange.export.choice import Choice
-from engine.exchange.export.form import Row
+from engine.exchange.export.choice import AccountChoice
+from engine.exchange.export.form import ExportedRow
 from engine.exchange.imports import history
 from engine.journal import erasures
 from engine.journal.records import Erasure
@@ -125,7 +125,7 @@ def accounts(path: Path) -> dict[int, str]:
 def test_an_import_of_some_accounts_has_just_these(tmp_path: Path, selected_at: str) -> None:
     old = past(tmp_path, 5)
     chosen = dict(list(accounts(old).items())[1:3])
-    choice = Choice(accounts=tuple(chosen.values()))
+    choice = AccountChoice(accounts=tuple(chosen.values()))
     source = tmp_path / "export"
     if selected_at == "export":
         export(old, source, choice)
@@ -158,12 +158,12 @@ def test_a_domain_is_chosen_by_what_stands_behind_the_at(tmp_path: Path) -> None
     small.account("alice@example.com")
     small.account("bob@Example.org")
     small.close()
-    take_in(empty(tmp_path / "new"), tmp_path / "old", Choice(domains=("example.org",)))
+    take_in(empty(tmp_path / "new"), tmp_path / "old", AccountChoice(domains=("example.org",)))
     assert list(accounts(tmp_path / "new").values()) == ["bob@Example.org"]
     with pytest.raises(UsageError, match=r"no account in the domain 'ample.com'"):
-        export(tmp_path / "old", tmp_path / "x", Choice(domains=("ample.com",)))
+        export(tmp_path / "old", tmp_path / "x", AccountChoice(domains=("ample.com",)))
     with pytest.raises(UsageError, match="no account 'carol'"):
-        export(tmp_path / "old", tmp_path / "y", Choice(accounts=("carol",)))
+        export(tmp_path / "old", tmp_path / "y", AccountChoice(accounts=("carol",)))
 
 
 def test_only_an_empty_backup_path_takes_a_history_in(tmp_path: Path) -> None:
@@ -207,7 +207,7 @@ def test_an_interrupted_import_is_not_seen_and_goes_on(
     with pytest.raises(UsageError, match="something else is not finished"):
         take_in(new, past(tmp_path / "other", 2, 10))
     with pytest.raises(UsageError, match="something else is not finished"):
-        take_in(new, old, Choice(domains=("example.com",)))
+        take_in(new, old, AccountChoice(domains=("example.com",)))
     take_in(new, old)
     assert_same(old, new)
     assert_sound(new)
@@ -321,11 +321,13 @@ def spoilt(exported: Path, root: Path, number: int, **changes: object) -> Path:
     shutil.copytree(exported, copy)
     file = copy / form.TRANSACTIONS
     lines = file.read_bytes().splitlines()
-    row = form.parse(Row, lines[number], "here")
-    state = {name: value for name, value in changes.items() if name not in Row.__struct_fields__}
+    row = form.parse(ExportedRow, lines[number], "here")
+    state = {
+        name: value for name, value in changes.items() if name not in ExportedRow.__struct_fields__
+    }
     if state and row.state:
         changes["state"] = msgspec.structs.replace(row.state, **state)
-    own = {name: value for name, value in changes.items() if name in Row.__struct_fields__}
+    own = {name: value for name, value in changes.items() if name in ExportedRow.__struct_fields__}
     lines[number] = form.line(msgspec.structs.replace(row, **own)).rstrip()
     file.write_bytes(b"\n".join(lines) + b"\n")
     return copy
@@ -427,7 +429,7 @@ def test_ids_are_kept(tmp_path: Path, exported: Path) -> None:
     new = empty(tmp_path / "new")
     take_in(new, exported)
     texts = (exported / form.TRANSACTIONS).read_bytes().splitlines()
-    items = {parse_item_id(form.parse(Row, text, "here").item) for text in texts}
+    items = {parse_item_id(form.parse(ExportedRow, text, "here").item) for text in texts}
     with Backup(new) as backup, backup.reader() as reader:
         assert {t.item for _, t in reader.transactions(1, 99)} == items
         assert all(reader.recorded(item, 99) for item in items)

@@ -28,7 +28,7 @@ from engine.journal.reader import Reader
 from engine.journal.records import (
     FolderCursor,
     Identity,
-    State,
+    JournalState,
     StoreState,
     pack,
     seal,
@@ -538,5 +538,5 @@ def test_item_numbers_are_never_given_twice(desk: Desk) -> None:
     desk.reopen()
     assert desk.folder(account, "Other") > folder
     with desk.reader() as reader:
-        assert reader.state() == State(folder + 2, 5, reader.horizon())
+        assert reader.state() == JournalState(folder + 2, 5, reader.horizon())
         assert item_key(folder) in dict(desk.rows("folders")) or not reader.listing(folder, 99)

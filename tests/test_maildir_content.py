@@ -20,7 +20,7 @@ from engine.connectors.sources import open_source
 from engine.domain.errors import Interrupted, ItemUnreadable
 from engine.domain.paths import INBOX
 from engine.scan.fetching import streamed
-from engine.scan.smart import NamedSource, Options, Result, scan
+from engine.scan.smart import NamedSource, Result, ScanOptions, scan
 from engine.settings.table import Settings
 from engine.system.beneath import open_tree
 from engine.system.clock import ManualClock
@@ -48,7 +48,7 @@ def smart_scan(path: Path, mail: Path, stop: Stop | None = None) -> Result:
         create(path, [spec], clock)
     with Backup(path, write=True, clock=clock) as backup:
         source = open_source(spec, clock, backup.settings)
-        return scan(backup, [NamedSource(spec, source)], Options(), stop or Stop())
+        return scan(backup, [NamedSource(spec, source)], ScanOptions(), stop or Stop())
 
 
 def problems(result: Result) -> list[tuple[str, str]]:

@@ -12,14 +12,14 @@ import pytest
 
 from engine.connectors.events import Hint
 from engine.connectors.maildir import levels, location
-from engine.connectors.maildir.location import Location
+from engine.connectors.maildir.location import MaildirLocation
 from engine.connectors.maildir.source import MaildirSource
 from engine.connectors.sources import open_source
 from engine.connectors.targets import open_target
 from engine.domain.errors import SourceEmpty, SourceUnavailable, UsageError
 from engine.domain.paths import INBOX
 from engine.scan.known import count_messages, known_folders
-from engine.scan.smart import NamedSource, Options, Result, scan
+from engine.scan.smart import NamedSource, Result, ScanOptions, scan
 from engine.system import beneath
 from engine.system.clock import ManualClock
 from engine.system.stop import Stop
@@ -53,7 +53,7 @@ class Scanned:
         """As a command does it: with a source that knows nothing yet."""
         self.desk.clock.advance(3600 * SECOND)
         named = [NamedSource(self.spec, open_source(self.spec, ManualClock(LATE)))]
-        return scan(self.desk.backup, named, Options(**options), Stop())
+        return scan(self.desk.backup, named, ScanOptions(**options), Stop())
 
 
 def problems(result: Result) -> list[str]:
@@ -95,7 +95,7 @@ def test_a_wildcard_stands_for_a_name_or_a_part_of_one(
 @pytest.mark.parametrize("location", ["/a/**/{user}", "/a/{user}*", "/a/*{user}/x", "a/*", "/a/*"])
 def test_wildcards_that_tell_nothing_are_refused(location: str) -> None:
     with pytest.raises(UsageError, match="maildir:"):
-        Location(location)
+        MaildirLocation(location)
 
 
 def test_hidden_directories_match_no_wildcard(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_hidden_directories_match_no_wildcard(tmp_path: Path) -> None:
 
 
 def test_a_wildcard_is_no_name_that_a_placeholder_may_have(tmp_path: Path) -> None:
-    location = Location("/v/{domain}/?/{user}-*/Maildir")
+    location = MaildirLocation("/v/{domain}/?/{user}-*/Maildir")
     assert location.base == "/v"
     assert location.wild
     assert location.parts_of("john@example.com") is None
@@ -122,7 +122,7 @@ def test_a_wildcard_is_no_name_that_a_placeholder_may_have(tmp_path: Path) -> No
     assert location.covers("/v/example.com/j/john-1/Maildir/cur")
     assert location.covers("/v/example.com/j")
     assert not location.covers("/v/example.com/jo/john-1")
-    assert not Location("/v/{user}").wild
+    assert not MaildirLocation("/v/{user}").wild
 
 
 def test_a_mailbox_that_moves_is_found_where_it_is_now(tmp_path: Path) -> None:
@@ -393,14 +393,14 @@ def test_mailboxes_behind_other_characters_are_named_until_a_source_has_them(
     levels = ("", "?/", "?/?/")
     specs = [f"maildir:{tmp_path}/v/{{domain}}/{level}{{user}}/Maildir" for level in levels]
     named = [NamedSource(spec, open_source(spec, ManualClock(LATE))) for spec in specs]
-    result = scan(desk.backup, named[:1], Options(), Stop())
+    result = scan(desk.backup, named[:1], ScanOptions(), Stop())
     assert (result.accounts, result.tally.notes) == (1, [])
     assert [problem.where for problem in result.tally.problems] == [
         f"{tmp_path}/v/example.com/{user}/Maildir" for user in ("0/alice", "x/y/dave")
     ]
     assert all("add a source with '?'" in problem.what for problem in result.tally.problems)
     desk.clock.advance(3600 * SECOND)
-    result = scan(desk.backup, named, Options(), Stop())
+    result = scan(desk.backup, named, ScanOptions(), Stop())
     assert (result.accounts, problems(result)) == (4, [])
 
 

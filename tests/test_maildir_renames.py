@@ -12,8 +12,8 @@ from engine.connectors.source import SourceItem
 from engine.connectors.sources import open_source
 from engine.domain.identity import stem
 from engine.domain.model import Action
-from engine.scan.pairing import Arrival, Lost, pair
-from engine.scan.smart import NamedSource, Options, Result, scan
+from engine.scan.pairing import AddedItem, MissingItem, pair
+from engine.scan.smart import NamedSource, Result, ScanOptions, scan
 from engine.scan.states import KnownItem
 from engine.system.clock import ManualClock
 from engine.system.stop import Stop
@@ -43,7 +43,7 @@ class Alice:
     def scan(self) -> Result:
         self.desk.clock.advance(3600 * SECOND)
         source = NamedSource(self.spec, open_source(self.spec, ManualClock(2**52)))
-        return scan(self.desk.backup, [source], Options(), Stop())
+        return scan(self.desk.backup, [source], ScanOptions(), Stop())
 
 
 @pytest.fixture
@@ -171,8 +171,8 @@ def test_stems() -> None:
 
 
 def test_identities_with_a_place_are_no_names_of_files() -> None:
-    lost = Lost(3, b"g,U=1/5", KnownItem(4, ()))
-    arrived = Arrival(3, SourceItem((), b"g,U=2/6", (), ""))
+    lost = MissingItem(3, b"g,U=1/5", KnownItem(4, ()))
+    arrived = AddedItem(3, SourceItem((), b"g,U=2/6", (), ""))
     assert pair([lost], [arrived]) == ([], [], [lost], [arrived])
 
 

@@ -30,7 +30,7 @@ from engine.domain.errors import (
     UsageError,
 )
 from engine.domain.paths import INBOX
-from engine.system.beneath import Tree, open_tree, open_untouched
+from engine.system.beneath import BeneathTree, open_tree, open_untouched
 from engine.system.clock import ManualClock
 from tests.maildrop import Maildir
 
@@ -52,7 +52,7 @@ def opened() -> Iterator[Opener]:
     """Opens a mailbox by its path and looks for its folders; closes it at the end."""
     mailboxes = []
 
-    def opener(path: Path, now: int = LATE, tree: Tree | None = None) -> MaildirMailbox:
+    def opener(path: Path, now: int = LATE, tree: BeneathTree | None = None) -> MaildirMailbox:
         mailbox = MaildirMailbox(str(path), tree or open_tree(str(path), ()), ManualClock(now))
         mailboxes.append(mailbox)
         mailbox.folders()
@@ -816,7 +816,7 @@ def test_what_changed_just_now_is_not_settled(
 # Changes while it is read
 
 
-class Meddling(Tree):
+class Meddling(BeneathTree):
     """Does something before the n-th listing is opened."""
 
     def __init__(self, root: Path, **meddling: Callable[[], object]) -> None:
@@ -909,7 +909,7 @@ def test_fetching_gives_up_on_what_is_renamed_for_ever(maildir: Maildir, opened:
     maildir.deliver(b"x", unique="1", flags="")
     flags = iter("DFRST" * 100)
 
-    class Restless(Tree):
+    class Restless(BeneathTree):
         def open_file(self, parts: Sequence[str], name: str) -> tuple[int, os.stat_result]:
             if name.startswith("1:"):
                 maildir.flag("1", next(flags))

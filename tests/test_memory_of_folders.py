@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from engine.journal.reader import Reader
-from engine.scan.folder_cache import Memory
+from engine.scan.folder_cache import FolderCache
 from engine.scan.known import messages
 from engine.scan.states import KnownItem
 from tests.desk import Desk
 
 
-def recall(desk: Desk, memory: Memory, folder: int) -> dict[bytes, KnownItem]:
+def recall(desk: Desk, memory: FolderCache, folder: int) -> dict[bytes, KnownItem]:
     """What the memory says, which must be what the journal says."""
     with desk.reader() as reader:
         remembered = memory.take(reader, folder)
@@ -27,7 +27,7 @@ def test_it_follows_whatever_happens_in_a_folder(
     account = desk.account()
     inbox, work = desk.folder(account, "INBOX"), desk.folder(account, "Work")
     first, second = (desk.message(account, inbox, name) for name in ("g1/1.1", "g2/1.2"))
-    memory = Memory()
+    memory = FolderCache()
     recall(desk, memory, inbox)
     recall(desk, memory, work)
 
@@ -57,7 +57,7 @@ def test_what_was_used_last_is_kept(desk: Desk, monkeypatch: pytest.MonkeyPatch)
     for number, folder in enumerate(folders):
         for n in range(number + 1):
             desk.message(account, folder, f"m{number}{n}")
-    memory = Memory(4)
+    memory = FolderCache(4)
     read: list[int] = []
 
     def note(reader: Reader, folder: int) -> dict[bytes, KnownItem]:
@@ -70,7 +70,7 @@ def test_what_was_used_last_is_kept(desk: Desk, monkeypatch: pytest.MonkeyPatch)
         recall(desk, memory, folder)
         assert len(memory) <= 4
     assert read == [a, b, c, b]
-    big = Memory(2)
+    big = FolderCache(2)
     recall(desk, big, c)
     assert len(big) == 0, "larger than all the room there is"
 
@@ -81,7 +81,7 @@ def test_what_the_journal_does_not_say_is_forgotten(desk: Desk, change: str) -> 
     account = desk.account()
     inbox = desk.folder(account, "INBOX")
     item = desk.message(account, inbox, "m1")
-    memory = Memory()
+    memory = FolderCache()
     with desk.reader() as reader:
         remembered = memory.take(reader, inbox)
     if change == "more":

@@ -11,7 +11,7 @@ import pytest
 from engine.domain.errors import UsageError
 from engine.domain.model import MAX_ITEM, ROOT
 from engine.system import mounts
-from engine.system.mounts import Mount, MountedItem, item_at, item_of_inode, mount_of
+from engine.system.mounts import MountedItem, MountEntry, item_at, item_of_inode, mount_of
 from timefs.view.inodes import SLOTS, Place, Tag, constant_inode, local_inode
 
 LINES = r"""
@@ -32,8 +32,8 @@ def mountinfo(tmp_path: Path) -> Path:
 
 def test_mounts_of_backups_are_told_from_others(mountinfo: Path) -> None:
     assert mounts.mounts(mountinfo) == [
-        Mount(os.makedev(0, 39), "/mnt/a b\\", "/srv/back\tup"),
-        Mount(os.makedev(0, 41), os.fsdecode(b"/mnt/\xff"), "/var/lib/timefs"),
+        MountEntry(os.makedev(0, 39), "/mnt/a b\\", "/srv/back\tup"),
+        MountEntry(os.makedev(0, 41), os.fsdecode(b"/mnt/\xff"), "/var/lib/timefs"),
     ]
 
 

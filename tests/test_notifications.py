@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from engine.domain.errors import EngineError, SourceUnavailable, StorageFull
-from engine.notifications import Event, Level, Notifier, catalogue, channels
+from engine.notifications import NotificationEvent, Notifier, Severity, catalogue, channels
 from engine.notifications.event import Condition, Reason, decode, encode, reason, told
 from engine.notifications.message import mail, notice
-from engine.operations import Outcome, Record
+from engine.operations import OperationRecord, Outcome
 from engine.scan.loss import Turnover
 from engine.settings.table import Settings
 from engine.system.clock import ManualClock, SystemClock
@@ -30,7 +30,7 @@ from tests.faults import Server
 HOUR = 3_600_000_000
 DAY = 24 * HOUR
 
-EVENT = Event(Level.ERROR, "scan", "the scan failed", "The disk is on fire.")
+EVENT = NotificationEvent(Severity.ERROR, "scan", "the scan failed", "The disk is on fire.")
 
 
 def parsed(data: bytes) -> EmailMessage:
@@ -42,14 +42,16 @@ def parsed(data: bytes) -> EmailMessage:
 # When
 
 
-def condition(event: Event = EVENT, sent: int = START) -> Condition:
+def condition(event: NotificationEvent = EVENT, sent: int = START) -> Condition:
     return told(None, event, sent)
 
 
-WORSE = Event(Level.CRITICAL, "scan", "the scan failed", "The disk is on fire.")
-BETTER = Event(Level.WARNING, "scan", "the scan failed", "The disk is on fire.")
-OTHER = Event(Level.ERROR, "scan", "the scan failed", "The disk is drowned.")
-SAME = Event(Level.ERROR, "scan", "the scan failed", "The disk is on fire.", "At 10:00.")
+WORSE = NotificationEvent(Severity.CRITICAL, "scan", "the scan failed", "The disk is on fire.")
+BETTER = NotificationEvent(Severity.WARNING, "scan", "the scan failed", "The disk is on fire.")
+OTHER = NotificationEvent(Severity.ERROR, "scan", "the scan failed", "The disk is drowned.")
+SAME = NotificationEvent(
+    Severity.ERROR, "scan", "the scan failed", "The disk is on fire.", "At 10:00."
+)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +72,9 @@ SAME = Event(Level.ERROR, "scan", "the scan failed", "The disk is on fire.", "At
         (EVENT, -DAY, Reason.REMINDER),
     ],
 )
-def test_when_a_condition_is_told_again(event: Event, later: int, expected: Reason | None) -> None:
+def test_when_a_condition_is_told_again(
+    event: NotificationEvent, later: int, expected: Reason | None
+) -> None:
     assert reason(condition(), event, START + later) is expected
 
 
@@ -84,7 +88,9 @@ def test_since_when_it_lasts_is_remembered() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from([EVENT, SAME, OTHER]), st.integers(0, 2 * HOUR))))
-def test_it_is_never_told_too_often_nor_too_seldom(steps: list[tuple[Event, int]]) -> None:
+def test_it_is_never_told_too_often_nor_too_seldom(
+    steps: list[tuple[NotificationEvent, int]],
+) -> None:
     now, known = START, condition()
     sent = [(START, EVENT)]
     for event, pause in steps:
@@ -101,7 +107,7 @@ def test_it_is_never_told_too_often_nor_too_seldom(steps: list[tuple[Event, int]
         st.text(),
         st.builds(
             Condition,
-            st.sampled_from(Level),
+            st.sampled_from(Severity),
             st.text(),
             st.text(),
             st.integers(0, 2**53),
@@ -126,7 +132,7 @@ def test_what_is_damaged_is_taken_for_nothing(data: bytes) -> None:
 def test_a_mail_is_what_it_should_be() -> None:
     text = "Grüße aus Köln: " + "lang " * 400 + "\n.\nFrom here\n"
     data = mail(
-        notice(Level.ERROR, "scan", "das Postfach müller", text),
+        notice(Severity.ERROR, "scan", "das Postfach müller", text),
         "timefs@mx.example.com",
         ["admin@example.com", "root"],
         "mx.example.com",
@@ -147,7 +153,7 @@ def test_a_mail_is_what_it_should_be() -> None:
 
 @given(st.text(st.characters(exclude_categories=())), st.text(st.characters(exclude_categories=())))
 def test_no_name_adds_a_header_or_moves_a_cursor(subject: str, text: str) -> None:
-    made = notice(Level.WARNING, f"loss/{subject}", subject, text)
+    made = notice(Severity.WARNING, f"loss/{subject}", subject, text)
     message = parsed(mail(made, "timefs@mx.example.com", ["admin@example.com"], "mx", START))
     assert sorted(message.keys()) == sorted(
         [
@@ -171,7 +177,7 @@ def test_no_name_adds_a_header_or_moves_a_cursor(subject: str, text: str) -> Non
 
 def test_an_account_that_is_named_like_a_header_stays_in_the_subject() -> None:
     name = "eve\r\nBcc: everybody@example.com\r\n\r\nGood day\u202etxt.exe"
-    made = notice(Level.WARNING, "", f"{name} lost all", name)
+    made = notice(Severity.WARNING, "", f"{name} lost all", name)
     data = mail(made, "timefs@mx.example.com", ["admin@example.com"], "mx", START)
     message = parsed(data)
     assert message["Bcc"] is None
@@ -257,19 +263,19 @@ def test_a_condition_is_told_reminded_of_and_its_end_is_told(desk: Desk) -> None
 def test_conditions_are_apart_from_one_another(desk: Desk) -> None:
     notifier = desk.notifier()
     notifier.tell(EVENT)
-    notifier.tell(Event(Level.WARNING, "problems", "2 problems", "a, b"))
+    notifier.tell(NotificationEvent(Severity.WARNING, "problems", "2 problems", "a, b"))
     notifier.well("scan")
     assert subjects(desk.sent()) == ["the scan failed", "2 problems", "over: the scan failed"]
     assert list(notifier.conditions()) == ["problems"]
 
 
-@pytest.mark.parametrize("level", Level)
-def test_levels_below_the_setting_are_left(desk: Desk, level: Level) -> None:
+@pytest.mark.parametrize("level", Severity)
+def test_levels_below_the_setting_are_left(desk: Desk, level: Severity) -> None:
     notifier = desk.notifier(notify_level="error")
-    notifier.tell(Event(level, "x", "something", "..."))
-    assert len(desk.sent()) == (level >= Level.ERROR)
+    notifier.tell(NotificationEvent(level, "x", "something", "..."))
+    assert len(desk.sent()) == (level >= Severity.ERROR)
     notifier.well("x")
-    assert len(desk.sent()) == (level >= Level.ERROR)
+    assert len(desk.sent()) == (level >= Severity.ERROR)
 
 
 def test_nothing_is_written_where_nobody_is_to_be_told(desk: Desk) -> None:
@@ -307,7 +313,9 @@ def test_one_way_is_enough(desk: Desk) -> None:
 
 def test_a_command_gets_names_only_where_they_do_no_harm(desk: Desk) -> None:
     name = "eve$(touch /tmp/x)`id`'\";\nrm -rf /\x1b[2J"
-    desk.notifier().tell(Event(Level.WARNING, f"loss/{name}", f"{name} lost much", name))
+    desk.notifier().tell(
+        NotificationEvent(Severity.WARNING, f"loss/{name}", f"{name} lost much", name)
+    )
     (text,) = desk.sent()
     head, _, body = text.partition("\n")
     escaped = "eve$(touch /tmp/x)`id`'\";\\nrm -rf /\\x1b[2J"
@@ -360,7 +368,7 @@ def test_a_test_goes_every_way_whatever_the_level(desk: Desk) -> None:
 def test_on_a_full_disk_it_is_told_once(
     desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    desk.notifier().tell(Event(Level.WARNING, "space", "the disk fills up", "..."))
+    desk.notifier().tell(NotificationEvent(Severity.WARNING, "space", "the disk fills up", "..."))
     full = True
     write, opened = os.write, os.open
 
@@ -436,7 +444,9 @@ def test_problems_of_a_scan(desk: Desk, notifier: Notifier) -> None:
 
 
 def test_an_operation_that_died(desk: Desk, notifier: Notifier) -> None:
-    dead = Record(id="0v648qj", kind="scan", start=START, outcome=Outcome.DIED, pid=1, host="mx")
+    dead = OperationRecord(
+        id="0v648qj", kind="scan", start=START, outcome=Outcome.DIED, pid=1, host="mx"
+    )
     catalogue.died(notifier, [dead])
     catalogue.died(notifier, [])
     catalogue.succeeded(notifier, "scan")
@@ -492,8 +502,10 @@ def test_accounts_that_lost_much_are_told_each_time(desk: Desk, notifier: Notifi
     ]
 
 
-def happened(name: str = "alice") -> Event:
-    return Event(Level.CRITICAL, f"loss/{name}", f"{name} lost much", "...", lasting=False)
+def happened(name: str = "alice") -> NotificationEvent:
+    return NotificationEvent(
+        Severity.CRITICAL, f"loss/{name}", f"{name} lost much", "...", lasting=False
+    )
 
 
 def test_what_happened_is_listed_until_it_is_acknowledged(desk: Desk) -> None:
@@ -519,11 +531,15 @@ def test_nobody_is_reminded_of_what_is_acknowledged_until_it_changes(desk: Desk)
     notifier.tell(EVENT)
     assert desk.sent() == []
     assert notifier.conditions()["scan"].acknowledged
-    notifier.tell(Event(EVENT.level, EVENT.key, EVENT.subject, "And now the tape is, too."))
+    notifier.tell(
+        NotificationEvent(EVENT.level, EVENT.key, EVENT.subject, "And now the tape is, too.")
+    )
     assert subjects(desk.sent()) == ["the scan failed"]
     assert not notifier.conditions()["scan"].acknowledged
     desk.clock.advance(DAY)
-    notifier.tell(Event(EVENT.level, EVENT.key, EVENT.subject, "And now the tape is, too."))
+    notifier.tell(
+        NotificationEvent(EVENT.level, EVENT.key, EVENT.subject, "And now the tape is, too.")
+    )
     assert subjects(desk.sent()) == ["still: the scan failed"]
     notifier.acknowledge(["scan"])
     notifier.well("scan")
@@ -540,7 +556,7 @@ def test_what_is_over_leaves_the_list_though_no_way_is_set_any_more(desk: Desk) 
 
 def test_the_death_of_what_is_not_repeated_does_not_last(desk: Desk, notifier: Notifier) -> None:
     for kind in ("restore", "scan"):
-        record = Record(id="0000001", kind=kind, start=1, pid=1, host="h")
+        record = OperationRecord(id="0000001", kind=kind, start=1, pid=1, host="h")
         catalogue.died(notifier, [record])
     lasting = {key: found.lasting for key, found in notifier.conditions().items()}
     assert lasting == {"died/restore": False, "died/scan": True}

@@ -17,14 +17,14 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from engine.notifications import Event, Level, Notifier, channels
+from engine.notifications import NotificationEvent, Notifier, Severity, channels
 from engine.settings.table import Settings
 from engine.system.clock import ManualClock
 from tests.backups import START
 from tests.programs import needs
 
-EVENT = Event(
-    Level.ERROR, "a", "the scan failed", "Grüße:\n.\nDer Datenträger brennt.", lasting=False
+EVENT = NotificationEvent(
+    Severity.ERROR, "a", "the scan failed", "Grüße:\n.\nDer Datenträger brennt.", lasting=False
 )
 
 

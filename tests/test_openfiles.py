@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from timefs.fuse.openfiles import Pushed
+from timefs.fuse.openfiles import PushedFiles
 
 
 def test_pushed_files_are_remembered_until_they_are_forgotten() -> None:
-    pushed = Pushed()
+    pushed = PushedFiles()
     pushed.add(5)
     assert 5 in pushed
     assert 6 not in pushed
@@ -16,7 +16,7 @@ def test_pushed_files_are_remembered_until_they_are_forgotten() -> None:
 
 
 def test_all_can_be_forgotten() -> None:
-    pushed = Pushed(limit=10)
+    pushed = PushedFiles(limit=10)
     for inode in range(15):
         pushed.add(inode)
     pushed.clear()
@@ -24,7 +24,7 @@ def test_all_can_be_forgotten() -> None:
 
 
 def test_at_least_the_last_ones_are_remembered_and_not_all() -> None:
-    pushed = Pushed(limit=10)
+    pushed = PushedFiles(limit=10)
     for inode in range(100):
         pushed.add(inode)
         assert all(last in pushed for last in range(max(0, inode - 9), inode + 1))
@@ -32,7 +32,7 @@ def test_at_least_the_last_ones_are_remembered_and_not_all() -> None:
 
 
 def test_an_old_one_can_be_forgotten_too() -> None:
-    pushed = Pushed(limit=10)
+    pushed = PushedFiles(limit=10)
     for inode in range(15):
         pushed.add(inode)
     assert 3 in pushed

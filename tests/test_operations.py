@@ -19,8 +19,8 @@ from msgspec.structs import replace
 from engine import operations
 from engine.domain.errors import EngineError, Interrupted, UsageError
 from engine.notifications import Condition
-from engine.operations import Count, Outcome, Record
-from engine.operations.directory import Directory
+from engine.operations import Count, OperationRecord, Outcome
+from engine.operations.directory import OperationDirectory
 from engine.operations.meter import Meter
 from engine.operations.record import day, decode, encode, is_id, operation_id
 from engine.system import filesystem
@@ -33,8 +33,8 @@ from tests.working import Worker
 DAY = 86_400_000_000
 
 
-def record(**given: Any) -> Record:
-    return Record(
+def record(**given: Any) -> OperationRecord:
+    return OperationRecord(
         **{"id": "0000001", "kind": "scan", "start": START, "pid": 1, "host": "mx"} | given
     )
 
@@ -112,7 +112,7 @@ def test_what_begins_anew_is_counted_anew() -> None:
 # How they end
 
 
-def ended(small: SmallBackup) -> Record:
+def ended(small: SmallBackup) -> OperationRecord:
     (last,) = operations.ended(small.path, 1)
     return last
 
@@ -346,7 +346,7 @@ def test_its_files_may_be_deleted_while_it_runs(small: SmallBackup) -> None:
 
 
 def test_one_that_was_killed_while_it_ended_is_listed_once(small: SmallBackup) -> None:
-    directory = Directory(small.path)
+    directory = OperationDirectory(small.path)
     place_ = directory.enter(START)
     place_.write(record(id=place_.id))
     done = record(id=place_.id, outcome=Outcome.DONE, end=START + 5)
@@ -360,7 +360,7 @@ def test_one_that_was_killed_while_it_ended_is_listed_once(small: SmallBackup) -
 
 
 def test_one_that_was_killed_while_it_began_is_nothing(small: SmallBackup) -> None:
-    directory = Directory(small.path)
+    directory = OperationDirectory(small.path)
     os.close(directory.enter(START)._descriptor)
     assert operations.ended(small.path) == []
     assert directory.bury(START + 10) == []
@@ -368,7 +368,7 @@ def test_one_that_was_killed_while_it_began_is_nothing(small: SmallBackup) -> No
 
 
 def test_a_line_that_was_cut_short_costs_only_itself(small: SmallBackup) -> None:
-    directory = Directory(small.path)
+    directory = OperationDirectory(small.path)
     directory.enter(START).leave()
     first, second = record(id="0000001"), record(id="0000002")
     directory.file(first, START)
@@ -381,7 +381,7 @@ def test_a_line_that_was_cut_short_costs_only_itself(small: SmallBackup) -> None
 
 def test_others_that_look_are_not_taken_for_its_process(small: SmallBackup) -> None:
     """Whoever looks locks for a moment, which must not hide that one has died."""
-    place_ = Directory(small.path).enter(START)
+    place_ = OperationDirectory(small.path).enter(START)
     place_.write(record(id=place_.id))
     os.close(place_._descriptor)
     looking = os.open(place_.path, os.O_RDONLY)
@@ -424,18 +424,18 @@ def test_nothing_is_forgotten_where_that_is_set(small: SmallBackup) -> None:
 def test_the_last_ones_are_found_without_reading_all(
     small: SmallBackup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    directory = Directory(small.path)
+    directory = OperationDirectory(small.path)
     for number in range(300):
         time = START + number // 3 * DAY
         directory.file(record(id=operation_id(time, number % 3), start=time), time)
     read: list[str] = []
-    data = Directory._data
+    data = OperationDirectory._data
 
-    def reading(self: Directory, name: str) -> bytes:
+    def reading(self: OperationDirectory, name: str) -> bytes:
         read.append(name)
         return data(self, name)
 
-    monkeypatch.setattr(Directory, "_data", reading)
+    monkeypatch.setattr(OperationDirectory, "_data", reading)
     last = operations.ended(small.path, 7)
     assert [each.start for each in last] == [START + n * DAY for n in (97, 98, 98, 98, 99, 99, 99)]
     assert len(read) == 3
@@ -487,7 +487,7 @@ def test_what_counts_ends_where_it_is_to_stop(small: SmallBackup) -> None:
 def test_the_format_names_all_that_is_written() -> None:
     text = (Path(__file__).parent.parent / "engine" / "FORMAT.md").read_text(encoding="utf-8")
     _, _, section = text.partition("# Operations\n")
-    for name in (*Record.__struct_fields__, *Outcome):
+    for name in (*OperationRecord.__struct_fields__, *Outcome):
         assert f"`{name}`" in section, name
     for name in Condition.__struct_fields__:
         assert f"`{name}`" in section.partition("# Notifications\n")[2], name

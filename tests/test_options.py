@@ -9,27 +9,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.domain.errors import UsageError
-from timefs.fuse.options import Options, escape, parse_options
+from timefs.fuse.options import MountOptions, escape, parse_options
 
 
 def test_options_come_from_all_texts_and_the_last_one_counts() -> None:
-    assert parse_options(["at=2024-05,uid=5,umask=022", "tz=Europe/Berlin,at=latest"]) == Options(
-        at="latest", tz="Europe/Berlin", uid=5, umask=0o022
-    )
+    assert parse_options(
+        ["at=2024-05,uid=5,umask=022", "tz=Europe/Berlin,at=latest"]
+    ) == MountOptions(at="latest", tz="Europe/Berlin", uid=5, umask=0o022)
 
 
 def test_users_and_groups_may_be_named() -> None:
-    assert parse_options(["uid=root,gid=root"]) == Options(uid=0, gid=0)
+    assert parse_options(["uid=root,gid=root"]) == MountOptions(uid=0, gid=0)
 
 
 def test_what_stands_in_fstab_is_accepted() -> None:
     generic = "rw,defaults,noauto,user,_netdev,nofail,dev,suid,noatime,x-systemd.automount"
-    assert parse_options([generic, "", "comment=mail"]) == Options()
+    assert parse_options([generic, "", "comment=mail"]) == MountOptions()
 
 
 def test_flags_are_flags() -> None:
-    assert parse_options(["allow_other,nonempty"]) == Options(allow_other=True, nonempty=True)
-    assert parse_options(["no_extension"]) == Options(no_extension=True)
+    assert parse_options(["allow_other,nonempty"]) == MountOptions(allow_other=True, nonempty=True)
+    assert parse_options(["no_extension"]) == MountOptions(no_extension=True)
 
 
 @pytest.mark.parametrize(

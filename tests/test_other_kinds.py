@@ -25,7 +25,7 @@ from engine.restore.selection import subtree
 from engine.scan.account import scan_account
 from engine.scan.comparison import Subject
 from engine.scan.report import Tally
-from engine.scan.smart import NamedSource, Options, scan
+from engine.scan.smart import NamedSource, ScanOptions, scan
 from engine.scan.survey import Files
 from engine.system.stop import Stop
 from tests.commands import engine
@@ -76,7 +76,7 @@ class Office:
         self.desk.clock.advance(SECOND)
         if self.root is None:
             named = [NamedSource("groupware:x", GroupwareSource(alice=self.server))]
-            tally = scan(self.desk.backup, named, Options(**options), Stop()).tally
+            tally = scan(self.desk.backup, named, ScanOptions(**options), Stop()).tally
         else:
             tally = Tally()
             subject = Subject(self.root, "alice", self.server, "groupware:x")
@@ -199,7 +199,7 @@ def test_a_source_that_was_taken_out_deletes_nothing(office: Office) -> None:
     other.make(FILES, Kind.DOCUMENT)
     other.put(FILES, "b.txt", b"of another\n")
     named = [NamedSource("other:x", GroupwareSource(bob=other))]
-    result = scan(office.desk.backup, named, Options(accept_empty=True), Stop())
+    result = scan(office.desk.backup, named, ScanOptions(accept_empty=True), Stop())
     assert not result.tally.problems
     with office.desk.reader() as reader:
         names = {entry.version.name for entry in reader.listing(ROOT, MAX_SEQUENCE)}
@@ -212,7 +212,7 @@ def test_a_source_that_was_taken_out_deletes_nothing(office: Office) -> None:
             result = scan(
                 office.desk.backup,
                 [NamedSource("mail", GroupwareSource(alice=mail))],
-                Options(accept_empty=True),
+                ScanOptions(accept_empty=True),
                 Stop(),
             )
             assert (result.tally.deleted, result.tally.problems) == (0, [])

@@ -16,7 +16,15 @@ from hypothesis import strategies as st
 import engine
 from engine.blobs import pack as packs
 from engine.blobs.codec import Codec, compress, decompress
-from engine.blobs.pack import Entry, Found, Header, Kind, Load, Location, PartPlace
+from engine.blobs.pack import (
+    FoundRecord,
+    Load,
+    Location,
+    PackEntry,
+    PackHeader,
+    PartPlace,
+    RecordKind,
+)
 from engine.domain.errors import BlobDamaged, RecordDamaged
 
 PACK = 0x0123456789ABCDEF
@@ -33,19 +41,19 @@ def digest(content: bytes) -> bytes:
 def frame(blobs: list[bytes], level: int = 3, key: bytes = KEY) -> bytes:
     raw = b"".join(blobs)
     codec, stored = compress(raw, level)
-    table = [Entry(digest(blob), len(blob)) for blob in blobs]
-    return packs.encode_record(key, Kind.FRAME, codec, table, len(raw), stored)
+    table = [PackEntry(digest(blob), len(blob)) for blob in blobs]
+    return packs.encode_record(key, RecordKind.FRAME, codec, table, len(raw), stored)
 
 
 def loader(data: bytes) -> Load:
     return lambda offset, size: data[offset : offset + size]
 
 
-def scan(data: bytes) -> list[Found]:
+def scan(data: bytes) -> list[FoundRecord]:
     return list(packs.scan(loader(data), KEY, 0, len(data)))
 
 
-def found_blobs(found: Found) -> list[bytes]:
+def found_blobs(found: FoundRecord) -> list[bytes]:
     assert found.head is not None
     assert found.payload is not None
     return [found.payload[blob.start : blob.start + blob.size] for blob in found.head.blobs]
@@ -85,14 +93,14 @@ def test_a_payload_of_another_form_is_damaged(codec: Codec, stored: bytes, size:
 
 
 def test_header_round_trip() -> None:
-    header = Header(PACK, BACKUP)
+    header = PackHeader(PACK, BACKUP)
     data = packs.encode_header(header)
     assert len(data) == packs.HEADER_SIZE == 128
     assert packs.decode_header(data + b"records") == header
 
 
 def test_every_flipped_bit_of_a_header_is_found() -> None:
-    data = packs.encode_header(Header(PACK, BACKUP))
+    data = packs.encode_header(PackHeader(PACK, BACKUP))
     for position in range(len(data)):
         damaged = bytearray(data)
         damaged[position] ^= 1 << position % 8
@@ -151,29 +159,29 @@ D = bytes(32)
 @pytest.mark.parametrize(
     ("kind", "table", "raw", "stored", "number"),
     [
-        (Kind.FRAME, [], 0, b"", 0),
-        (Kind.FRAME, [(D, 3)], 2, b"ab", 0),
-        (Kind.FRAME, [(D, 2)], 2, b"abc", 0),
-        (Kind.FRAME, [(D, 2)], 2, b"ab", 1),
-        (Kind.FRAME, [(D, packs.PART_SIZE + 1)], packs.PART_SIZE + 1, b"", 0),
-        (Kind.FRAME, [(D, 2**63), (D, 2**63)], 2, b"ab", 0),
-        (Kind.FRAME, [(D, 9, 3)], 2, b"ab", 0),
-        (Kind.FRAME, [(D, packs.PART_SIZE), (D, 0)], packs.PART_SIZE, b"", 0),
-        (Kind.PIECES, [(D, 3)], 2, b"ab", 0),
-        (Kind.PIECES, [(D, 9, 2)], 2, b"ab", 0),
-        (Kind.PIECES, [(D, 2)], 2, b"ab", 1),
-        (Kind.PART, [(D, 1), (D, 1)], 2, b"ab", 0),
-        (Kind.PART, [(D, 9, 2)], 2, b"ab", 0),
-        (Kind.LIST, [(D, packs.PART_SIZE)], 40, bytes(40), 1),
-        (Kind.LIST, [(D, packs.PART_SIZE + 1)], 80, bytes(80), 3),
-        (Kind.LIST, [(D, packs.PART_SIZE + 1)], 40, bytes(40), 2),
-        (Kind.LIST, [(D, packs.PART_SIZE + 1), (D, 0)], 80, bytes(80), 2),
+        (RecordKind.FRAME, [], 0, b"", 0),
+        (RecordKind.FRAME, [(D, 3)], 2, b"ab", 0),
+        (RecordKind.FRAME, [(D, 2)], 2, b"abc", 0),
+        (RecordKind.FRAME, [(D, 2)], 2, b"ab", 1),
+        (RecordKind.FRAME, [(D, packs.PART_SIZE + 1)], packs.PART_SIZE + 1, b"", 0),
+        (RecordKind.FRAME, [(D, 2**63), (D, 2**63)], 2, b"ab", 0),
+        (RecordKind.FRAME, [(D, 9, 3)], 2, b"ab", 0),
+        (RecordKind.FRAME, [(D, packs.PART_SIZE), (D, 0)], packs.PART_SIZE, b"", 0),
+        (RecordKind.PIECES, [(D, 3)], 2, b"ab", 0),
+        (RecordKind.PIECES, [(D, 9, 2)], 2, b"ab", 0),
+        (RecordKind.PIECES, [(D, 2)], 2, b"ab", 1),
+        (RecordKind.PART, [(D, 1), (D, 1)], 2, b"ab", 0),
+        (RecordKind.PART, [(D, 9, 2)], 2, b"ab", 0),
+        (RecordKind.LIST, [(D, packs.PART_SIZE)], 40, bytes(40), 1),
+        (RecordKind.LIST, [(D, packs.PART_SIZE + 1)], 80, bytes(80), 3),
+        (RecordKind.LIST, [(D, packs.PART_SIZE + 1)], 40, bytes(40), 2),
+        (RecordKind.LIST, [(D, packs.PART_SIZE + 1), (D, 0)], 80, bytes(80), 2),
     ],
 )
 def test_lengths_that_contradict_each_other_are_refused(
-    kind: Kind, table: list[tuple[Any, ...]], raw: int, stored: bytes, number: int
+    kind: RecordKind, table: list[tuple[Any, ...]], raw: int, stored: bytes, number: int
 ) -> None:
-    entries = [Entry(*fields) for fields in table]
+    entries = [PackEntry(*fields) for fields in table]
     data = packs.encode_record(KEY, kind, Codec.RAW, entries, raw, stored, number)
     with pytest.raises(BlobDamaged, match="contradict"):
         packs.decode_record(KEY, data)
@@ -331,7 +339,7 @@ def example() -> bytes:
 
 def test_the_example_is_what_the_specification_says() -> None:
     data = example()
-    assert packs.decode_header(data) == Header(PACK, BACKUP)
+    assert packs.decode_header(data) == PackHeader(PACK, BACKUP)
     (found,) = packs.scan(loader(data), KEY, packs.HEADER_SIZE, len(data))
     assert found_blobs(found) == [b"Hello, past!\n", b"And again.\n"]
     assert found.head is not None
@@ -347,4 +355,4 @@ def test_the_example_is_what_the_specification_says() -> None:
 
 def test_the_example_is_what_is_written() -> None:
     record = frame([b"Hello, past!\n", b"And again.\n"], level=0)
-    assert packs.encode_header(Header(PACK, BACKUP)) + record == example()
+    assert packs.encode_header(PackHeader(PACK, BACKUP)) + record == example()

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from engine.blobs import BlobStore, DirectoryVolume, Location, splitting
 from engine.blobs import pack as packs
 from engine.blobs.codec import Codec
-from engine.blobs.pack import Form, Header, Kind
+from engine.blobs.pack import Form, PackHeader, RecordKind
 from engine.blobs.verification import verify
 from engine.blobs.writer import Flushed, PackWriter
 from engine.domain.errors import BackupUnusable, ItemUnreadable, StorageFull
@@ -94,7 +94,7 @@ def only_file(volume: DirectoryVolume) -> Path:
     return path
 
 
-def heads(volume: DirectoryVolume, pack: int) -> list[packs.Head]:
+def heads(volume: DirectoryVolume, pack: int) -> list[packs.RecordHead]:
     def load(offset: int, size: int) -> bytes:
         return volume.load(pack, offset, size)
 
@@ -259,8 +259,8 @@ def test_blobs_of_all_sizes(volume: DirectoryVolume, index: Index, size: int, st
     location = index.rows[digest(content)]
     assert location.size == size
     kinds = [head.kind for head in heads(volume, location.pack)]
-    assert kinds.count(Kind.PART) == (-(-size // PART) if size > PART else 0)
-    assert kinds.count(Kind.LIST) == (size > PART)
+    assert kinds.count(RecordKind.PART) == (-(-size // PART) if size > PART else 0)
+    assert kinds.count(RecordKind.LIST) == (size > PART)
 
 
 class Trickle(io.RawIOBase):
@@ -319,7 +319,7 @@ def test_a_stream_that_fails_leaves_nothing_and_loses_nothing(
         index.commit(w.flush())
     assert_stored(volume, index, [b"before", b"after"])
     (location, *_) = index.rows.values()
-    assert {head.kind for head in heads(volume, location.pack)} == {Kind.FRAME}
+    assert {head.kind for head in heads(volume, location.pack)} == {RecordKind.FRAME}
 
 
 @pytest.mark.usefixtures("small_parts")
@@ -345,7 +345,7 @@ def test_parts_come_after_the_frames_that_were_full_before(
         w.add(os.urandom(PART + 1))
         ((_, location), _) = w.flush().blobs
         kinds = [head.kind for head in heads(volume, location.pack)]
-    assert kinds == [Kind.FRAME, Kind.PART, Kind.PART, Kind.LIST]
+    assert kinds == [RecordKind.FRAME, RecordKind.PART, RecordKind.PART, RecordKind.LIST]
 
 
 @pytest.mark.usefixtures("small_parts")
@@ -637,7 +637,7 @@ def damage(path: Path, position: int) -> None:
     path.write_bytes(data)
 
 
-def write_header(path: Path, header: Header) -> None:
+def write_header(path: Path, header: PackHeader) -> None:
     data = path.read_bytes()
     path.write_bytes(packs.encode_header(header) + data[packs.HEADER_SIZE :])
 
@@ -648,10 +648,10 @@ def write_header(path: Path, header: Header) -> None:
         lambda path, pack: os.truncate(path, path.stat().st_size - 1),
         lambda path, pack: os.truncate(path, 0),
         lambda path, pack: damage(path, 30),
-        lambda path, pack: write_header(path, Header(pack, bytes(16))),
-        lambda path, pack: write_header(path, Header(pack + 1, BACKUP)),
-        lambda path, pack: write_header(path, Header(pack, BACKUP, version=2)),
-        lambda path, pack: write_header(path, Header(pack, BACKUP, suite=1)),
+        lambda path, pack: write_header(path, PackHeader(pack, bytes(16))),
+        lambda path, pack: write_header(path, PackHeader(pack + 1, BACKUP)),
+        lambda path, pack: write_header(path, PackHeader(pack, BACKUP, version=2)),
+        lambda path, pack: write_header(path, PackHeader(pack, BACKUP, suite=1)),
     ],
     ids=["short", "empty", "header", "backup", "pack", "version", "suite"],
 )

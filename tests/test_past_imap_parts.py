@@ -24,11 +24,11 @@ from hypothesis import strategies as st
 
 from engine.domain.errors import SettingMissing, UsageError
 from engine.past_imap import dovecot, mailboxes, service
-from engine.past_imap.acting import Owner
-from engine.past_imap.dovecot import VERSIONS, Serving, Site, folders, server
+from engine.past_imap.acting import MailUser
+from engine.past_imap.dovecot import VERSIONS, ServerSettings, SiteSettings, folders, server
 from engine.past_imap.gate import Gate, Later, converse
-from engine.past_imap.live import Live, Unavailable, live
-from engine.past_imap.logins import Login, Refused, Throttle, split
+from engine.past_imap.live import LiveServer, Unavailable, live
+from engine.past_imap.logins import Login, LoginRefused, LoginThrottle, split
 from engine.past_imap.mailboxes import NotThere, clean, forget, prepare
 from tests.programs import needs
 
@@ -75,7 +75,7 @@ def test_a_login_is_parted_at_the_last_at(login: str, meant: Login) -> None:
     ],
 )
 def test_what_means_nobody_is_refused(login: str) -> None:
-    with pytest.raises(Refused):
+    with pytest.raises(LoginRefused):
         split(login, UTC, NOW)
 
 
@@ -83,7 +83,7 @@ def test_what_means_nobody_is_refused(login: str) -> None:
 def test_a_login_is_a_name_and_a_time_or_refused(login: str) -> None:
     try:
         meant = split(login, UTC, NOW)
-    except Refused:
+    except LoginRefused:
         return
     assert f"{meant.name}@{meant.time}" == login
     assert "/" not in login
@@ -91,7 +91,7 @@ def test_a_login_is_a_name_and_a_time_or_refused(login: str) -> None:
 
 
 def test_failures_slow_the_next_attempts_ever_more() -> None:
-    throttle = Throttle()
+    throttle = LoginThrottle()
     assert throttle.turn("a", 0.0) == 0.0
     throttle.failed("a", 0.0)
     assert throttle.turn("a", 0.0) == 1.0
@@ -107,7 +107,7 @@ def test_failures_slow_the_next_attempts_ever_more() -> None:
 
 
 def test_attempts_at_once_are_as_slow_as_one_after_another() -> None:
-    throttle = Throttle()
+    throttle = LoginThrottle()
     for _ in range(4):
         throttle.failed("a", 0.0)
     waits = [throttle.turn("a", 0.0) for _ in range(5)]
@@ -115,7 +115,7 @@ def test_attempts_at_once_are_as_slow_as_one_after_another() -> None:
 
 
 def test_some_failures_of_one_address_slow_nobody_behind_it() -> None:
-    throttle = Throttle(2)
+    throttle = LoginThrottle(2)
     waits = []
     for _ in range(4):
         throttle.failed("a", 0.0)
@@ -124,7 +124,7 @@ def test_some_failures_of_one_address_slow_nobody_behind_it() -> None:
 
 
 def test_old_failures_are_forgotten_and_the_table_is_bounded() -> None:
-    throttle = Throttle()
+    throttle = LoginThrottle()
     for number in range(11_000):
         throttle.failed(str(number), 0.0)
     assert throttle.turn("0", 0.0) == 0.0
@@ -261,21 +261,21 @@ def test_whatever_is_said_the_gate_comes_to_an_end(lines: list[bytes]) -> None:
 
 
 def test_the_live_server_is_asked_over_tls_beyond_loopback() -> None:
-    assert live("imaps:mail.example.com", "") == Live("mail.example.com", 993, True, "")
-    assert live("imap:[::1]:1143", "") == Live("::1", 1143, False, "")
+    assert live("imaps:mail.example.com", "") == LiveServer("mail.example.com", 993, True, "")
+    assert live("imap:[::1]:1143", "") == LiveServer("::1", 1143, False, "")
     with pytest.raises(SettingMissing):
         live("", "")
     for wrong in ("mail.example.com", "imaps:", "imaps:a:0", "imaps:a:70000", "pop3:a"):
         with pytest.raises(UsageError):
             live(wrong, "")
     with pytest.raises(Unavailable):
-        Live("127.0.0.1", 1, False, "").inbox("alice", "secret")
+        LiveServer("127.0.0.1", 1, False, "").inbox("alice", "secret")
 
 
 # Directories
 
 
-OWNER = Owner(os.geteuid(), os.getegid())
+OWNER = MailUser(os.geteuid(), os.getegid())
 
 
 class Shown:
@@ -371,11 +371,11 @@ class Guarded:
         self.directory = self.above / "past"
 
     def write(self, directory: Path | None = None) -> list[Path]:
-        serving = Serving("127.0.0.1", 10143, 10144, "", "", "nobody", "nobody")
+        serving = ServerSettings("127.0.0.1", 10143, 10144, "", "", "nobody", "nobody")
         user = pwd.getpwnam("nobody")
         group = grp.getgrgid(user.pw_gid).gr_name
-        site = Site(Path("/mnt/backup-at"), directory or self.directory, "nobody", group)
-        made = service.Arrangement(site, serving, Owner(user.pw_uid, user.pw_gid))
+        site = SiteSettings(Path("/mnt/backup-at"), directory or self.directory, "nobody", group)
+        made = service.PastServer(site, serving, MailUser(user.pw_uid, user.pw_gid))
         return service.write(made, VERSIONS[0], "/")
 
     def refused(self, at: Path, directory: Path | None = None) -> None:
@@ -452,8 +452,8 @@ def test_every_directory_on_the_way_through_links_counts(guarded: Guarded, absol
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_paths_that_a_configuration_cannot_hold_are_refused(version: str) -> None:
-    serving = Serving("127.0.0.1", 10143, 10144, "", "", "nobody", "nobody")
-    good = Site(Path("/mnt/backup-at"), Path("/var/lib/past"), "vmail", "vmail")
+    serving = ServerSettings("127.0.0.1", 10143, 10144, "", "", "nobody", "nobody")
+    good = SiteSettings(Path("/mnt/backup-at"), Path("/var/lib/past"), "vmail", "vmail")
     assert "{" not in server(version, good, serving).replace("%{", "").replace(" {\n", "")
     assert server(version, good, serving).count("/var/lib/past") > 3
     assert "Backup/a month ago/" in folders(version, good, "/")

@@ -15,14 +15,14 @@ from typing import NamedTuple
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.connectors.source import SourceItem, Written
+from engine.connectors.source import RewrittenItems, SourceItem
 from engine.scan.matching import suspects
-from engine.scan.pairing import Arrival, Lost, pair
+from engine.scan.pairing import AddedItem, MissingItem, pair
 from engine.scan.plan import (
     AccountPlan,
+    CursorUpdate,
     FlagChange,
     FolderChange,
-    Mark,
     Move,
     NewFolder,
     Recheck,
@@ -103,8 +103,8 @@ def test_a_new_account_gets_its_folders_before_what_is_in_them() -> None:
     assert len({inbox.ref, work.ref, apollo.ref}) == 3
     assert max(inbox.ref, work.ref, apollo.ref) < 0
     assert made.arrivals == (
-        Arrival(inbox.ref, source("INBOX", "m1")),
-        Arrival(apollo.ref, source("Work/Apollo", "m2")),
+        AddedItem(inbox.ref, source("INBOX", "m1")),
+        AddedItem(apollo.ref, source("Work/Apollo", "m2")),
     )
     assert [mark.folder for mark in made.marks] == [inbox.ref, work.ref, apollo.ref]
 
@@ -115,10 +115,10 @@ def test_arrivals_flags_and_removals() -> None:
         [seen("INBOX", ["kept", "new"], cursor=b"new", flags=SEEN)],
     )
     assert made == AccountPlan(
-        arrivals=(Arrival(3, source("INBOX", "new", SEEN)),),
+        arrivals=(AddedItem(3, source("INBOX", "new", SEEN)),),
         flag_changes=(FlagChange(4, SEEN),),
         removals=(5,),
-        marks=(Mark(3, frozenset(), b"new"),),
+        marks=(CursorUpdate(3, frozenset(), b"new"),),
     )
 
 
@@ -144,20 +144,23 @@ def test_what_was_written_to_is_read_again_also_where_it_moved() -> None:
         known,
         entries,
         [
-            replace(seen("INBOX", ["kept", "same"]), written=Written(20, frozenset({b"kept"}))),
             replace(
-                seen("Trash", ["moved", "new"]), written=Written(11, frozenset({b"moved", b"new"}))
+                seen("INBOX", ["kept", "same"]), written=RewrittenItems(20, frozenset({b"kept"}))
+            ),
+            replace(
+                seen("Trash", ["moved", "new"]),
+                written=RewrittenItems(11, frozenset({b"moved", b"new"})),
             ),
         ],
     )
     assert made == AccountPlan(
-        arrivals=(Arrival(5, source("Trash", "new")),),
+        arrivals=(AddedItem(5, source("Trash", "new")),),
         rechecks=(
             Recheck(6, 3, source("INBOX", "kept")),
             Recheck(8, 5, source("Trash", "moved")),
         ),
         moves=(Move(8, 5, b"moved", ()),),
-        marks=(Mark(3, frozenset(), b"old", 20, 10),),
+        marks=(CursorUpdate(3, frozenset(), b"old", 20, 10),),
     )
 
 
@@ -166,7 +169,7 @@ def test_what_is_still_here_was_copied() -> None:
         [Known(3, "INBOX", {"m1": 4}), Known(5, "Trash")],
         [seen("INBOX", ["m1"]), seen("Trash", ["m1"])],
     )
-    assert made == AccountPlan(arrivals=(Arrival(5, source("Trash", "m1")),))
+    assert made == AccountPlan(arrivals=(AddedItem(5, source("Trash", "m1")),))
 
 
 def test_of_a_folder_that_was_not_listed_nothing_is_known_to_be_gone() -> None:
@@ -175,8 +178,8 @@ def test_of_a_folder_that_was_not_listed_nothing_is_known_to_be_gone() -> None:
         [seen("INBOX", None, cursor=b""), seen("Trash", ["m1"])],
     )
     assert made == AccountPlan(
-        arrivals=(Arrival(5, source("Trash", "m1")),),
-        marks=(Mark(3, frozenset(), b""),),
+        arrivals=(AddedItem(5, source("Trash", "m1")),),
+        marks=(CursorUpdate(3, frozenset(), b""),),
     )
 
 
@@ -196,13 +199,13 @@ def test_two_of_the_same_identity_both_move() -> None:
 
 
 def test_copies_are_paired_in_their_folder_then_by_flags_then_in_order() -> None:
-    def lost(folder: int, item: int, *flags: str) -> Lost:
-        return Lost(folder, f"g/1.{item}".encode(), KnownItem(item, flags))
+    def lost(folder: int, item: int, *flags: str) -> MissingItem:
+        return MissingItem(folder, f"g/1.{item}".encode(), KnownItem(item, flags))
 
-    def arrived(folder: int, number: int, *flags: str) -> Arrival:
-        return Arrival(folder, SourceItem((), f"g/2.{number}".encode(), flags, ""))
+    def arrived(folder: int, number: int, *flags: str) -> AddedItem:
+        return AddedItem(folder, SourceItem((), f"g/2.{number}".encode(), flags, ""))
 
-    def pairs(left: list[Lost], came: list[Arrival]) -> list[tuple[int, bytes]]:
+    def pairs(left: list[MissingItem], came: list[AddedItem]) -> list[tuple[int, bytes]]:
         return sorted((one.known.item, to.source.identity) for one, to in pair(left, came).moved)
 
     assert pairs([lost(3, 1), lost(4, 2)], [arrived(4, 1), arrived(3, 2)]) == [
@@ -336,7 +339,7 @@ def test_which_of_two_folders_of_one_name_is_gone_stays_open_where_neither_was_l
     made = compare(known, [seen("A", None, ("dir:2",), cursor=b"")])
     assert made == AccountPlan(
         folder_changes=(FolderChange(9, ACCOUNT, ("A",), {}),),
-        marks=(Mark(9, frozenset({"dir:2"}), b""),),
+        marks=(CursorUpdate(9, frozenset({"dir:2"}), b""),),
     )
 
 

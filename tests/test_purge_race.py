@@ -22,7 +22,7 @@ from engine.domain.messages import parse_headers
 from engine.domain.model import Kind, item_id
 from engine.journal.keys import split_pair
 from engine.journal.writer import Content, Draft
-from engine.purge import Due, find_due, purge
+from engine.purge import DueItems, find_due, purge
 from engine.purge.blobs import _Sifting
 from engine.purge.purge_lock import alone
 from engine.system.stop import Stop
@@ -420,7 +420,7 @@ def test_an_account_that_is_deleted_meanwhile_keeps_what_was_due(
     """From then on that goes with the account."""
     desk.deleted(letter(1))
 
-    def deleted_in_between(backup: Backup, now: int) -> Due:
+    def deleted_in_between(backup: Backup, now: int) -> DueItems:
         found = find_due(backup, now)
         assert len(found) == 1
         with backup.journal.commit(desk.account) as commit:

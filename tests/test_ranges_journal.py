@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.domain.model import ROOT, Version
-from engine.journal.changes import Fate, Happened, deletions, happened, shown
+from engine.journal.changes import ChangeType, Happened, deletions, happened, shown
 from engine.journal.deleted import DeletedListing
-from engine.journal.range_tree import Arrangement, accounts_listing
+from engine.journal.range_tree import RangeTree, accounts_listing
 from engine.journal.reader import Reader
 from engine.system.mounts import item_of_inode
 from tests.desk import Desk
@@ -45,15 +45,15 @@ class Ranges:
             }
             (self.item[sequence],) = changed | (before.living.keys() - after.living.keys())
 
-    def items(self, since: int, until: int, fate: Fate) -> set[int]:
+    def items(self, since: int, until: int, fate: ChangeType) -> set[int]:
         """The items, accounts among them, that had a fate in (since, until]."""
         before, after = self.there[since], self.there[until]
         inside = set[int]().union(*self.there[since + 1 : until + 1])
         touched = set(self.item[since + 1 : until + 1])
         return {
-            Fate.CREATED: inside - before,
-            Fate.CHANGED: touched & before & after,
-            Fate.DELETED: (before | inside) - after if until > since else set(),
+            ChangeType.CREATED: inside - before,
+            ChangeType.CHANGED: touched & before & after,
+            ChangeType.DELETED: (before | inside) - after if until > since else set(),
         }[fate]
 
     def version(self, item: int, until: int) -> tuple[int, Version]:
@@ -74,14 +74,14 @@ class Placed(NamedTuple):
 
 def check_range(
     reader: Reader, ranges: Ranges, since: int, until: int
-) -> dict[Fate, dict[int, Placed]]:
+) -> dict[ChangeType, dict[int, Placed]]:
     """Asserts that the journal says of a range what the memory does. Returns what is shown, with
     the folders and accounts that lead there."""
     everything = {}
     middle = (2 * since + until) // 3
     done = happened(reader, since, middle).then(happened(reader, middle, until))
     assert told(done) == told(happened(reader, since, until))
-    for fate in Fate:
+    for fate in ChangeType:
         where = f"{fate.name} in ({since}, {until}]"
         meant = ranges.items(since, until, fate)
         accounts = {item for item in meant if ranges.accounts[item] == item}
@@ -97,7 +97,7 @@ def check_range(
             assert sorted(recorded.item for recorded in found) == sorted(own), where
             for item, *rest in found:
                 assert tuple(rest) == ranges.version(item, until), where
-            arrangement = Arrangement(reader, done.accounts[account], fate)
+            arrangement = RangeTree(reader, done.accounts[account], fate)
             folders = [account]
             while folders:
                 folder = folders.pop()
@@ -105,7 +105,7 @@ def check_range(
                 known = set(placed)
                 check_listing(ranges, listing, folder, until, placed)
                 folders += [i for i in placed.keys() - known if placed[i].version.container]
-            if fate is Fate.DELETED:
+            if fate is ChangeType.DELETED:
                 alone = deletions(reader, account, since, until)
                 assert sorted(alone, key=repr) == sorted(found, key=repr)
                 assert alone == sorted(alone, key=lambda recorded: recorded.sequence)
@@ -155,7 +155,7 @@ def told(done: Happened) -> object:
                 touched.last,
                 [
                     (touched.itself(fate), touched.has(fate), [*touched.items(fate)])
-                    for fate in Fate
+                    for fate in ChangeType
                 ],
             )
             for account, touched in done.accounts.items()
@@ -164,13 +164,17 @@ def told(done: Happened) -> object:
 
 
 def check_tree(
-    look: Looker, ranges: Ranges, since: int, until: int, placed: dict[Fate, dict[int, Placed]]
+    look: Looker,
+    ranges: Ranges,
+    since: int,
+    until: int,
+    placed: dict[ChangeType, dict[int, Placed]],
 ) -> None:
     """Asserts that a mount shows just what is placed in a range."""
     start, end = (
         "2024" if at == 0 else instant(ranges.memory.moments[at].time) for at in (since, until)
     )
-    for fate in Fate:
+    for fate in ChangeType:
         nodes = look.walk(f"{start}..{end}/{fate.name.lower()}")
         items: dict[bool, list[int]] = {False: [], True: []}
         for path, node in nodes.items():

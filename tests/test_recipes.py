@@ -31,7 +31,7 @@ from engine.blobs.recipe import (
     follow_recipe,
     recipe_size,
 )
-from engine.blobs.splitting import Lines, Text, split, split_stream
+from engine.blobs.splitting import Lines, TextPart, split, split_stream
 from engine.blobs.verification import verify, wrong_content
 from engine.blobs.writer import PackWriter
 from engine.check import check
@@ -90,14 +90,14 @@ def test_any_range_of_lines(content: bytes, layout: Layout, data: st.DataObject)
 # Splitting
 
 
-def joined(pieces: list[Text | Lines]) -> bytes:
+def joined(pieces: list[TextPart | Lines]) -> bytes:
     return b"".join(
         encode_lines(piece.content, piece.layout) if isinstance(piece, Lines) else piece.content
         for piece in pieces
     )
 
 
-def attachments(pieces: list[Text | Lines]) -> list[bytes]:
+def attachments(pieces: list[TextPart | Lines]) -> list[bytes]:
     return [piece.content for piece in pieces if isinstance(piece, Lines)]
 
 
@@ -119,7 +119,7 @@ def test_several_attachments_are_found_each() -> None:
     contents = [noise(size, size) for size in (5000, 9000, 20_000)]
     found = split(message(*map(lines_of, contents)))
     assert attachments(found) == contents
-    assert [type(piece) for piece in found] == [Text, Lines] * 3 + [Text]
+    assert [type(piece) for piece in found] == [TextPart, Lines] * 3 + [TextPart]
 
 
 GOOD = lines_of(noise(6000))
@@ -598,8 +598,8 @@ def test_a_recipe_fits_into_a_record(monkeypatch: pytest.MonkeyPatch, text: int)
     draft = drafts.RecipeDraft(digest, whole=False)
     for _ in range(85):
         draft.add(Lines(noise(60), Layout(76, False, True)))
-    draft.add(Text(bytes(text)))
-    draft.add(Text(b"ten bytes."))
+    draft.add(TextPart(bytes(text)))
+    draft.add(TextPart(b"ten bytes."))
     if text <= 512:
         assert len(draft.encode()) == recipe_size(85, text + 10) <= packs.PART_SIZE
     else:

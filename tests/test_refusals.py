@@ -10,7 +10,7 @@ import pytest
 from engine.connectors.source import Mailbox, Source
 from engine.domain.errors import SourceEmpty, SourceRebuilt
 from engine.scan.comparison import Subject
-from engine.scan.finding import Found, NamedSource
+from engine.scan.finding import FoundAccounts, NamedSource
 from engine.scan.recognition import KnownAccount
 from engine.scan.refusals import MANY, Refusals
 from engine.scan.roster import Roster
@@ -35,7 +35,7 @@ def refusals(
     """For mailboxes that are near, of which the `full` ones show messages; the accounts `had`
     some."""
     return Refusals(
-        Found([NEAR, FAR], dict.fromkeys(places, NEAR), set(doubtful), complete),
+        FoundAccounts([NEAR, FAR], dict.fromkeys(places, NEAR), set(doubtful), complete),
         accept_empty=accept_empty,
         had_messages=lambda item: item in had,
         shows_messages=lambda name: name in full,

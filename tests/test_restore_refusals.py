@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from engine.connectors.imap.client.wire import Status
+from engine.connectors.imap.client.wire import StatusResponse
 from engine.connectors.imap.options import options
 from engine.connectors.imap.target import ImapTarget
 from engine.connectors.imap.target_flags import Flags
@@ -43,10 +43,12 @@ INBOX = ("INBOX",)
 # What refusals say
 
 
-def status(said: str) -> Status:
+def status(said: str) -> StatusResponse:
     word, _, text = said.partition(" ")
     code = re.match(r"\[(\S+)[^]]*\] ", text)
-    return Status(b"T1", word, code[1] if code else "", b"", text[code.end() :] if code else text)
+    return StatusResponse(
+        b"T1", word, code[1] if code else "", b"", text[code.end() :] if code else text
+    )
 
 
 @pytest.mark.parametrize(

@@ -218,7 +218,7 @@ def test_threads_make_the_directory_for_damaged_files_one_after_the_other(
     inside, met = threading.Semaphore(1), threading.Event()
     make = ownership.make_directory
 
-    def making(directory: int, name: str, owner: ownership.Owner) -> bool:
+    def making(directory: int, name: str, owner: ownership.FileOwner) -> bool:
         alone = inside.acquire(blocking=False)
         if not alone:
             met.set()

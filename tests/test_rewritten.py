@@ -20,7 +20,7 @@ from engine.domain.model import Action, Version
 from engine.journal.keys import MAX_SEQUENCE
 from engine.journal.reader import Reader
 from engine.scan.loss import Turnover
-from engine.scan.smart import NamedSource, Options, Result, scan
+from engine.scan.smart import NamedSource, Result, ScanOptions, scan
 from engine.scan.states import KnownFolder
 from engine.scan.survey import Files
 from engine.system.progress import Progress
@@ -44,7 +44,7 @@ class Site:
     def scan(self, **options: bool) -> Result:
         source = open_source(self.spec, self.backup.clock, self.backup.settings)
         named = [NamedSource(self.spec, source)]
-        return scan(self.backup, named, Options(**options), Stop())
+        return scan(self.backup, named, ScanOptions(**options), Stop())
 
     def letters(self, count: int, folder: str = "INBOX") -> list[str]:
         return [
@@ -225,7 +225,7 @@ def test_a_journal_from_before_is_not_read_again_as_a_whole(site: Site) -> None:
             if unit == "messages":
                 read.append(count)
 
-    scan(site.backup, [NamedSource(site.spec, source)], Options(), Stop(), Counting())
+    scan(site.backup, [NamedSource(site.spec, source)], ScanOptions(), Stop(), Counting())
     assert not read
     with site.backup.reader() as reader:
         assert all(cursor.looked for cursor in reader.cursors(account.item).values())

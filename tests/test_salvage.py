@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from engine.backup import Backup
-from engine.check import Report, check
+from engine.check import CheckReport, check
 from engine.check.salvage import salvage
 from engine.domain.errors import JournalDamaged
 from engine.domain.model import item_id
@@ -92,7 +92,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sound]:
         yield Sound(tmp_path_factory.mktemp("sound") / "backup")
 
 
-def repaired(path: Path, now: int) -> tuple[bool, Report, Rows]:
+def repaired(path: Path, now: int) -> tuple[bool, CheckReport, Rows]:
     """Whether a journal had to be salvaged, what the repair says, and what there is then."""
     clock = ManualClock(now + MINUTE)
     salvaged = None

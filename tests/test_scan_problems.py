@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from engine.scan import problems
-from engine.scan.report import Problem
+from engine.scan.report import ScanProblem
 from tests.backups import letter
 from tests.faults import Server
 from tests.maildrop import Maildir
@@ -113,7 +113,7 @@ def test_a_scan_that_failed_is_a_problem_until_one_comes_to_its_end(two: Two) ->
 
 
 def test_what_is_recorded_is_bounded_and_counted(tmp_path: Path) -> None:
-    found = [Problem("alice", f"message {number}", "unreadable") for number in range(1500)]
+    found = [ScanProblem("alice", f"message {number}", "unreadable") for number in range(1500)]
     problems.record(tmp_path, 7, found)
     known = problems.recorded(tmp_path)
     assert (len(known.listed), known.more, known.count) == (1000, 500, 1500)

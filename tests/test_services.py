@@ -13,11 +13,11 @@ from engine.backup import Backup
 from engine.connectors.registry import KINDS
 from engine.domain.errors import Interrupted
 from engine.notifications import Notifier
-from engine.operations import Outcome, Record
-from engine.scan.smart import Options
+from engine.operations import OperationRecord, Outcome
+from engine.scan.smart import ScanOptions
 from engine.services.caller import Caller, Notification
 from engine.services.check import CheckOptions, check
-from engine.services.restoring import Restored, RestoreListener, Task
+from engine.services.restoring import Restored, RestoreListener, RestoreTask
 from engine.services.scan import scan
 from engine.services.undelete import Undelete, undelete
 from engine.settings import config
@@ -42,10 +42,10 @@ class Page(Progress, RestoreListener):
     def advance(self, unit: str, count: int = 1) -> None:
         self.counts[unit] += count
 
-    def planned(self, task: Task) -> None:
+    def planned(self, task: RestoreTask) -> None:
         self.seen.append(f"{task.plan.count} to {task.where}")
 
-    def done(self, task: Task) -> None:
+    def done(self, task: RestoreTask) -> None:
         self.seen.append(f"{len(task.outcome.restored)} restored")
 
     def finished(self, restored: Restored) -> None:
@@ -72,7 +72,7 @@ class House:
         self.page = Page()
         self.backup = Backup(self.path, write=True)
 
-    def last(self) -> Record:
+    def last(self) -> OperationRecord:
         """The operation that ended last."""
         return operations.ended(self.path, 1)[-1]
 
@@ -85,7 +85,7 @@ def house(tmp_path: Path) -> Iterator[House]:
 
 
 def test_a_scan_tells_its_caller_how_far_it_is(house: House) -> None:
-    result = scan(house.backup, house.page.caller(), Options(), detail="by a page")
+    result = scan(house.backup, house.page.caller(), ScanOptions(), detail="by a page")
     assert (result.accounts, result.tally.problems) == (1, [])
     assert house.page.counts == {"accounts": 1, "messages": 3}
     last = house.last()
@@ -95,7 +95,7 @@ def test_a_scan_tells_its_caller_how_far_it_is(house: House) -> None:
 
 def test_notifications_go_where_the_caller_says(house: House) -> None:
     (house.alice.root / "cur" / "odd.x:2,").mkdir()
-    scan(house.backup, house.page.caller(), Options())
+    scan(house.backup, house.page.caller(), ScanOptions())
     notifier = Notifier(house.path, house.backup.settings, house.backup.clock, print)
     assert not notifier.conditions(), "nothing is sent but by the caller"
     for notification in house.page.notifications:
@@ -105,13 +105,13 @@ def test_notifications_go_where_the_caller_says(house: House) -> None:
 
 
 def test_losses_are_told_to_who_keeps_account_of_them(house: House) -> None:
-    scan(house.backup, house.page.caller(), Options())
+    scan(house.backup, house.page.caller(), ScanOptions())
     house.alice.expunge(house.letters[0])
     lost: list[str] = []
     scan(
         house.backup,
         house.page.caller(),
-        Options(),
+        ScanOptions(),
         losses=lambda turnover: lost.extend(each.account for each in turnover),
     )
     assert lost == [ALICE]
@@ -121,7 +121,7 @@ def test_a_service_that_is_stopped_is_an_operation_that_was(house: House) -> Non
     stop = Stop("interrupted: by a page")
     stop.set()
     with pytest.raises(Interrupted, match="by a page"):
-        scan(house.backup, house.page.caller(stop), Options())
+        scan(house.backup, house.page.caller(stop), ScanOptions())
     assert house.last().outcome is Outcome.STOPPED
     with pytest.raises(Interrupted, match="by a page"):
         check(house.backup, house.page.caller(stop), CheckOptions())
@@ -129,7 +129,7 @@ def test_a_service_that_is_stopped_is_an_operation_that_was(house: House) -> Non
 
 
 def test_undelete_tells_how_it_goes_on(house: House) -> None:
-    scan(house.backup, house.page.caller(), Options())
+    scan(house.backup, house.page.caller(), ScanOptions())
     house.alice.expunge(house.letters[0])
     house.backup.close()
     long_ago = 1

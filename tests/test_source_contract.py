@@ -14,8 +14,8 @@ from engine.connectors.source import (
     Likeness,
     Likening,
     Mailbox,
+    RewrittenItems,
     SourceItem,
-    Written,
 )
 from engine.domain.errors import ItemVanished, SourceEmpty, SourceUnavailable
 from engine.domain.identity import guid
@@ -242,7 +242,7 @@ class TestChanges:
     ) -> None:
         owner.deliver(letter(1))
         mailbox.listing(INBOX)
-        assert mailbox.written(INBOX, 0) == Written(mailbox.written(INBOX, 0).looked)
+        assert mailbox.written(INBOX, 0) == RewrittenItems(mailbox.written(INBOX, 0).looked)
 
 
 class TestFetch:

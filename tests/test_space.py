@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from engine.system import space
-from engine.system.space import Level, Room
+from engine.system.space import DiskSpace, SpaceLevel
 from tests.commands import engine
 
 GIB = 1 << 30
@@ -32,25 +32,25 @@ def test_limits(text: str, least: float) -> None:
 @pytest.mark.parametrize(
     ("free", "before", "level"),
     [
-        (500, Level.ENOUGH, Level.ENOUGH),
-        (100, Level.ENOUGH, Level.ENOUGH),
-        (99, Level.ENOUGH, Level.SCARCE),
-        (20, Level.ENOUGH, Level.SCARCE),
-        (19, Level.ENOUGH, Level.FULL),
-        (0, Level.SCARCE, Level.FULL),
-        (21, Level.FULL, Level.FULL),  # a little more isn't enough to go on
-        (23, Level.FULL, Level.SCARCE),
-        (105, Level.SCARCE, Level.SCARCE),
-        (111, Level.SCARCE, Level.ENOUGH),
-        (111, Level.FULL, Level.ENOUGH),
+        (500, SpaceLevel.ENOUGH, SpaceLevel.ENOUGH),
+        (100, SpaceLevel.ENOUGH, SpaceLevel.ENOUGH),
+        (99, SpaceLevel.ENOUGH, SpaceLevel.SCARCE),
+        (20, SpaceLevel.ENOUGH, SpaceLevel.SCARCE),
+        (19, SpaceLevel.ENOUGH, SpaceLevel.FULL),
+        (0, SpaceLevel.SCARCE, SpaceLevel.FULL),
+        (21, SpaceLevel.FULL, SpaceLevel.FULL),  # a little more isn't enough to go on
+        (23, SpaceLevel.FULL, SpaceLevel.SCARCE),
+        (105, SpaceLevel.SCARCE, SpaceLevel.SCARCE),
+        (111, SpaceLevel.SCARCE, SpaceLevel.ENOUGH),
+        (111, SpaceLevel.FULL, SpaceLevel.ENOUGH),
     ],
 )
-def test_levels(free: int, before: Level, level: Level) -> None:
-    assert space.level(Room(free, 1000), "10%", "2%", before) == level
+def test_levels(free: int, before: SpaceLevel, level: SpaceLevel) -> None:
+    assert space.level(DiskSpace(free, 1000), "10%", "2%", before) == level
 
 
 def test_no_limits() -> None:
-    assert space.level(Room(0, 1000), "0", "0") == Level.ENOUGH
+    assert space.level(DiskSpace(0, 1000), "0", "0") == SpaceLevel.ENOUGH
 
 
 def test_a_real_file_system(tmp_path: Path) -> None:

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from engine.operations import Record
+from engine.operations import OperationRecord
 from engine.purge import purge
-from engine.query.status import USUAL, Status, status, upkeep
-from engine.system.heartbeat import Seen, State
+from engine.query.status import USUAL, BackupFigures, status, upkeep
+from engine.system.heartbeat import DaemonState, DaemonStatus
 from engine.system.stop import Stop
 from tests.backups import SmallBackup, letter
 
@@ -36,12 +36,14 @@ def test_history_is_complete_since_the_first_scan_until_a_purge_takes_of_it(
     assert first < since <= small.clock.now()
 
 
-def figures(small: SmallBackup, state: State | None, *, running: bool = False) -> Status:
+def figures(
+    small: SmallBackup, state: DaemonState | None, *, running: bool = False
+) -> BackupFigures:
     """Those of an empty backup, with this to be seen of a daemon."""
-    return replace(status(small.backup), daemon=Seen(running, state))
+    return replace(status(small.backup), daemon=DaemonStatus(running, state))
 
 
-def said(found: Status) -> tuple[bool, str]:
+def said(found: BackupFigures) -> tuple[bool, str]:
     return tuple(upkeep(found, lambda time: f"@{time}"))  # type: ignore[return-value]
 
 
@@ -86,12 +88,12 @@ def said(found: Status) -> tuple[bool, str]:
 def test_what_a_daemon_does(
     small: SmallBackup, state: dict[str, object], alarm: bool, text: str
 ) -> None:
-    whole = State(process=1, started=2, written=3, **state)  # type: ignore[arg-type]
+    whole = DaemonState(process=1, started=2, written=3, **state)  # type: ignore[arg-type]
     assert said(figures(small, whole, running=True)) == (alarm, text)
 
 
 def test_what_the_last_daemon_did_is_over(small: SmallBackup) -> None:
-    state = State(process=1, started=2, written=3, realtime="on")
+    state = DaemonState(process=1, started=2, written=3, realtime="on")
     alarm, text = said(figures(small, state))
     assert alarm
     assert text.startswith("no backup is being made")
@@ -109,8 +111,8 @@ def test_without_a_daemon_the_age_of_the_last_scan_tells(small: SmallBackup) -> 
         "no backup is being made: no daemon runs, and no recent scan is there",
     )
 
-    def beside(kind: str) -> Status:
-        record = Record(id="0000001", kind=kind, start=end, pid=1, host="host")
+    def beside(kind: str) -> BackupFigures:
+        record = OperationRecord(id="0000001", kind=kind, start=end, pid=1, host="host")
         return replace(old, running=(record,))
 
     assert said(beside("scan")) == (False, "no daemon runs; a scan is under way")

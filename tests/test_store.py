@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from engine.blobs import BlobStore, DirectoryVolume, Location, StoredPack
 from engine.blobs import pack as packs
 from engine.blobs.codec import Codec
-from engine.blobs.pack import Entry, Header, Kind, PartPlace
+from engine.blobs.pack import PackEntry, PackHeader, PartPlace, RecordKind
 from engine.blobs.verification import Verdict, stored_blobs, verify
 from engine.blobs.volume import Volume
 from engine.blobs.writer import PackWriter
@@ -419,19 +419,23 @@ def handmade(directory: Path, build: Callable[[bytes], bytes]) -> Stored:
     """A pack 1 of records made by `build(key)`."""
     path = directory / "00" / f"{1:016x}.pack"
     path.parent.mkdir(parents=True)
-    path.write_bytes(packs.encode_header(Header(1, BACKUP)) + build(packs.record_key(1)))
+    path.write_bytes(packs.encode_header(PackHeader(1, BACKUP)) + build(packs.record_key(1)))
     return Stored(DirectoryVolume(directory), 1, path, {}, {})
 
 
 def part_record(key: bytes, content: bytes, number: int) -> bytes:
-    table = [Entry(digest(content), len(content))]
-    return packs.encode_record(key, Kind.PART, Codec.RAW, table, len(content), content, number)
+    table = [PackEntry(digest(content), len(content))]
+    return packs.encode_record(
+        key, RecordKind.PART, Codec.RAW, table, len(content), content, number
+    )
 
 
 def list_record(key: bytes, name: bytes, size: int, parts: list[PartPlace]) -> bytes:
     payload = packs.encode_parts(parts)
-    table = [Entry(name, size)]
-    return packs.encode_record(key, Kind.LIST, Codec.RAW, table, len(payload), payload, len(parts))
+    table = [PackEntry(name, size)]
+    return packs.encode_record(
+        key, RecordKind.LIST, Codec.RAW, table, len(payload), payload, len(parts)
+    )
 
 
 FIRST, SECOND = b"a" * PART, b"b" * 10
@@ -510,8 +514,8 @@ def test_only_a_deep_check_finds_a_wrong_digest(
     monkeypatch.setattr(packs, "PART_SIZE", PART)
 
     def frame(key: bytes) -> bytes:
-        table = [Entry(digest(b"right"), 5), Entry(digest(b"wrong"), 5)]
-        return packs.encode_record(key, Kind.FRAME, Codec.RAW, table, 10, b"rightwrOng")
+        table = [PackEntry(digest(b"right"), 5), PackEntry(digest(b"wrong"), 5)]
+        return packs.encode_record(key, RecordKind.FRAME, Codec.RAW, table, 10, b"rightwrOng")
 
     def parts(key: bytes) -> bytes:
         first, second = part_record(key, FIRST, 0), part_record(key, SECOND, 1)
@@ -532,12 +536,12 @@ def test_only_a_deep_check_finds_a_wrong_digest(
 @pytest.mark.parametrize(
     ("header", "reason"),
     [
-        (Header(2, BACKUP), "header says"),
-        (Header(1, BACKUP, version=2), "version 2"),
-        (Header(1, BACKUP, suite=1), "encryption 1"),
+        (PackHeader(2, BACKUP), "header says"),
+        (PackHeader(1, BACKUP, version=2), "version 2"),
+        (PackHeader(1, BACKUP, suite=1), "encryption 1"),
     ],
 )
-def test_a_header_that_is_not_the_packs(tmp_path: Path, header: Header, reason: str) -> None:
+def test_a_header_that_is_not_the_packs(tmp_path: Path, header: PackHeader, reason: str) -> None:
     one = handmade(tmp_path / "packs", lambda key: b"")
     one.path.write_bytes(packs.encode_header(header))
     (verdict,) = verify(one.volume, 1)

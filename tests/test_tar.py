@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.exchange.imports.tar import BLOCK, Member, TarError, TarReader
+from engine.exchange.imports.tar import BLOCK, TarError, TarMember, TarReader
 
 MEMORY = 4 << 20
 """What reading any archive may take, in bytes, but for what is asked for."""
@@ -39,13 +39,13 @@ class Stream:
         return data
 
 
-def members(stream: Stream) -> Iterator[tuple[Member, bytes]]:
+def members(stream: Stream) -> Iterator[tuple[TarMember, bytes]]:
     reader = TarReader(stream.read)
     while (member := reader.next()) is not None:
         yield member, b"".join(iter(lambda: reader.read(1000), b""))
 
 
-def told(raw: bytes, **options: int) -> list[tuple[Member, bytes]]:
+def told(raw: bytes, **options: int) -> list[tuple[TarMember, bytes]]:
     return list(members(Stream(raw, **options)))
 
 
@@ -95,16 +95,16 @@ def test_what_programs_write_is_read(form: int, step: int) -> None:
     raw = packed(*files, (directory, b""), form=form)
     found = told(raw, step=step)
     assert found[:-1] == [
-        (Member(name, len(name.encode()) * 30, False), name.encode() * 30) for name in names
+        (TarMember(name, len(name.encode()) * 30, False), name.encode() * 30) for name in names
     ]
-    assert found[-1] == (Member("d/e", 0, True), b"")
+    assert found[-1] == (TarMember("d/e", 0, True), b"")
 
 
 def test_what_is_not_read_is_passed_over() -> None:
     reader = TarReader(Stream(packed((info("a"), b"x" * 5000), (info("b"), b"y"))).read)
-    assert reader.next() == Member("a", 5000, False)
+    assert reader.next() == TarMember("a", 5000, False)
     assert reader.read(10) == b"x" * 10
-    assert reader.next() == Member("b", 1, False)
+    assert reader.next() == TarMember("b", 1, False)
     assert reader.read(10) == b"y"
     assert reader.read(10) == b""
     assert reader.next() is None
@@ -113,12 +113,12 @@ def test_what_is_not_read_is_passed_over() -> None:
 def test_a_length_in_base_256_and_one_in_a_pax_header() -> None:
     large = packed((info("a"), b"xyz"), form=tarfile.GNU_FORMAT)
     base256 = header(b"a", b"\x80" + (3).to_bytes(11, "big")) + large[BLOCK:]
-    assert told(base256) == [(Member("a", 3, False), b"xyz")]
+    assert told(base256) == [(TarMember("a", 3, False), b"xyz")]
     pax = header(b"x", b"00000000010", b"x") + filled(b"8 size=3") + header(b"a") + large[BLOCK:]
     with pytest.raises(TarError, match="can't be read"):
         told(pax)
     pax = header(b"x", b"00000000011", b"x") + filled(b"9 size=3\n") + header(b"a") + large[BLOCK:]
-    assert told(pax) == [(Member("a", 3, False), b"xyz")]
+    assert told(pax) == [(TarMember("a", 3, False), b"xyz")]
 
 
 def pax(*records: bytes, kind: bytes = b"x") -> bytes:

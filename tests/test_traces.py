@@ -18,7 +18,7 @@ from engine.check import check
 from engine.journal import copies
 from engine.journal.scrubbing import scrub
 from engine.notifications import Notifier
-from engine.notifications.event import Event, Level
+from engine.notifications.event import NotificationEvent, Severity
 from engine.operations import running
 from engine.purge import erase, purge
 from engine.purge.traces import PLACES, Words
@@ -95,7 +95,7 @@ def told(small: SmallBackup) -> tuple[SmallBackup, int, list[int]]:
     settings = replace(backup.settings, notify_command="/bin/true")
     notifier = Notifier(backup.path, settings, backup.clock, print)
     for key in (f"lost {CAROL}", "lost"):
-        notifier.tell(Event(Level.ERROR, key, f"{CAROL} lost much", SUBJECT))
+        notifier.tell(NotificationEvent(Severity.ERROR, key, f"{CAROL} lost much", SUBJECT))
     (backup.path / "unpacked-import").mkdir()
     (backup.path / "unpacked-import" / "messages").write_bytes(secret(1))
     return small, carol, items

@@ -22,7 +22,7 @@ from engine.domain.model import Action
 from engine.journal.keys import MAX_SEQUENCE
 from engine.scan.follow import agenda, rescans
 from engine.scan.follow import follower as follower_module
-from engine.scan.smart import NamedSource, Options, Result, known_accounts, scan
+from engine.scan.smart import NamedSource, Result, ScanOptions, known_accounts, scan
 from engine.system.stop import Stop
 from tests.commands import engine, until
 from tests.following import History, Post, State, assert_went_through, is_subsequence
@@ -334,9 +334,9 @@ def test_a_machine_that_slept_looks_at_everything(
 ) -> None:
     slept = 5.0
     monkeypatch.setattr(follower_module, "_slept", lambda: slept)
-    scans: list[Options] = []
+    scans: list[ScanOptions] = []
 
-    def scan_all(options: Options, stop: Stop) -> Result:
+    def scan_all(options: ScanOptions, stop: Stop) -> Result:
         scans.append(options)
         source = NamedSource(post.spec, open_source(post.spec, post.backup.clock))
         return scan(post.backup, [source], options, stop)
@@ -412,9 +412,9 @@ def test_lost_events_leave_no_hole(post: Post, monkeypatch: pytest.MonkeyPatch) 
 def test_what_is_asked_for_during_a_scan_of_all_is_looked_at_after_it(post: Post) -> None:
     post.maildir("alice").deliver(LETTER % 1)
     sources = [NamedSource(post.spec, open_source(post.spec, post.backup.clock))]
-    scans: list[Options] = []
+    scans: list[ScanOptions] = []
 
-    def scan_all(options: Options, stop: Stop) -> Result:
+    def scan_all(options: ScanOptions, stop: Stop) -> Result:
         result = scan(post.backup, sources, options, stop)
         scans.append(options)
         if len(scans) == 2:

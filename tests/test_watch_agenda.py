@@ -7,7 +7,7 @@ import threading
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.scan.follow.agenda import FIRST_PAUSE, LONGEST_PAUSE, Agenda, Job, Look
+from engine.scan.follow.agenda import FIRST_PAUSE, LONGEST_PAUSE, Agenda, DueScan, Job
 from engine.scan.follow.queue import Queue
 
 ALICE, BOB = Job(0, "alice"), Job(0, "bob")
@@ -19,7 +19,7 @@ def test_hints_of_one_moment_are_one_look() -> None:
     agenda.put(ALICE, INBOX, 10.0)
     agenda.put(ALICE, SENT, 10.05)
     assert agenda.take(10.1) is None
-    assert agenda.take(10.15) == Look(ALICE, frozenset({INBOX, SENT}), 10.0)
+    assert agenda.take(10.15) == DueScan(ALICE, frozenset({INBOX, SENT}), 10.0)
     assert agenda.take(11.0) is None
 
 
@@ -55,7 +55,7 @@ def test_an_account_is_looked_at_by_one_only_and_again_for_what_came_meanwhile()
     assert len(agenda) == 2
     agenda.done(look)
     again = agenda.take(3.0)
-    assert again == Look(ALICE, frozenset({SENT}), 2.0)
+    assert again == DueScan(ALICE, frozenset({SENT}), 2.0)
 
 
 def test_what_fails_is_tried_again_ever_later() -> None:
@@ -134,7 +134,7 @@ def test_no_hint_is_lost(history: list[tuple[str, int, float]]) -> None:
     agenda = Agenda(0.2, 0.5)
     now = 0.0
     owed: dict[Job, set[object]] = {}
-    busy: dict[Job, Look] = {}
+    busy: dict[Job, DueScan] = {}
     for kind, number, passed in history:
         now += passed
         job = Job(0, str(number % 2))
@@ -204,7 +204,7 @@ def test_a_new_account_does_not_wait_for_one_that_failed() -> None:
     assert look is not None
     queue.failed(look, alone=False)
     queue._agenda._failures[ALICE] = 30  # so that it isn't due for minutes
-    found: list[Look | None] = []
+    found: list[DueScan | None] = []
     thread = threading.Thread(target=lambda: found.append(queue.take(60)))
     thread.start()
     queue.put(BOB, None)

@@ -16,10 +16,10 @@ from inotify_simple import Event, INotify, flags
 from engine.connectors.events import Hint, Polling
 from engine.connectors.maildir import events
 from engine.connectors.maildir.events import MaildirEvents
-from engine.connectors.maildir.location import Location
+from engine.connectors.maildir.location import MaildirLocation
 from engine.connectors.maildir.source import MaildirSource
 from engine.connectors.maildir.unfinished import WRITING, WRITING_MOST, Unfinished
-from engine.connectors.maildir.watches import Account, Folder, Watches
+from engine.connectors.maildir.watches import WatchedAccount, WatchedFolder, Watches
 from engine.domain.errors import SourceUnavailable
 from engine.system import filesystem
 from tests.commands import until
@@ -50,7 +50,7 @@ class Told:
 def told(vmail: Path, pattern: str = "{account}", **options: object) -> Iterator[Told]:
     """Follows what is at `vmail`; everything is watched when the block begins."""
     options.setdefault("poll", 3600.0)
-    events = MaildirEvents(Location(f"{vmail}/{pattern}"), **options)  # type: ignore[arg-type]
+    events = MaildirEvents(MaildirLocation(f"{vmail}/{pattern}"), **options)  # type: ignore[arg-type]
     heard = Told()
     failures: list[BaseException] = []
 
@@ -427,7 +427,7 @@ def test_a_source_can_be_closed_before_it_runs(vmail: Path) -> None:
 
 def test_a_file_is_waited_for_while_it_grows() -> None:
     unfinished = Unfinished()
-    key = ("alice", Folder(Account("alice", ()), "/alice", ("INBOX",)))
+    key = ("alice", WatchedFolder(WatchedAccount("alice", ()), "/alice", ("INBOX",)))
     unfinished.growing(key, "x", 0.0)
     assert unfinished.holds(key, 0.1)
     unfinished.growing(key, "x", 0.1)
@@ -441,7 +441,7 @@ def test_a_file_is_waited_for_while_it_grows() -> None:
 
 def test_a_file_that_never_ends_holds_a_folder_up_only_so_long() -> None:
     unfinished = Unfinished()
-    key = ("alice", Folder(Account("alice", ()), "/alice", ("INBOX",)))
+    key = ("alice", WatchedFolder(WatchedAccount("alice", ()), "/alice", ("INBOX",)))
     now = 0.0
     unfinished.growing(key, "x", now)
     while now < WRITING_MOST:
@@ -456,7 +456,7 @@ def test_a_file_that_never_ends_holds_a_folder_up_only_so_long() -> None:
 def test_no_more_is_watched_than_there_is(vmail: Path) -> None:
     alice = Maildir(vmail / "alice")
     kernel = INotify()
-    watches = Watches(kernel, Location(f"{vmail}/{{account}}"))
+    watches = Watches(kernel, MaildirLocation(f"{vmail}/{{account}}"))
     (account,) = watches.follow(())
     before = len(watches)
     for turn in range(3):
@@ -474,7 +474,7 @@ def test_no_more_is_watched_than_there_is(vmail: Path) -> None:
 
 
 def test_where_accounts_are() -> None:
-    location = Location("/mail/{domain}/{user}/Maildir")
+    location = MaildirLocation("/mail/{domain}/{user}/Maildir")
     assert location.depth == 3
     assert location.account_at(("example.com", "alice", "Maildir")) == "alice@example.com"
     assert location.account_at(("example.com", "alice", "Mail")) is None

@@ -18,8 +18,8 @@ from engine.check import check
 from engine.daemon import jobs
 from engine.daemon.context import Context
 from engine.daemon.figures import Figures
-from engine.daemon.notification_queue import Teller
-from engine.daemon.parts import Pulse
+from engine.daemon.notification_queue import NotificationQueue
+from engine.daemon.parts import LifeSign
 from engine.domain.errors import ClockError
 from engine.journal.horizon import MAX_JUMP
 from engine.journal.records import (
@@ -33,7 +33,7 @@ from engine.journal.records import (
 )
 from engine.journal.repair.times import NewTimes
 from engine.purge import find_due, hold
-from engine.scan.smart import Options, scan
+from engine.scan.smart import ScanOptions, scan
 from engine.scan.sources import sources_of
 from engine.system.clock import ManualClock
 from engine.system.stop import Stop
@@ -61,7 +61,7 @@ def scan_at(path: Path, instant: int, *, doubted: bool = False) -> None:
     told = ManualClock(instant)
     told.doubted = doubted
     with Backup(path, write=True, clock=told) as backup:
-        scan(backup, sources_of(backup), Options(), Stop())
+        scan(backup, sources_of(backup), ScanOptions(), Stop())
 
 
 @pytest.fixture
@@ -412,14 +412,14 @@ def test_the_daemon_purges_nothing_by_a_jump_that_is_not_taken(small: SmallBacku
     account = small.account("alice@example.com")
     item = small.message(account, account, letter(1))
     small.delete(account, item)
-    context = Context(small.backup, Figures(), Teller(small.backup))
+    context = Context(small.backup, Figures(), NotificationQueue(small.backup))
     small.clock.advance(YEARS)
     small.clock.doubted = True
     with pytest.raises(ClockError, match="nothing keeps it right"):
-        jobs.JOBS["purge"].run(context, Pulse(60), Stop())
+        jobs.JOBS["purge"].run(context, LifeSign(60), Stop())
     with small.backup.reader() as reader:
         assert reader.recorded(item, reader.last_sequence()) is not None
     small.clock.doubted = False
-    jobs.JOBS["purge"].run(context, Pulse(60), Stop())
+    jobs.JOBS["purge"].run(context, LifeSign(60), Stop())
     with small.backup.reader() as reader:
         assert reader.recorded(item, reader.last_sequence()) is None

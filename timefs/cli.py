@@ -157,7 +157,7 @@ def _mount(parsed: argparse.Namespace) -> int:
     if not options.no_extension:
         handleless.enable()
     # Here, for unmounting needs none of what takes a while to load, and the extension comes first.
-    from timefs.fuse.handlers import Owner
+    from timefs.fuse.handlers import MountOwner
     from timefs.fuse.mount import Mount, serve
 
     point: Path = parsed.mountpoint
@@ -171,7 +171,7 @@ def _mount(parsed: argparse.Namespace) -> int:
         backup=parsed.backup.absolute(),
         point=point.resolve(),
         zone=local_zone(parsed.tz or options.tz, os.environ),
-        owner=Owner(
+        owner=MountOwner(
             uid=os.getuid() if options.uid is None else options.uid,
             gid=os.getgid() if options.gid is None else options.gid,
             umask=0o077 if options.umask is None else options.umask,

@@ -8,7 +8,7 @@ from datetime import tzinfo
 from engine.api.document import ApiDocument, Time
 from engine.domain.model import item_id
 from engine.domain.timestamps import when
-from engine.query.accounts import Account, AccountFigures, Owner
+from engine.query.accounts import Account, AccountFigures, NameHolder
 
 
 class NameOwner(ApiDocument, frozen=True, kw_only=True):
@@ -52,7 +52,7 @@ DOCUMENTS = (list[AccountRow], list[Acknowledged])
 
 
 def document(
-    account: Account, figures: AccountFigures, owners: Sequence[Owner], zone: tzinfo
+    account: Account, figures: AccountFigures, owners: Sequence[NameHolder], zone: tzinfo
 ) -> AccountRow:
     """An account; `owners` are those of its name."""
     return AccountRow(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import tzinfo
 
 from engine.api.document import ApiDocument, Time
-from engine.check import Report
+from engine.check import CheckReport
 from engine.domain.timestamps import when
 from engine.journal.verified import Dates
 
@@ -52,7 +52,7 @@ class CheckDocument(ApiDocument, frozen=True, kw_only=True):
 DOCUMENTS = (CheckDocument,)
 
 
-def document(report: Report, dates: Dates, zone: tzinfo) -> CheckDocument:
+def document(report: CheckReport, dates: Dates, zone: tzinfo) -> CheckDocument:
     """The document of a check."""
     return CheckDocument(
         ok=report.ok,

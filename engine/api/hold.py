@@ -7,7 +7,7 @@ from datetime import tzinfo
 from engine.api.document import ApiDocument, Time
 from engine.domain.model import item_id
 from engine.domain.timestamps import format_time, when
-from engine.purge import Held
+from engine.purge import HeldAccount
 
 
 class HoldRow(ApiDocument, frozen=True, kw_only=True):
@@ -24,7 +24,7 @@ class HoldRow(ApiDocument, frozen=True, kw_only=True):
 DOCUMENTS = (list[HoldRow],)
 
 
-def document(held: Held, zone: tzinfo) -> HoldRow:
+def document(held: HeldAccount, zone: tzinfo) -> HoldRow:
     """A hold."""
     return HoldRow(
         account=held.account.name,

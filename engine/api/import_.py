@@ -8,7 +8,7 @@ from engine.api.document import ApiDocument
 from engine.api.export import MissingContent
 from engine.api.restoring import NotRestored, RestoredTo, failures
 from engine.domain.model import item_id
-from engine.exchange.imports.delivery import Told
+from engine.exchange.imports.delivery import AccountResult
 from engine.exchange.imports.history import Imported
 
 
@@ -84,7 +84,7 @@ def state(accounts: Sequence[ImportedAccount], seconds: float, *, dry_run: bool)
     return ImportedState(dry_run=dry_run, accounts=list(accounts), seconds=round(seconds, 3))
 
 
-def account(one: Told) -> ImportedAccount:
+def account(one: AccountResult) -> ImportedAccount:
     """What became of one account."""
     outcome, known = one.outcome, one.selection.account
     return ImportedAccount(

@@ -8,7 +8,7 @@ from datetime import tzinfo
 from engine.api.document import ApiDocument, Time
 from engine.domain.model import item_id
 from engine.domain.timestamps import format_time
-from engine.query.history import Happening
+from engine.query.history import LoggedChange
 
 
 class LogEntry(ApiDocument, frozen=True, kw_only=True):
@@ -32,7 +32,7 @@ class LogEntry(ApiDocument, frozen=True, kw_only=True):
 DOCUMENTS = (list[LogEntry],)
 
 
-def document(row: Happening, zone: tzinfo, lost: Container[bytes]) -> LogEntry:
+def document(row: LoggedChange, zone: tzinfo, lost: Container[bytes]) -> LogEntry:
     """A transaction. `lost`: the digests of damaged contents."""
     return LogEntry(
         transaction=row.sequence,

@@ -6,7 +6,7 @@ from datetime import tzinfo
 
 from engine.api.document import ApiDocument, Time
 from engine.domain.timestamps import format_time, when
-from engine.operations import Record
+from engine.operations import OperationRecord
 
 
 class CountRow(ApiDocument, frozen=True, kw_only=True):
@@ -42,7 +42,7 @@ class OperationRow(ApiDocument, frozen=True, kw_only=True):
 DOCUMENTS = (list[OperationRow], OperationRow)
 
 
-def document(record: Record, seconds: float, zone: tzinfo) -> OperationRow:
+def document(record: OperationRecord, seconds: float, zone: tzinfo) -> OperationRow:
     """An operation, and how long it took or runs."""
     return OperationRow(
         id=record.id,

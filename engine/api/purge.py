@@ -8,7 +8,7 @@ from datetime import tzinfo
 from engine.api.document import ApiDocument, Time, Wrong
 from engine.domain.model import item_id
 from engine.domain.timestamps import when
-from engine.purge import Due, Outcome
+from engine.purge import DueItems, PurgeOutcome
 
 
 class PurgeDocument(ApiDocument, frozen=True, kw_only=True):
@@ -58,7 +58,9 @@ class PurgeForetold(ApiDocument, frozen=True, kw_only=True):
 DOCUMENTS = (PurgeDocument, PurgeForetold)
 
 
-def document(outcome: Outcome, since: int | None, seconds: float, zone: tzinfo) -> PurgeDocument:
+def document(
+    outcome: PurgeOutcome, since: int | None, seconds: float, zone: tzinfo
+) -> PurgeDocument:
     """The document of a purge; history is complete `since`."""
     shrunk = outcome.shrunk
     return PurgeDocument(
@@ -79,7 +81,7 @@ def document(outcome: Outcome, since: int | None, seconds: float, zone: tzinfo) 
     )
 
 
-def foretold(due: Due, names: Sequence[str]) -> PurgeForetold:
+def foretold(due: DueItems, names: Sequence[str]) -> PurgeForetold:
     """The document of a dry run; `names` are those of the accounts that are due."""
     return PurgeForetold(
         dry_run=True,

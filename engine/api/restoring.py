@@ -9,7 +9,7 @@ from engine.api.document import ApiDocument
 from engine.domain.model import item_id
 from engine.domain.paths import FolderPath
 from engine.restore.delivery import Failure
-from engine.services.restoring import Restored, Task
+from engine.services.restoring import Restored, RestoreTask
 
 
 class RestoredTo(ApiDocument, frozen=True, kw_only=True):
@@ -98,7 +98,7 @@ def failures(failed: Iterable[Failure]) -> list[NotRestored]:
     ]
 
 
-def _account(task: Task) -> RestoredAccount:
+def _account(task: RestoreTask) -> RestoredAccount:
     outcome, places, damaged = task.outcome, task.places, task.damaged
     return RestoredAccount(
         account=task.selection.account.name,

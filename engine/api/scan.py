@@ -7,7 +7,7 @@ from datetime import tzinfo
 
 from engine.api.document import ApiDocument, Time
 from engine.domain.timestamps import format_time
-from engine.scan.report import Problem
+from engine.scan.report import ScanProblem
 from engine.scan.smart import Result
 
 
@@ -73,6 +73,6 @@ def document(
     )
 
 
-def scan_errors(problems: Iterable[Problem]) -> list[ScanError]:
+def scan_errors(problems: Iterable[ScanProblem]) -> list[ScanError]:
     """Problems or notes of a scan."""
     return [ScanError(**problem._asdict()) for problem in problems]

@@ -12,7 +12,7 @@ import msgspec
 from engine.api.document import ApiDocument, Time
 from engine.domain.model import Headers, Kind, item_id
 from engine.domain.timestamps import format_time, when
-from engine.query.history import Spell, word
+from engine.query.history import VersionSpan, word
 
 _NONE = Headers()
 
@@ -51,7 +51,7 @@ class ItemVersion(ApiDocument, frozen=True, kw_only=True):
 DOCUMENTS = (list[ItemVersion],)
 
 
-def document(spell: Spell, zone: tzinfo, lost: Container[bytes]) -> ItemVersion:
+def document(spell: VersionSpan, zone: tzinfo, lost: Container[bytes]) -> ItemVersion:
     """A version. `lost`: the digests of damaged contents."""
     version, headers = spell.version, spell.headers
     return ItemVersion(

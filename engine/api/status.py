@@ -10,7 +10,7 @@ from engine.api.document import ApiDocument, Time
 from engine.api.scan import ScanError, scan_errors
 from engine.domain.timestamps import format_time, when
 from engine.journal.chain import Head
-from engine.query.status import Status, upkeep
+from engine.query.status import BackupFigures, upkeep
 
 
 class BlobFigures(ApiDocument, frozen=True, kw_only=True):
@@ -113,7 +113,7 @@ DOCUMENTS = (BackupStatus,)
 
 
 def document(
-    backup: str, figures: Status, zone: tzinfo, moment: Callable[[int], str]
+    backup: str, figures: BackupFigures, zone: tzinfo, moment: Callable[[int], str]
 ) -> BackupStatus:
     """The document of the figures of a backup path; `moment` shows a time in words."""
     copies = figures.journal_copies
@@ -167,7 +167,7 @@ def _chain(head: Head | None, zone: tzinfo) -> ChainHead | None:
     return ChainHead(link=head.link, head=head.hash.hex(), time=format_time(head.time, zone))
 
 
-def _daemon(figures: Status, zone: tzinfo) -> DaemonFigures:
+def _daemon(figures: BackupFigures, zone: tzinfo) -> DaemonFigures:
     """What a daemon that ended was doing, it does no longer."""
     running, state = figures.daemon.running, figures.daemon.state
     return DaemonFigures(

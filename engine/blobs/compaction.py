@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from engine.blobs import pack as packs
 from engine.blobs.codec import compress
-from engine.blobs.pack import Entry, Found, Head, Kind, Load, Location
+from engine.blobs.pack import FoundRecord, Load, Location, PackEntry, RecordHead, RecordKind
 from engine.blobs.volume import OpenPack
 from engine.domain.errors import BlobDamaged
 
@@ -50,7 +50,7 @@ def copy_needed(
         wanted = [needed(digest, place) for digest, place in places]
         if not any(wanted):
             continue
-        if found.head.kind is Kind.LIST:
+        if found.head.kind is RecordKind.LIST:
             _copy_parts(source.load, key, found, target)
             offset, head = _copy(source.load, found, found.head, target), found.head
         elif all(wanted):
@@ -64,40 +64,40 @@ def copy_needed(
             yield Moved(digest, before, after)
 
 
-def _copy(load: Load, found: Found, head: Head, target: OpenPack) -> int:
+def _copy(load: Load, found: FoundRecord, head: RecordHead, target: OpenPack) -> int:
     """Copies a whole record, and returns its offset. Its checksums are those of its pack."""
     stored = load(found.offset + head.size, head.stored)
-    entries = [Entry(blob.digest, blob.size, blob.recipe) for blob in head.blobs]
+    entries = [PackEntry(blob.digest, blob.size, blob.recipe) for blob in head.blobs]
     key = packs.record_key(target.id)
     return target.append(
         packs.encode_record(key, head.kind, head.codec, entries, head.raw, stored, head.number)
     )
 
 
-def _copy_parts(load: Load, key: bytes, found: Found, target: OpenPack) -> None:
+def _copy_parts(load: Load, key: bytes, found: FoundRecord, target: OpenPack) -> None:
     """Copies the parts that a list names. They stand right before it, so that distances stay."""
     begin = target.length
     places = packs.decode_parts(found.payload or b"")
     for distance, digest in places:
         offset = found.offset - distance
         record = packs.load_record(load, key, offset)
-        if record.head.kind is not Kind.PART or record.head.blobs[0].digest != digest:
+        if record.head.kind is not RecordKind.PART or record.head.blobs[0].digest != digest:
             raise BlobDamaged(f"the record at {offset} isn't a part of the list at {found.offset}")
-        part = Found(offset, record.head.length, record.head, record.payload, "")
+        part = FoundRecord(offset, record.head.length, record.head, record.payload, "")
         _copy(load, part, record.head, target)
     if places[0].distance != target.length - begin:
         raise BlobDamaged(f"the parts of the list at {found.offset} don't stand before it")
 
 
 def _copy_some(
-    found: Found, head: Head, wanted: list[bool], target: OpenPack, level: int
-) -> tuple[int, Head]:
+    found: FoundRecord, head: RecordHead, wanted: list[bool], target: OpenPack, level: int
+) -> tuple[int, RecordHead]:
     """Makes a record of some blobs of a frame; returns its offset and its head."""
     view = memoryview(found.payload or b"")
     entries, contents = [], []
     for blob, keep in zip(head.blobs, wanted, strict=True):
         if keep:
-            entries.append(Entry(blob.digest, blob.size, blob.recipe))
+            entries.append(PackEntry(blob.digest, blob.size, blob.recipe))
             contents.append(view[blob.start : blob.start + (blob.recipe or blob.size)])
     raw = b"".join(contents)
     codec, stored = compress(raw, level)
@@ -105,4 +105,4 @@ def _copy_some(
         packs.record_key(target.id), head.kind, codec, entries, len(raw), stored
     )
     offset = target.append(record)
-    return offset, Head(head.kind, codec, 0, packs.place(entries), len(raw), len(stored))
+    return offset, RecordHead(head.kind, codec, 0, packs.place(entries), len(raw), len(stored))

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from engine.blobs import pack as packs
 from engine.blobs.lines import encode_lines
 from engine.blobs.recipe import Piece, encode_recipe, recipe_size
-from engine.blobs.splitting import Lines, Text
+from engine.blobs.splitting import Lines, TextPart
 from engine.domain.errors import ItemUnreadable
 
 MAX_TEXT = 1 << 20
@@ -39,7 +39,7 @@ class RecipeDraft:
         """Text of which isn't known whether more follows."""
         self._waits = 0
 
-    def add(self, piece: Text | Lines) -> None:
+    def add(self, piece: TextPart | Lines) -> None:
         """Goes on with `piece`. Raises what `store` raises, and ItemUnreadable if the recipe
         doesn't fit into a record any more."""
         if isinstance(piece, Lines) and len(self._pieces) < MAX_PIECES:
@@ -74,9 +74,9 @@ class RecipeDraft:
             self._before += len(text)
             return
         for start in range(0, len(text), packs.PART_SIZE):
-            self._append(Text(text[start : start + packs.PART_SIZE]))
+            self._append(TextPart(text[start : start + packs.PART_SIZE]))
 
-    def _append(self, piece: Text | Lines) -> None:
+    def _append(self, piece: TextPart | Lines) -> None:
         self._refuse(recipe_size(len(self._pieces) + 1, self._text))
         layout = piece.layout if isinstance(piece, Lines) else None
         digest = self._store(piece.content)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from engine.blobs import pack as packs
-from engine.blobs.pack import Header
+from engine.blobs.pack import PackHeader
 from engine.blobs.recovery import Recovery, plan_recovery
 from engine.blobs.volume import OpenPack, WritableVolume, new_number
 
@@ -123,7 +123,7 @@ class OpenPacks:
 
     def _begin(self, pack: OpenPack) -> None:
         try:
-            pack.append(packs.encode_header(Header(pack.id, self._backup)))
+            pack.append(packs.encode_header(PackHeader(pack.id, self._backup)))
         except BaseException:
             pack.close()
             raise

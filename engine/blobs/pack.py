@@ -56,7 +56,7 @@ MAX_BLOB = MAX_PARTS * PART_SIZE
 """The longest blob, 400 GiB: the list of its parts fits in one record."""
 
 
-class Kind(IntEnum):
+class RecordKind(IntEnum):
     """What a record holds. The numbers are part of the on-disk format."""
 
     FRAME = 1
@@ -69,14 +69,14 @@ class Kind(IntEnum):
     """As FRAME, of whole blobs that are pieces of others: see `recipe`."""
 
 
-_KINDS = {int(kind): kind for kind in Kind}
+_KINDS = {int(kind): kind for kind in RecordKind}
 _CODECS = {int(codec): codec for codec in Codec}
 
 
 # The header of a pack
 
 
-class Header(NamedTuple):
+class PackHeader(NamedTuple):
     """What a pack says of itself."""
 
     pack: int
@@ -86,14 +86,14 @@ class Header(NamedTuple):
     suite: int = SUITE_NONE
 
 
-def encode_header(header: Header) -> bytes:
+def encode_header(header: PackHeader) -> bytes:
     """The first `HEADER_SIZE` bytes of a pack."""
     fields = (_PACK_MAGIC, header.version, header.suite, 0, header.pack, header.backup, b"", b"")
     body = _HEADER.pack(*fields)[:-_CHECK]
     return body + blake3(body).digest(_CHECK)
 
 
-def decode_header(data: bytes) -> Header:
+def decode_header(data: bytes) -> PackHeader:
     """The inverse of `encode_header`; whoever uses it decides on version and suite.
 
     Raises BlobDamaged if `data` doesn't begin with an intact header.
@@ -106,13 +106,13 @@ def decode_header(data: bytes) -> Header:
     magic, version, suite, _, pack, backup, _, _ = _HEADER.unpack(data)
     if magic != _PACK_MAGIC:
         raise BlobDamaged("the file is no pack")
-    return Header(pack, backup, version, suite)
+    return PackHeader(pack, backup, version, suite)
 
 
 # Records
 
 
-class Entry(NamedTuple):
+class PackEntry(NamedTuple):
     """A blob, or a part of one, in a record's table."""
 
     digest: bytes
@@ -121,7 +121,7 @@ class Entry(NamedTuple):
     """Length of its recipe, if the payload has that instead of its content; else 0."""
 
 
-class Blob(msgspec.Struct, frozen=True, gc=False):
+class PackedBlob(msgspec.Struct, frozen=True, gc=False):
     """A blob, or a part of one, in the raw payload of a record. A struct, for many are made, and it
     takes a fifth of a tuple's time."""
 
@@ -130,17 +130,17 @@ class Blob(msgspec.Struct, frozen=True, gc=False):
     """Offset in the raw payload."""
     size: int
     recipe: int = 0
-    """As in `Entry`."""
+    """As in `PackEntry`."""
 
 
-class Head(NamedTuple):
+class RecordHead(NamedTuple):
     """All of a record but its payload."""
 
-    kind: Kind
+    kind: RecordKind
     codec: Codec
     number: int
     """Of a PART, which one it is, from 0; of a LIST, how many parts there are; else 0."""
-    blobs: tuple[Blob, ...]
+    blobs: tuple[PackedBlob, ...]
     """Of a FRAME, its blobs; of a PART, the part; of a LIST, the blob that is in parts."""
     raw: int
     stored: int
@@ -156,10 +156,10 @@ class Head(NamedTuple):
         return self.size + self.stored + _CHECK
 
 
-class Record(NamedTuple):
+class PackRecord(NamedTuple):
     """An intact record, its payload decompressed."""
 
-    head: Head
+    head: RecordHead
     payload: bytes
 
 
@@ -172,12 +172,12 @@ class PartPlace(NamedTuple):
     """Of the part's own content."""
 
 
-class Found(NamedTuple):
+class FoundRecord(NamedTuple):
     """What `scan` found at an offset: a record, or damage up to the next record."""
 
     offset: int
     length: int
-    head: Head | None
+    head: RecordHead | None
     """None where not even that is intact."""
     payload: bytes | None
     """Decompressed; None where the record is damaged."""
@@ -195,16 +195,16 @@ def record_key(pack: int) -> bytes:
 
 def encode_record(
     key: bytes,
-    kind: Kind,
+    kind: RecordKind,
     codec: Codec,
-    entries: Sequence[Entry],
+    entries: Sequence[PackEntry],
     raw: int,
     stored: bytes,
     number: int = 0,
 ) -> bytes:
     """A record of `entries` whose payload of `raw` bytes was compressed to `stored`.
 
-    `number` is as in `Head`.
+    `number` is as in `RecordHead`.
     """
     header = _RECORD.pack(MAGIC, kind, codec, 0, len(entries), number, raw, len(stored))
     table = (_ENTRY.pack(digest, recipe << _SIZE_BITS | size) for digest, size, recipe in entries)
@@ -213,20 +213,20 @@ def encode_record(
     return b"".join((head, stored, _checksum(key, head, stored)))
 
 
-def place(entries: Iterable[tuple[bytes, int, int]]) -> tuple[Blob, ...]:
-    """Where in the raw payload the blobs of a table (of `Entry`s) are: one after the other."""
+def place(entries: Iterable[tuple[bytes, int, int]]) -> tuple[PackedBlob, ...]:
+    """Where in the raw payload the blobs of a table (of `PackEntry`s) are: one after the other."""
     blobs = []
     start = 0
     for digest, size, recipe in entries:
-        blobs.append(Blob(digest, start, size, recipe))
+        blobs.append(PackedBlob(digest, start, size, recipe))
         start += recipe or size
     return tuple(blobs)
 
 
-def decode_record(key: bytes, data: bytes) -> Record:
+def decode_record(key: bytes, data: bytes) -> PackRecord:
     """The record at the beginning of `data`. Raises BlobDamaged if it isn't intact."""
     head = _decode_head(key, data)
-    return Record(head, _decode_payload(key, head, data))
+    return PackRecord(head, _decode_payload(key, head, data))
 
 
 def head_size(data: bytes | bytearray) -> int | None:
@@ -238,18 +238,18 @@ def head_size(data: bytes | bytearray) -> int | None:
     return None if count > MAX_BLOBS else _RECORD.size + count * _ENTRY.size + _CHECK
 
 
-def decode_head(key: bytes, data: bytes) -> Head:
+def decode_head(key: bytes, data: bytes) -> RecordHead:
     """The head at the beginning of `data`. Raises BlobDamaged if it isn't intact."""
     return _decode_head(key, data)
 
 
-def load_record(load: Load, key: bytes, offset: int) -> Record:
+def load_record(load: Load, key: bytes, offset: int) -> PackRecord:
     """The record at `offset`, in one or two requests.
 
     Raises BlobDamaged if it isn't intact, and what `load` raises.
     """
     head, data = _load_head(load, key, offset)
-    return Record(head, _decode_payload(key, head, _load_rest(load, offset, data, head.length)))
+    return PackRecord(head, _decode_payload(key, head, _load_rest(load, offset, data, head.length)))
 
 
 def encode_parts(parts: Sequence[PartPlace]) -> bytes:
@@ -267,7 +267,7 @@ def decode_part(payload: bytes, index: int) -> PartPlace:
     return PartPlace(*_PART.unpack_from(payload, index * _PART.size))
 
 
-def scan(load: Load, key: bytes, start: int, end: int) -> Iterator[Found]:
+def scan(load: Load, key: bytes, start: int, end: int) -> Iterator[FoundRecord]:
     """All records in `[start, end)` and the damage between them, in order and without gaps.
 
     `start` must be the end of the header or of a record. After damage the scan goes on at the next
@@ -281,10 +281,10 @@ def scan(load: Load, key: bytes, start: int, end: int) -> Iterator[Found]:
             if offset + head.length > end:
                 raise BlobDamaged("the record is cut off")
             data = _load_rest(load, offset, data, head.length)
-            found = Found(offset, head.length, head, _decode_payload(key, head, data), "")
+            found = FoundRecord(offset, head.length, head, _decode_payload(key, head, data), "")
         except BlobDamaged as error:
             resume = _next_head(load, key, offset + (head.size if head else 1), end)
-            found = Found(offset, resume - offset, head, None, str(error))
+            found = FoundRecord(offset, resume - offset, head, None, str(error))
         yield found
         offset += found.length
 
@@ -311,7 +311,7 @@ def _next_head(load: Load, key: bytes, start: int, end: int) -> int:
     return end
 
 
-def _load_head(load: Load, key: bytes, offset: int) -> tuple[Head, bytes]:
+def _load_head(load: Load, key: bytes, offset: int) -> tuple[RecordHead, bytes]:
     """The head at `offset`, and the bytes that were loaded from there on."""
     data = load(offset, _AHEAD)
     if len(data) >= _RECORD.size:
@@ -325,7 +325,7 @@ def _load_rest(load: Load, offset: int, data: bytes, size: int) -> bytes:
     return data + load(offset + len(data), missing) if missing > 0 else data
 
 
-def _decode_head(key: bytes, data: bytes) -> Head:
+def _decode_head(key: bytes, data: bytes) -> RecordHead:
     if len(data) < _RECORD.size:
         raise BlobDamaged("the record is cut off")
     magic, kind, codec, flags, count, number, raw, stored = _RECORD.unpack_from(data)
@@ -342,25 +342,25 @@ def _decode_head(key: bytes, data: bytes) -> Head:
         (digest, lengths & _SIZE_MASK, lengths >> _SIZE_BITS)
         for digest, lengths in _ENTRY.iter_unpack(memoryview(data)[_RECORD.size : table])
     )
-    head = Head(_KINDS[kind], _CODECS[codec], number, place(entries), raw, stored)
+    head = RecordHead(_KINDS[kind], _CODECS[codec], number, place(entries), raw, stored)
     if not _plausible(head):
         raise BlobDamaged("the record's lengths contradict each other")
     return head
 
 
-def _plausible(head: Head) -> bool:
+def _plausible(head: RecordHead) -> bool:
     """Whether a head's lengths fit together. Nothing is allocated by those of one that doesn't."""
     if head.raw > PART_SIZE or head.stored > head.raw or not head.blobs:
         return False
     last = head.blobs[-1]
     total = last.start + (last.recipe or last.size)
-    if head.kind is Kind.FRAME:
+    if head.kind is RecordKind.FRAME:
         return head.raw == total and head.number == 0 and last.start < PART_SIZE
     if any(blob.recipe for blob in head.blobs):
         return False
-    if head.kind is Kind.PIECES:
+    if head.kind is RecordKind.PIECES:
         return head.raw == total and head.number == 0 and last.start < PART_SIZE
-    if head.kind is Kind.PART:
+    if head.kind is RecordKind.PART:
         return head.raw == total and len(head.blobs) == 1
     parts = -(-total // PART_SIZE)
     if len(head.blobs) != 1 or parts < 2:
@@ -368,7 +368,7 @@ def _plausible(head: Head) -> bool:
     return head.number == parts and head.raw == parts * _PART.size
 
 
-def _decode_payload(key: bytes, head: Head, data: bytes) -> bytes:
+def _decode_payload(key: bytes, head: RecordHead, data: bytes) -> bytes:
     """The payload of the record at the beginning of `data`, decompressed."""
     view = memoryview(data)
     end = head.size + head.stored
@@ -411,7 +411,7 @@ _RECIPE = Form.RECIPE  # to ask Form for it takes longer than to compare it
 
 
 class Location(msgspec.Struct, frozen=True, order=True, gc=False):
-    """Where a blob is stored. The blob index maps digests to these. A struct as `Blob`."""
+    """Where a blob is stored. The blob index maps digests to these. A struct as `PackedBlob`."""
 
     pack: int
     record: int
@@ -450,10 +450,10 @@ def decode_location(data: bytes) -> Location:
     return Location(pack, record, start, place & _SIZE_MASK, _FORMS[form])
 
 
-def locations(pack: int, offset: int, head: Head) -> Iterator[tuple[bytes, Location]]:
+def locations(pack: int, offset: int, head: RecordHead) -> Iterator[tuple[bytes, Location]]:
     """The blobs that can be read at the record at `offset`, with where they are."""
-    if head.kind is not Kind.PART:
-        whole = Form.PIECE if head.kind is Kind.PIECES else Form.WHOLE
+    if head.kind is not RecordKind.PART:
+        whole = Form.PIECE if head.kind is RecordKind.PIECES else Form.WHOLE
         for blob in head.blobs:
             form = Form.RECIPE if blob.recipe else whole
             yield blob.digest, Location(pack, offset, blob.start, blob.size, form)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from engine.blobs import pack as packs
 from engine.blobs.lines import MAX_LENGTH, Layout, encode_lines, size_of_lines
-from engine.blobs.pack import Found
+from engine.blobs.pack import FoundRecord
 from engine.domain.errors import BlobDamaged
 
 _COUNT = Struct(">I")
@@ -114,7 +114,7 @@ def follow_recipe(recipe: Recipe, start: int, end: int, fetch: Callable[[Piece],
     return b"".join(found)
 
 
-def stored_recipes(found: Found) -> Iterator[tuple[bytes, Recipe]]:
+def stored_recipes(found: FoundRecord) -> Iterator[tuple[bytes, Recipe]]:
     """The recipes in a record, by the digests of their blobs. Raises BlobDamaged for one that isn't
     right."""
     if found.head and found.payload is not None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from engine.blobs import pack as packs
-from engine.blobs.pack import Header, Kind, Load, Location
+from engine.blobs.pack import Load, Location, PackHeader, RecordKind
 from engine.blobs.recipe import stored_recipes
 from engine.domain.errors import BlobDamaged
 
@@ -47,7 +47,7 @@ def plan_recovery(
         header = packs.decode_header(load(0, packs.HEADER_SIZE))
     except BlobDamaged:
         return None
-    if header != Header(pack, backup):
+    if header != PackHeader(pack, backup):
         return None
     key = packs.record_key(pack)
     end = max(committed, packs.HEADER_SIZE)
@@ -59,7 +59,7 @@ def plan_recovery(
             torn = True
         elif torn:
             return None  # an intact record beyond damage: no writer leaves that
-        elif found.head.kind is not Kind.PART:
+        elif found.head.kind is not RecordKind.PART:
             try:
                 recipes = dict(stored_recipes(found))
             except BlobDamaged:

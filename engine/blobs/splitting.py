@@ -28,7 +28,7 @@ _AHEAD = 64 << 10
 _CHARACTERS = (string.ascii_letters + string.digits + "+/=").encode()
 
 
-class Text(NamedTuple):
+class TextPart(NamedTuple):
     """Bytes that are best kept as they are."""
 
     content: bytes
@@ -42,17 +42,17 @@ class Lines(NamedTuple):
     layout: Layout
 
 
-def split(content: bytes) -> list[Text | Lines]:
+def split(content: bytes) -> list[TextPart | Lines]:
     """All of `content` in pieces, of which no two that follow one another are Text.
 
     Takes time in proportion to its length, whoever wrote it: 1.5 ms for each MiB of usual mail.
     """
     if len(content) < LEAST:
-        return [Text(content)]
+        return [TextPart(content)]
     return _split(content, inside=False, last=True).pieces
 
 
-def split_stream(windows: Iterable[bytes]) -> Iterator[Text | Lines]:
+def split_stream(windows: Iterable[bytes]) -> Iterator[TextPart | Lines]:
     """As `split`, of a content that comes in windows, each longer than 128 KiB but the last; Text
     may come in several pieces. Holds a window and what `MOST` bytes are in lines."""
     rest = b""
@@ -64,7 +64,7 @@ def split_stream(windows: Iterable[bytes]) -> Iterator[Text | Lines]:
 
 
 class _Split(NamedTuple):
-    pieces: list[Text | Lines]
+    pieces: list[TextPart | Lines]
     rest: bytes
     """What is to be looked at again, in front of the next window."""
     inside: bool
@@ -73,7 +73,7 @@ class _Split(NamedTuple):
 
 def _split(data: bytes, *, inside: bool, last: bool) -> _Split:
     """`inside`: lines may begin at once. `last`: nothing follows `data`."""
-    pieces: list[Text | Lines] = []
+    pieces: list[TextPart | Lines] = []
     done = at = 0
     lowered = b""
     while True:
@@ -100,7 +100,7 @@ def _split(data: bytes, *, inside: bool, last: bool) -> _Split:
         found, end = _decoded_run(data, at, run, cut=cut)
         if found:
             if at > done:
-                pieces.append(Text(data[done:at]))
+                pieces.append(TextPart(data[done:at]))
             pieces += found
             done = end
         if cut and end + run.step > run.end:
@@ -108,7 +108,7 @@ def _split(data: bytes, *, inside: bool, last: bool) -> _Split:
             break
         at = max(end, run.end)
     if keep > done:
-        pieces.append(Text(data[done:keep]))
+        pieces.append(TextPart(data[done:keep]))
     return _Split(pieces, data[keep:], inside)
 
 

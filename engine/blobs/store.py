@@ -12,7 +12,7 @@ from functools import partial
 from typing import NamedTuple
 
 from engine.blobs import pack as packs
-from engine.blobs.pack import Blob, Form, Kind, Location, Record
+from engine.blobs.pack import Form, Location, PackedBlob, PackRecord, RecordKind
 from engine.blobs.recipe import Piece, Recipe, decode_recipe, follow_recipe
 from engine.blobs.volume import Volume, pack_name
 from engine.domain.errors import BlobDamaged, BlobMissing, Damaged
@@ -23,7 +23,11 @@ CACHE_SIZE = 8 << 20
 _ATTEMPTS = 3
 """How often a blob is looked for that purges move, with its pieces."""
 
-_KINDS = {Form.WHOLE: Kind.FRAME, Form.RECIPE: Kind.FRAME, Form.PIECE: Kind.PIECES}
+_KINDS = {
+    Form.WHOLE: RecordKind.FRAME,
+    Form.RECIPE: RecordKind.FRAME,
+    Form.PIECE: RecordKind.PIECES,
+}
 _RECIPE = Form.RECIPE  # to ask Form for it takes longer than to compare it
 
 
@@ -163,7 +167,7 @@ class BlobStore:
             raise BlobDamaged(f"its piece {piece.digest.hex()} isn't of {piece.size} bytes")
         return location
 
-    def _holder(self, digest: bytes, location: Location) -> tuple[Record, Blob]:
+    def _holder(self, digest: bytes, location: Location) -> tuple[PackRecord, PackedBlob]:
         """The record that holds a blob which isn't in parts, and where it is in it."""
         record, blobs = self._record(location.pack, location.record)
         blob = blobs.get((digest, location.start))
@@ -179,15 +183,15 @@ class BlobStore:
     def _part(self, digest: bytes, location: Location, index: int) -> bytes:
         """The content of a part of a blob in parts."""
         parts, _ = self._record(location.pack, location.record)
-        blob = Blob(digest, location.start, location.size)
-        if parts.head.kind is not Kind.LIST or parts.head.blobs != (blob,):
+        blob = PackedBlob(digest, location.start, location.size)
+        if parts.head.kind is not RecordKind.LIST or parts.head.blobs != (blob,):
             raise BlobDamaged(f"the record at {location.record} isn't the list of its parts")
         distance, part = packs.decode_part(parts.payload, index)
         offset = location.record - distance
         if offset < packs.HEADER_SIZE:
             raise BlobDamaged(f"part {index} is before the beginning of the pack")
         record, _ = self._record(location.pack, offset)
-        if record.head.kind is not Kind.PART or record.head.blobs[0].digest != part:
+        if record.head.kind is not RecordKind.PART or record.head.blobs[0].digest != part:
             raise BlobDamaged(f"the record at {offset} isn't its part {index}")
         return record.payload
 
@@ -229,8 +233,8 @@ def _named(digest: bytes, location: Location, error: BlobDamaged) -> BlobDamaged
 class _Held(NamedTuple):
     """A decompressed record."""
 
-    record: Record
-    blobs: dict[tuple[bytes, int], Blob]
+    record: PackRecord
+    blobs: dict[tuple[bytes, int], PackedBlob]
     """What is in it, by digest and place."""
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from blake3 import blake3
 
 from engine.blobs import pack as packs
-from engine.blobs.pack import Found, Header, Kind, Load, Location
+from engine.blobs.pack import FoundRecord, Load, Location, PackHeader, RecordKind
 from engine.blobs.recipe import Recipe, stored_recipes
 from engine.blobs.store import BlobStore
 from engine.blobs.volume import Volume, pack_name
@@ -107,19 +107,24 @@ class _Parts:
         self._places: list[tuple[int, bytes]] = []
         self._hasher = blake3()
 
-    def follow(self, found: Found) -> None:
+    def follow(self, found: FoundRecord) -> None:
         head = found.head
-        if head is None or found.payload is None or head.kind is not Kind.PART or head.number == 0:
+        if (
+            head is None
+            or found.payload is None
+            or head.kind is not RecordKind.PART
+            or head.number == 0
+        ):
             self._places.clear()
             self._hasher.reset()
-        if head and found.payload is not None and head.kind is Kind.PART:
+        if head and found.payload is not None and head.kind is RecordKind.PART:
             self._places.append((found.offset, head.blobs[0].digest))
             if self._deep:
                 self._hasher.update(found.payload)
 
-    def fault(self, found: Found) -> str:
+    def fault(self, found: FoundRecord) -> str:
         """What is wrong with a LIST, given the parts before it; empty for any other record."""
-        if found.head is None or found.payload is None or found.head.kind is not Kind.LIST:
+        if found.head is None or found.payload is None or found.head.kind is not RecordKind.LIST:
             return ""
         places = packs.decode_parts(found.payload)
         if [(found.offset - distance, digest) for distance, digest in places] != self._places:
@@ -129,8 +134,8 @@ class _Parts:
         return ""
 
 
-def _content_fault(found: Found) -> str:
-    if found.head is None or found.payload is None or found.head.kind is Kind.LIST:
+def _content_fault(found: FoundRecord) -> str:
+    if found.head is None or found.payload is None or found.head.kind is RecordKind.LIST:
         return ""
     content = memoryview(found.payload)
     for blob in found.head.blobs:
@@ -148,6 +153,6 @@ def _header_fault(load: Load, pack: int, size: int) -> str:
         return str(error)
     if header.pack != pack:
         return f"the file is named {pack_name(pack)}, but its header says {pack_name(header.pack)}"
-    if header != Header(pack, header.backup):
+    if header != PackHeader(pack, header.backup):
         return f"version {header.version}, encryption {header.suite} of the pack is unknown"
     return ""

@@ -22,9 +22,9 @@ from engine.blobs import pack as packs
 from engine.blobs.codec import Codec, compress
 from engine.blobs.draft import RecipeDraft
 from engine.blobs.open_packs import OpenPacks
-from engine.blobs.pack import Entry, Head, Kind, Location, PartPlace
+from engine.blobs.pack import Location, PackEntry, PartPlace, RecordHead, RecordKind
 from engine.blobs.recovery import Recovery
-from engine.blobs.splitting import Lines, Text, split, split_stream
+from engine.blobs.splitting import Lines, TextPart, split, split_stream
 from engine.blobs.volume import OpenPack, WritableVolume
 from engine.domain.errors import Conflict, ItemUnreadable, StorageFull
 
@@ -85,8 +85,8 @@ class PackWriter:
         self._packs = OpenPacks(
             volume, backup, committed=committed, size=pack_size, has=self._has, kept=self._keep
         )
-        self._frame = _OpenFrame(Kind.FRAME)
-        self._pieces = _OpenFrame(Kind.PIECES)
+        self._frame = _OpenFrame(RecordKind.FRAME)
+        self._pieces = _OpenFrame(RecordKind.PIECES)
         """Is closed before `_frame` is, for that may name what is in here."""
         self._queue: deque[_QueuedFrame] = deque()
         self._pending: set[bytes] = set()
@@ -127,7 +127,7 @@ class PackWriter:
                 draft.add(piece)
             self._add_recipe(digest, len(content), draft)
         else:
-            self._put(self._frame, Entry(digest, len(content)), content)
+            self._put(self._frame, PackEntry(digest, len(content)), content)
         return digest
 
     def add_stream(self, file: BinaryIO) -> tuple[bytes, int]:
@@ -210,7 +210,7 @@ class PackWriter:
 
     # Frames
 
-    def _put(self, frame: _OpenFrame, entry: Entry, content: bytes) -> None:
+    def _put(self, frame: _OpenFrame, entry: PackEntry, content: bytes) -> None:
         """Adds a blob to an open frame: its content, or its recipe."""
         with self._all_or_nothing():
             if frame.length + len(content) > self._frame_size:
@@ -226,13 +226,13 @@ class PackWriter:
         """Stores a piece of a blob, unless it is stored already, and returns its digest."""
         digest = blake3(content).digest()
         if not self._has(digest):
-            self._put(self._pieces, Entry(digest, len(content)), content)
+            self._put(self._pieces, PackEntry(digest, len(content)), content)
         return digest
 
     def _add_recipe(self, digest: bytes, size: int, draft: RecipeDraft) -> None:
         recipe = draft.encode()
         self._pieces_of[digest] = draft.pieces
-        self._put(self._frame, Entry(digest, size, len(recipe)), recipe)
+        self._put(self._frame, PackEntry(digest, size, len(recipe)), recipe)
 
     def _close(self, frame: _OpenFrame) -> None:
         if frame is self._frame:
@@ -256,12 +256,12 @@ class PackWriter:
             self._write_frame(kind, entries, raw, *payload.result())
 
     def _write_frame(
-        self, kind: Kind, entries: list[Entry], raw: int, codec: Codec, stored: bytes
+        self, kind: RecordKind, entries: list[PackEntry], raw: int, codec: Codec, stored: bytes
     ) -> None:
         pack = self._packs.room()
         key = packs.record_key(pack.id)
         offset = pack.append(packs.encode_record(key, kind, codec, entries, raw, stored))
-        head = Head(kind, codec, 0, packs.place(entries), raw, len(stored))
+        head = RecordHead(kind, codec, 0, packs.place(entries), raw, len(stored))
         for digest, location in packs.locations(pack.id, offset, head):
             self._written[digest] = location
             self._pending.discard(digest)
@@ -314,8 +314,8 @@ class PackWriter:
                 hasher.update(content)
                 size += len(content)
                 part = blake3(content).digest()
-                entry = Entry(part, len(content))
-                offset = self._write_record(pack, Kind.PART, entry, content, len(parts))
+                entry = PackEntry(part, len(content))
+                offset = self._write_record(pack, RecordKind.PART, entry, content, len(parts))
                 parts.append((offset, part))
             digest = hasher.digest()
             if self._has(digest):
@@ -323,8 +323,8 @@ class PackWriter:
                 return digest, size
             places = [PartPlace(pack.length - offset, part) for offset, part in parts]
             payload = packs.encode_parts(places)
-            entry = Entry(digest, size)
-            offset = self._write_record(pack, Kind.LIST, entry, payload, len(parts))
+            entry = PackEntry(digest, size)
+            offset = self._write_record(pack, RecordKind.LIST, entry, payload, len(parts))
         except BaseException:
             if not pack.closed:
                 pack.cut(mark)
@@ -333,7 +333,7 @@ class PackWriter:
         return digest, size
 
     def _write_record(
-        self, pack: OpenPack, kind: Kind, entry: Entry, raw: bytes, number: int
+        self, pack: OpenPack, kind: RecordKind, entry: PackEntry, raw: bytes, number: int
     ) -> int:
         codec, stored = compress(raw, self._level)
         key = packs.record_key(pack.id)
@@ -402,26 +402,26 @@ class DeferredWriter:
 class _OpenFrame:
     """A record that is being filled."""
 
-    def __init__(self, kind: Kind) -> None:
+    def __init__(self, kind: RecordKind) -> None:
         self.kind = kind
         self.clear()
 
     def clear(self) -> None:
         """Begins another one."""
-        self.entries: list[Entry] = []
+        self.entries: list[PackEntry] = []
         self.contents: list[bytes] = []
         """Content or recipe of each."""
         self.length = 0
 
 
 class _QueuedFrame(NamedTuple):
-    kind: Kind
-    entries: list[Entry]
+    kind: RecordKind
+    entries: list[PackEntry]
     raw: int
     payload: Future[tuple[Codec, bytes]]
 
 
-def _worthwhile(pieces: list[Text | Lines]) -> bool:
+def _worthwhile(pieces: list[TextPart | Lines]) -> bool:
     """Whether a recipe of these is better than the content."""
     return any(isinstance(piece, Lines) for piece in pieces)
 

@@ -5,6 +5,6 @@ what it is derived from; it never deletes a version or a blob.
 """
 
 from engine.check.check import Scope, check
-from engine.check.report import Problem, Report
+from engine.check.report import CheckFinding, CheckReport
 
-__all__ = ["Problem", "Report", "Scope", "check"]
+__all__ = ["CheckFinding", "CheckReport", "Scope", "check"]

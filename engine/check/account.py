@@ -8,7 +8,7 @@ from collections.abc import Callable
 from engine.backup import Backup
 from engine.blobs import BlobStore
 from engine.blobs.verification import wrong_content
-from engine.check.report import Report
+from engine.check.report import CheckReport
 from engine.domain.errors import BlobDamaged, RecordDamaged
 from engine.domain.model import Version
 from engine.journal.account_rules import check_account_rows
@@ -17,7 +17,7 @@ from engine.journal.account_rules import check_account_rows
 def check_account(
     backup: Backup,
     account: int,
-    report: Report,
+    report: CheckReport,
     progress: Callable[[int], None],
     *,
     deep: bool,

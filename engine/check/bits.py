@@ -20,7 +20,7 @@ from engine.blobs import pack as packs
 from engine.blobs.pack import Load
 from engine.blobs.verification import verify
 from engine.domain.errors import BlobDamaged
-from engine.journal.repair.quarantine import Aside
+from engine.journal.repair.quarantine import Quarantine
 from engine.purge.purge_lock import alone
 
 EFFORT = 1 << 39
@@ -41,7 +41,7 @@ class Flip(NamedTuple):
 
 
 def put_bits_right(
-    backup: Backup, spoilt: Collection[int], aside: Aside, tick: Callable[[int], None]
+    backup: Backup, spoilt: Collection[int], aside: Quarantine, tick: Callable[[int], None]
 ) -> int:
     """Puts right what one bit makes right in these packs; returns how many bits. The packs as they
     were are kept. `tick` is told of bytes tried, and may raise.
@@ -77,7 +77,7 @@ def _damaged(backup: Backup, pack: int, length: int) -> list[tuple[int, int]]:
     return found
 
 
-def _put(backup: Backup, pack: int, flips: list[Flip], aside: Aside) -> bool:
+def _put(backup: Backup, pack: int, flips: list[Flip], aside: Quarantine) -> bool:
     """Puts a copy of the pack with these bytes in its place, unless somebody else writes to it:
     whoever has the old file open can read on."""
     held = backup.volume.lock(pack)

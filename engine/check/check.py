@@ -13,12 +13,12 @@ from engine.check.choice import in_order, share_of, waiting
 from engine.check.comparison import compare_source
 from engine.check.packs import check_packs
 from engine.check.repair import repair as mend
-from engine.check.report import Report
+from engine.check.report import CheckReport
 from engine.domain.errors import StorageFull
 from engine.journal import verified
 from engine.journal.horizon import length
 from engine.journal.records import Verified
-from engine.journal.repair.quarantine import Aside
+from engine.journal.repair.quarantine import Quarantine
 from engine.journal.repair.salvage import Salvaged
 from engine.journal.repair.times import set_times_right
 from engine.journal.rules import check_records, rows_to_read
@@ -60,7 +60,7 @@ def check(
     sources: Sequence[NamedSource] = (),
     stop: Stop | None = None,
     progress: Progress | None = None,
-) -> Report:
+) -> CheckReport:
     """Checks what `scope` says; without it everything, with `deep` in depth.
 
     With `repair` (the backup must be open for writing) what can be mended is, and the report is of
@@ -93,7 +93,7 @@ def check(
 
 def _set_times_right(backup: Backup) -> list[str]:
     """Sets right the times that haven't come; returns what was done, in words."""
-    with Aside(backup.path, backup.clock.now()) as aside:
+    with Quarantine(backup.path, backup.clock.now()) as aside:
         corrected = set_times_right(backup.journal, backup.clock, aside)
         if corrected is None:
             return []
@@ -110,8 +110,8 @@ def _check(
     sources: Sequence[NamedSource],
     stop: Stop,
     progress: Progress,
-) -> Report:
-    report = Report()
+) -> CheckReport:
+    report = CheckReport()
     read = counting(progress, "records", stop)
     for account in scope.accounts:
         with backup.reader() as reader:
@@ -135,7 +135,7 @@ def _check(
 
 
 def _check_packs(
-    backup: Backup, scope: Scope, report: Report, stop: Stop, progress: Progress
+    backup: Backup, scope: Scope, report: CheckReport, stop: Stop, progress: Progress
 ) -> None:
     now = backup.clock.now()
     began = now

@@ -13,7 +13,7 @@ from contextlib import closing
 from blake3 import blake3
 
 from engine.backup import Backup
-from engine.check.report import Report
+from engine.check.report import CheckReport
 from engine.connectors.source import Mailbox
 from engine.domain.errors import Damaged, ItemUnreadable, ItemVanished, SourceUnavailable
 from engine.domain.model import item_id
@@ -37,7 +37,7 @@ def compare_source(
     accounts: Collection[int],
     share: float,
     seed: int,
-    report: Report,
+    report: CheckReport,
     stop: Stop,
     progress: Progress,
 ) -> None:
@@ -60,7 +60,7 @@ class _Comparing:
         sources: Sequence[NamedSource],
         share: float,
         chance: random.Random,
-        report: Report,
+        report: CheckReport,
         stop: Stop,
         progress: Progress,
     ) -> None:

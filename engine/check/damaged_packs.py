@@ -15,12 +15,12 @@ from engine.blobs.verification import verify
 from engine.domain.errors import BlobDamaged, RecordDamaged
 from engine.journal import blob_index
 from engine.journal.reader import Reader
-from engine.journal.repair.quarantine import Aside
+from engine.journal.repair.quarantine import Quarantine
 from engine.purge.purge_lock import alone
 from engine.purge.shrinking import replace_damaged
 
 
-def put_aside(backup: Backup, packs: Collection[int], aside: Aside) -> int:
+def put_aside(backup: Backup, packs: Collection[int], aside: Quarantine) -> int:
     """Replaces what can be replaced of these packs, and returns how many. Raises EngineError during
     a purge, StorageFull, OSError."""
     replaced = 0

@@ -12,7 +12,7 @@ from engine.domain.kinds import DESCRIBED
 from engine.journal import rows
 from engine.journal.reader import Reader
 from engine.journal.repair.header_blocks import Found, add_headers, drop_damaged
-from engine.journal.repair.quarantine import Aside
+from engine.journal.repair.quarantine import Quarantine
 
 BATCH = 2_000
 """Messages that are read before what was found is written."""
@@ -20,7 +20,7 @@ _Missing = tuple[int, int, bytes, int]
 """Edition, item and digest of a message that has no header."""
 
 
-def rebuild_headers(backup: Backup, aside: Aside) -> int:
+def rebuild_headers(backup: Backup, aside: Quarantine) -> int:
     """Puts blocks aside that can't be read, and reads the headers that are missing from the
     messages; returns how many were found. A message that can't be read stays without."""
     drop_damaged(backup.journal, aside)

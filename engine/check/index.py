@@ -19,7 +19,7 @@ from engine.domain.errors import BlobDamaged, RecordDamaged
 from engine.journal import blob_index
 from engine.journal.blob_index import IndexRow
 from engine.journal.reader import Reader
-from engine.journal.repair.quarantine import Aside
+from engine.journal.repair.quarantine import Quarantine
 from engine.purge.purge_lock import alone
 from engine.system.batched import batches
 
@@ -40,7 +40,7 @@ class _Change(NamedTuple):
     """Whether perhaps nothing names the blob."""
 
 
-def rebuild_index(backup: Backup, aside: Aside) -> int:
+def rebuild_index(backup: Backup, aside: Quarantine) -> int:
     """Makes index and lengths fit what is in the packs; returns how many rows were wrong. Where a
     digest is stored twice, the place that the index had stays, if it is intact. A row that leads to
     nothing intact stays, too: the blob may be found again. What may be needed by nothing, the next
@@ -150,7 +150,7 @@ def _join(
         row = next(rows, None)
 
 
-def _write(backup: Backup, changes: list[_Change], aside: Aside) -> int:
+def _write(backup: Backup, changes: list[_Change], aside: Quarantine) -> int:
     """Changes rows of the index, but for those that others have changed meanwhile."""
     for change in changes:
         if change.before is not None and change.after is None:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from engine.backup import Backup
 from engine.blobs import BlobStore, Recipe, decode_location, encode_location, pack_name
 from engine.blobs.verification import Verdict, verify, wrong_content
-from engine.check.report import Report
+from engine.check.report import CheckReport
 from engine.domain.errors import BlobDamaged, RecordDamaged
 from engine.journal import blob_index
 from engine.journal.reader import Reader
@@ -19,7 +19,7 @@ from engine.journal.reader import Reader
 
 def check_packs(
     backup: Backup,
-    report: Report,
+    report: CheckReport,
     progress: Callable[[int], None],
     chosen: Iterable[int],
     *,
@@ -38,7 +38,7 @@ class _PackCheck:
     def __init__(
         self,
         backup: Backup,
-        report: Report,
+        report: CheckReport,
         progress: Callable[[int], None],
         sound: Callable[[int, int], None],
         deep: bool,
@@ -202,7 +202,7 @@ def _lacks(reader: Reader, recipe: Recipe) -> bool:
     return False
 
 
-def _lose_pieces(reader: Reader, recipe: Recipe, report: Report) -> None:
+def _lose_pieces(reader: Reader, recipe: Recipe, report: CheckReport) -> None:
     """Notes the pieces that the index doesn't know."""
     with suppress(RecordDamaged):
         for piece in recipe.pieces:

@@ -28,7 +28,7 @@ from engine.journal import blob_index, rows
 from engine.journal.blob_index import IndexRow
 from engine.journal.edit import Edit
 from engine.journal.keys import MAX_SEQUENCE
-from engine.journal.repair.quarantine import Aside
+from engine.journal.repair.quarantine import Quarantine
 from engine.scan.fetching import streamed
 from engine.scan.finding import NamedSource, filling
 from engine.scan.known import known_accounts, known_folders
@@ -105,7 +105,7 @@ def _wanted(backup: Backup, account: int, lost: set[bytes]) -> Iterator[_Wanted]
                 continue  # the rest of this folder isn't known
 
 
-def forget_unnamed(backup: Backup, lost: set[bytes], aside: Aside) -> int:
+def forget_unnamed(backup: Backup, lost: set[bytes], aside: Quarantine) -> int:
     """Takes blobs out of the index that can't be read and that no version names any more, so that a
     scan that meets such content stores it; returns how many."""
     store = BlobStore(backup.volume, backup.location)

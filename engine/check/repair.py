@@ -15,14 +15,14 @@ from engine.check.damaged_packs import put_aside
 from engine.check.headers import rebuild_headers
 from engine.check.index import rebuild_index
 from engine.check.refetch import forget_unnamed, refetch
-from engine.check.report import Report
+from engine.check.report import CheckReport
 from engine.check.unnamed import doubt_unnamed
 from engine.connectors.sources import configured
 from engine.journal.repair.anew import mend_chain
 from engine.journal.repair.derived import ANEW, rebuild_derived
 from engine.journal.repair.mending import mend_records
 from engine.journal.repair.outside import Outside
-from engine.journal.repair.quarantine import Aside
+from engine.journal.repair.quarantine import Quarantine
 from engine.scan.smart import NamedSource
 from engine.system.progress import Progress, counting
 from engine.system.stop import Stop
@@ -49,7 +49,7 @@ PRIMARY = frozenset(
 
 def repair(
     backup: Backup,
-    report: Report,
+    report: CheckReport,
     sources: Sequence[NamedSource],
     stop: Stop,
     progress: Progress,
@@ -60,7 +60,7 @@ def repair(
     kinds = report.kinds()
     damaged = " ".join(problem.what for problem in report.problems if problem.kind == "checksum")
     hurt = any(f"journal: {table} " in damaged for table in ANEW)
-    with Aside(backup.path, backup.clock.now()) as aside:
+    with Quarantine(backup.path, backup.clock.now()) as aside:
         mended = False
         if kinds & PRIMARY:
             found = mend_records(backup.journal, _outside(backup), aside)

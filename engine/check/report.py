@@ -13,7 +13,7 @@ MAX_LOST = 500_000
 """More blobs than this aren't remembered: a repair mends these, and the next one the others."""
 
 
-class Problem(NamedTuple):
+class CheckFinding(NamedTuple):
     """A broken rule. `kind` is the rule's name in FORMAT.md."""
 
     kind: str
@@ -21,10 +21,10 @@ class Problem(NamedTuple):
 
 
 @dataclass(slots=True)
-class Report:
+class CheckReport:
     """The outcome. `repaired` lists what a repair did; `problems` what is (still) wrong."""
 
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[CheckFinding] = field(default_factory=list)
     repaired: list[str] = field(default_factory=list)
     omitted: int = 0
     """Problems beyond MAX_PROBLEMS."""
@@ -51,7 +51,7 @@ class Report:
     def add(self, kind: str, what: str) -> None:
         """Notes a broken rule."""
         if len(self.problems) < MAX_PROBLEMS:
-            self.problems.append(Problem(kind, what))
+            self.problems.append(CheckFinding(kind, what))
         else:
             self.omitted += 1
 

@@ -11,7 +11,14 @@ from engine.cli.parser import CommandParser
 from engine.domain.errors import UsageError
 from engine.domain.model import item_id
 from engine.domain.timestamps import brief
-from engine.query.accounts import Account, AccountFigures, Owner, accounts, figures, owners_of_names
+from engine.query.accounts import (
+    Account,
+    AccountFigures,
+    NameHolder,
+    accounts,
+    figures,
+    owners_of_names,
+)
 from engine.services.accounts import acknowledge
 from engine.services.caller import Caller
 
@@ -88,7 +95,7 @@ def _list(args: argparse.Namespace) -> int:
     return 0
 
 
-def _remark(account: Account, counted: AccountFigures, owners: dict[str, list[Owner]]) -> str:
+def _remark(account: Account, counted: AccountFigures, owners: dict[str, list[NameHolder]]) -> str:
     """What else there is to say of an account, behind its name."""
     where = zone()
     if account.deleted:

@@ -7,7 +7,7 @@ import re
 from collections import Counter
 
 from engine.api import check as api
-from engine.check import Report
+from engine.check import CheckReport
 from engine.cli import output
 from engine.cli.arguments import backup_path, zone
 from engine.cli.calling import calling, failures_told
@@ -122,7 +122,7 @@ def _share(text: str | None) -> float:
     return float(text.rstrip("%")) / 100
 
 
-def _print(report: Report, verified: Dates | None, *, repair: bool) -> None:
+def _print(report: CheckReport, verified: Dates | None, *, repair: bool) -> None:
     for done in report.repaired:
         output.line(f"repaired: {done}")
     told = Counter[str]()

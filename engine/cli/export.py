@@ -17,8 +17,8 @@ from engine.cli.calling import calling
 from engine.cli.parser import CommandParser
 from engine.domain.errors import UsageError
 from engine.domain.timestamps import brief
-from engine.exchange.export.choice import Choice
-from engine.exchange.export.export import Exported, Wanted
+from engine.exchange.export.choice import AccountChoice
+from engine.exchange.export.export import Exported, WantedExport
 from engine.services.export import export, is_archive, refuse
 from engine.system.clock import SystemClock
 
@@ -73,9 +73,9 @@ def choice_arguments(parser: CommandParser) -> None:
     )
 
 
-def choice(args: argparse.Namespace) -> Choice:
+def choice(args: argparse.Namespace) -> AccountChoice:
     """What these options say."""
-    return Choice(tuple(sorted(set(args.account))), tuple(sorted(set(args.domain))))
+    return AccountChoice(tuple(sorted(set(args.account))), tuple(sorted(set(args.domain))))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("standard output is a terminal: give the target a name, or use a pipe")
     if not piped:
         refuse(args.target)
-    wanted = Wanted(choice(args), instant, args.history)
+    wanted = WantedExport(choice(args), instant, args.history)
     began = clock.monotonic()
     target = cast(BinaryIO, _Output()) if piped else Path(args.target)
     with (

@@ -11,7 +11,7 @@ from engine.cli.parser import CommandParser
 from engine.domain.errors import UsageError
 from engine.domain.model import item_id
 from engine.domain.timestamps import brief
-from engine.purge import Held, hold, holds, release
+from engine.purge import HeldAccount, hold, holds, release
 
 DESCRIPTION = """\
 Puts accounts on hold, as courts and auditors may ask for: as long as a hold lasts, no purge and no
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _line(held: Held, deed: str) -> str:
+def _line(held: HeldAccount, deed: str) -> str:
     name = f"{held.account.name} ({item_id(held.account.item)})"
     if deed == "remove":
         return f"{name} is no longer on hold"

@@ -22,7 +22,7 @@ from engine.cli.restoring import failures, remarks
 from engine.domain.errors import BackupUnusable, EngineError, UsageError
 from engine.domain.model import item_id
 from engine.domain.timestamps import brief
-from engine.exchange.imports.delivery import Told
+from engine.exchange.imports.delivery import AccountResult
 from engine.exchange.imports.history import Imported
 from engine.services.imports import import_history, import_state
 
@@ -137,7 +137,7 @@ def _state(args: argparse.Namespace, instant: int | None) -> int:
         )
         write = closing.enter_context(_map(args))
 
-        def told(one: Told) -> None:
+        def told(one: AccountResult) -> None:
             rows.append(api.account(one))
             for line in _lines(one):
                 write(line)
@@ -199,7 +199,7 @@ def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-def _lines(one: Told) -> Iterator[dict[str, object]]:
+def _lines(one: AccountResult) -> Iterator[dict[str, object]]:
     """What the map says of an account: its messages that are at the target now."""
     account = one.selection.account
     for message in one.outcome.restored:
@@ -226,7 +226,7 @@ def _document(args: argparse.Namespace, rows: list[api.ImportedAccount], began: 
     output.document(api.state(rows, clock.monotonic() - began, dry_run=args.dry_run))
 
 
-def _report(one: Told, *, dry_run: bool) -> None:
+def _report(one: AccountResult, *, dry_run: bool) -> None:
     outcome, name = one.outcome, one.selection.account.name
     lines = list(failures(outcome))
     for line in lines[:_NAMED]:

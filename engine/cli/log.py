@@ -13,7 +13,7 @@ from engine.cli.parser import CommandParser
 from engine.domain.model import item_id
 from engine.domain.timestamps import when
 from engine.query.damage import KnownDamage
-from engine.query.history import Happening, log
+from engine.query.history import LoggedChange, log
 
 DESCRIPTION = """\
 Lists the transactions, the oldest first: every change of an item that scans have recorded, with the
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def show(row: Happening, where: tzinfo, lost: Container[bytes]) -> None:
+def show(row: LoggedChange, where: tzinfo, lost: Container[bytes]) -> None:
     """Prints a transaction in a line."""
     place = _place(row.folder, row.name)
     former = _place(row.former_folder, row.former_name)

@@ -17,7 +17,7 @@ from engine.cli.arguments import backup_path, duration, opened, zone
 from engine.cli.parser import CommandParser
 from engine.domain.errors import EngineError, UsageError
 from engine.domain.timestamps import brief
-from engine.operations import Count, Outcome, Record
+from engine.operations import Count, OperationRecord, Outcome
 from engine.system.clock import SystemClock
 
 DESCRIPTION = """\
@@ -147,7 +147,7 @@ def _show(path: Path, operation: str, args: argparse.Namespace) -> int:
     return 0
 
 
-def _followed(path: Path, record: Record, *, quiet: bool) -> Record:
+def _followed(path: Path, record: OperationRecord, *, quiet: bool) -> OperationRecord:
     """Waits for its end, and shows how it goes on: in a line on a terminal, else in one for each
     change."""
     shown = None
@@ -164,7 +164,7 @@ def _followed(path: Path, record: Record, *, quiet: bool) -> Record:
     return record
 
 
-def _progress(record: Record) -> None:
+def _progress(record: OperationRecord) -> None:
     text = f"{record.id}  {record.outcome.value}"
     if record.counts:
         text += f"  {_counts(record.counts)}"
@@ -181,7 +181,7 @@ def _live() -> bool:
     return sys.stdout is not None and sys.stdout.isatty()
 
 
-def _lines(record: Record, where: tzinfo) -> Iterator[tuple[str, str]]:
+def _lines(record: OperationRecord, where: tzinfo) -> Iterator[tuple[str, str]]:
     yield "ID", record.id
     yield "kind", record.kind + (f" ({record.detail})" if record.detail else "")
     yield "accounts", ", ".join(record.accounts) or "all"
@@ -238,14 +238,14 @@ def _stop(path: Path, ids: Sequence[str], args: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _running(records: Iterable[Record]) -> list[Record]:
+def _running(records: Iterable[OperationRecord]) -> list[OperationRecord]:
     return [record for record in records if record.outcome is Outcome.RUNNING]
 
 
 # Words
 
 
-def _about(record: Record) -> str:
+def _about(record: OperationRecord) -> str:
     """What it is about, in a few words."""
     names = record.accounts
     text = f"{names[0]} and {len(names) - 1} more" if len(names) > 1 else "".join(names) or "all"
@@ -264,11 +264,11 @@ def _count(count: Count) -> str:
     return text + (f", {count.rate:,.1f} a second" if count.rate else "")
 
 
-def _seconds(record: Record) -> float:
+def _seconds(record: OperationRecord) -> float:
     """How long it took, or runs."""
     end = SystemClock().now() if record.end is None else record.end
     return max(0, end - record.start) / 1_000_000
 
 
-def _document(record: Record, where: tzinfo) -> api.OperationRow:
+def _document(record: OperationRecord, where: tzinfo) -> api.OperationRow:
     return api.document(record, _seconds(record), where)

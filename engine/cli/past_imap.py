@@ -119,7 +119,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _say(made: service.Arrangement) -> None:
+def _say(made: service.PastServer) -> None:
     """That it serves."""
     output.line(f"serving at {made.serving.address}:{made.serving.port}: sign in as NAME@TIME")
     output.flush()
@@ -148,7 +148,7 @@ def _live_separator() -> str:
     return said if said in ("/", ".") else "/"
 
 
-def _unit(path: Path, made: service.Arrangement) -> str:
+def _unit(path: Path, made: service.PastServer) -> str:
     text = (files("engine.past_imap") / "timefs-past-imap.service").read_text("utf-8")
     for word in (str(path), str(made.site.mount), str(made.site.directory)):
         if any(c.isspace() or c in "%\"'\\" for c in word):

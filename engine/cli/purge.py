@@ -12,8 +12,8 @@ from engine.cli.arguments import backup_path, opened, zone
 from engine.cli.calling import calling, failures_told
 from engine.cli.parser import CommandParser
 from engine.domain.timestamps import brief
-from engine.purge import Due, find_due
-from engine.purge import Outcome as Purged
+from engine.purge import DueItems, find_due
+from engine.purge import PurgeOutcome as Purged
 from engine.services.purge import purge
 from engine.system.clock import SystemClock
 
@@ -106,7 +106,7 @@ def _tell_awaiting(count: int) -> None:
         )
 
 
-def _names(backup: Backup, due: Due) -> list[str]:
+def _names(backup: Backup, due: DueItems) -> list[str]:
     with backup.reader() as reader:
         return [
             reader.path(account, due.accounts_until)[0].version.name for account in due.accounts

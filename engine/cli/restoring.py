@@ -17,7 +17,7 @@ from engine.domain.paths import FolderPath
 from engine.domain.stored_form import ENCRYPTED
 from engine.restore.delivery import Delivered
 from engine.services.caller import Caller
-from engine.services.restoring import Restored, RestoreListener, Task
+from engine.services.restoring import Restored, RestoreListener, RestoreTask
 
 _NAMED = 20
 """Failures that are told in lines; `--json` has them all."""
@@ -65,14 +65,14 @@ class RestoreReport(RestoreListener):
         self._head = head
         self._began = time.monotonic()
 
-    def planned(self, task: Task) -> None:
+    def planned(self, task: RestoreTask) -> None:
         if self._json:
             return
         if self._head:
             output.line(f"{task.selection.account.name}, {self._head}")
         _announce(task, dry_run=self._dry_run)
 
-    def done(self, task: Task) -> None:
+    def done(self, task: RestoreTask) -> None:
         if not self._json:
             _report(task, dry_run=self._dry_run)
 
@@ -115,7 +115,7 @@ def remarks(outcome: Delivered) -> Iterator[str]:
         )
 
 
-def _announce(task: Task, *, dry_run: bool) -> None:
+def _announce(task: RestoreTask, *, dry_run: bool) -> None:
     made, name = task.plan, task.selection.account.name
     wanted = len(task.selection.messages)
     there = f", {len(made.skipped):,} there already" if made.skipped else ""
@@ -131,7 +131,7 @@ def _announce(task: Task, *, dry_run: bool) -> None:
                 output.line(f"  {item_id(message.item)}  {_shown(path)}/{message.name}")
 
 
-def _report(task: Task, *, dry_run: bool) -> None:
+def _report(task: RestoreTask, *, dry_run: bool) -> None:
     outcome = task.outcome
     told = list(failures(outcome))
     for line in told[:_NAMED]:

@@ -14,7 +14,7 @@ from engine.cli.parser import CommandParser
 from engine.connectors.sources import configured
 from engine.domain.errors import UsageError
 from engine.domain.timestamps import format_listed, listed_second
-from engine.scan.smart import Options, Result, SourcesMissing
+from engine.scan.smart import Result, ScanOptions, SourcesMissing
 from engine.services.scan import scan
 from engine.system.clock import SystemClock
 
@@ -99,7 +99,7 @@ def add_arguments(parser: CommandParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """See DESCRIPTION."""
     path = backup_path(args)
-    options = Options(
+    options = ScanOptions(
         accounts=tuple(dict.fromkeys(args.account or ())),
         sources=tuple(args.source or ()),
         deep=args.deep,
@@ -140,20 +140,20 @@ def _require_sources(backup: Backup, names: Sequence[str]) -> None:
             raise UsageError(f"there is no source {name}; there are {', '.join(known)}")
 
 
-def _view(result: Result, options: Options) -> str | None:
+def _view(result: Result, options: ScanOptions) -> str | None:
     """The name under which the mount lists the state after this scan."""
     if options.dry_run or options.accounts or options.sources:
         return None
     return format_listed(listed_second(result.end), zone())
 
 
-def _document(result: Result, options: Options, seconds: float, *, view: str | None) -> None:
+def _document(result: Result, options: ScanOptions, seconds: float, *, view: str | None) -> None:
     from engine.api import scan as api  # most scans are asked for no document
 
     output.document(api.document(result, seconds, zone(), dry_run=options.dry_run, view=view))
 
 
-def _print(result: Result, options: Options, seconds: float) -> None:
+def _print(result: Result, options: ScanOptions, seconds: float) -> None:
     for name, event, former in result.account_events:
         output.line(f"{event:8}  {f'{former} -> ' if former else ''}{name}")
     for problem in result.tally.problems:

@@ -15,7 +15,7 @@ from engine.domain.errors import RecordDamaged
 from engine.domain.model import item_id
 from engine.domain.timestamps import brief, format_time
 from engine.query.damage import KnownDamage
-from engine.query.search import Hit, Place, Query, search
+from engine.query.search import Hit, HitPlace, Query, search
 from engine.system.mounts import mount_of
 
 DESCRIPTION = """\
@@ -104,7 +104,7 @@ def _print(hit: Hit, root: str, where: tzinfo, lost: Container[bytes]) -> None:
         output.line(f"        {_path(place, root, where)}")
 
 
-def _path(place: Place, root: str, where: tzinfo) -> str:
+def _path(place: HitPlace, root: str, where: tzinfo) -> str:
     """The place below a mount point. The view's time has an offset, and so means the same in a
     mount of another zone."""
     view = "latest"

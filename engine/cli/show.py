@@ -14,7 +14,7 @@ from engine.cli.parser import CommandParser
 from engine.domain.errors import EngineError, UsageError
 from engine.domain.model import Kind, item_id, parse_item_id
 from engine.query.damage import is_damaged
-from engine.query.history import Spell, spells, word
+from engine.query.history import VersionSpan, spells, word
 from engine.system.mounts import item_at
 
 DESCRIPTION = """\
@@ -82,7 +82,7 @@ def _resolve(args: argparse.Namespace) -> tuple[Path, int, int | None]:
     return Path(found.backup), found.item, None if found.latest else found.time
 
 
-def _write_content(backup: Backup, versions: list[Spell]) -> None:
+def _write_content(backup: Backup, versions: list[VersionSpan]) -> None:
     last = next((s.version for s in reversed(versions) if s.version.digest), None)
     if last is None:
         what = word(Kind, versions[-1].version.kind)

@@ -13,7 +13,7 @@ from engine.cli import output
 from engine.cli.arguments import backup_path, duration, opened, zone
 from engine.cli.parser import CommandParser
 from engine.domain.timestamps import format_listed, listed_second
-from engine.query.status import Status, status, upkeep
+from engine.query.status import BackupFigures, status, upkeep
 from engine.scan.forms import told_forms
 from engine.scan.problems import Problems
 
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     return 1 if figures.refused or figures.problems.count else 0
 
 
-def _print_upkeep(figures: Status) -> None:
+def _print_upkeep(figures: BackupFigures) -> None:
     """Who keeps the backup up to date; what is wrong with that, in red on a terminal."""
     kept = upkeep(figures, lambda time: _moment(time, figures.now))
     line = f"{'scans':15}{output.shown(kept.text)}"
@@ -107,7 +107,7 @@ def _moment(time: int, now: int) -> str:
     return f"in {output.age(seconds)}" if seconds > 0 else f"{output.age(-seconds)} ago"
 
 
-def _copies(figures: Status) -> str:
+def _copies(figures: BackupFigures) -> str:
     """The copies of the journal."""
     if not figures.journal_copies:
         return "no copy of it"
@@ -121,14 +121,14 @@ def _listed(end: int | None, where: tzinfo) -> str:
     return "never" if end is None else format_listed(listed_second(end), where)
 
 
-def _age(seconds: float, figures: Status, word: str) -> str:
+def _age(seconds: float, figures: BackupFigures, word: str) -> str:
     """How old the last scan is."""
     if figures.ahead:
         return "ahead of this machine's clock"
     return f"{output.age(seconds)} {word}"
 
 
-def _lines(path: Path, figures: Status, where: tzinfo) -> list[tuple[str, str]]:
+def _lines(path: Path, figures: BackupFigures, where: tzinfo) -> list[tuple[str, str]]:
     owner = "" if figures.own else ", of another machine: only to be read here"
     deleted = f", and {figures.deleted_accounts:,} deleted" if figures.deleted_accounts else ""
     lines = [

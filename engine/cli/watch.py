@@ -27,7 +27,7 @@ from engine.scan.follow.follower import Follower
 from engine.scan.follow.listener import Listener
 from engine.scan.report import Tally
 from engine.services.watch import following
-from engine.system.heartbeat import Heartbeat, State
+from engine.system.heartbeat import DaemonState, Heartbeat
 from engine.system.stop import Stop
 
 DESCRIPTION = """\
@@ -179,7 +179,7 @@ class _Mark:
         running = "failing" if error else "on"
         try:
             self._heartbeat.write(
-                State(
+                DaemonState(
                     process=os.getpid(),
                     started=self._started,
                     written=self._backup.clock.now(),

@@ -21,7 +21,7 @@ _NEIGHBOURS = 50
 """How many entries of a directory tell how what is made beside them should be."""
 
 
-class Owner(NamedTuple):
+class FileOwner(NamedTuple):
     """Whose new files are, and who may use them."""
 
     user: int
@@ -44,19 +44,19 @@ def _may_give(group: int) -> bool:
     return os.geteuid() == 0 or group in (os.getegid(), *os.getgroups())
 
 
-def owner_of(descriptor: int) -> Owner:
+def owner_of(descriptor: int) -> FileOwner:
     """The owner of a directory, as that of what is made in it."""
     status = os.fstat(descriptor)
-    return Owner(status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode))
+    return FileOwner(status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode))
 
 
-def owner_beside(directory: int, *, directories: bool) -> Owner:
+def owner_beside(directory: int, *, directories: bool) -> FileOwner:
     """The owner of most of what is in a directory, files or `directories`, as that of what is made
     beside them: servers give them another group or mode than the directory has. What belongs to
     another user than the directory doesn't count, nor does what `finish_directory` would finish;
     where nothing does, it is the directory's."""
     owner = owner_of(directory)
-    usual: Counter[Owner] = Counter()
+    usual: Counter[FileOwner] = Counter()
     fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory)
     try:
         with os.scandir(fd) as entries:
@@ -70,7 +70,7 @@ def owner_beside(directory: int, *, directories: bool) -> Owner:
     return usual.most_common(1)[0][0] if usual else owner
 
 
-def _owner_of_entry(entry: os.DirEntry[str], directory: bool) -> Owner | None:
+def _owner_of_entry(entry: os.DirEntry[str], directory: bool) -> FileOwner | None:
     """None where it is no file, or no `directory`, or is gone."""
     try:
         status = entry.stat(follow_symlinks=False)
@@ -79,10 +79,10 @@ def _owner_of_entry(entry: os.DirEntry[str], directory: bool) -> Owner | None:
     wanted = stat.S_ISDIR if directory else stat.S_ISREG
     if not wanted(status.st_mode):
         return None
-    return Owner(status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode))
+    return FileOwner(status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode))
 
 
-def _is_begun(directory: int, entry: os.DirEntry[str], owner: Owner) -> bool:
+def _is_begun(directory: int, entry: os.DirEntry[str], owner: FileOwner) -> bool:
     """Whether it is a directory as one of us leaves it who is killed in `make_directory`."""
     if owner.mode != PRIVATE or owner.user != os.geteuid() or not entry.is_dir():
         return False
@@ -96,7 +96,7 @@ def _is_begun(directory: int, entry: os.DirEntry[str], owner: Owner) -> bool:
         os.close(fd)
 
 
-def make_file(directory: int, name: str, owner: Owner) -> int:
+def make_file(directory: int, name: str, owner: FileOwner) -> int:
     """A descriptor to write a new file, which the caller closes. Raises OSError, FileExistsError
     where something of this name is there."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -110,7 +110,7 @@ def make_file(directory: int, name: str, owner: Owner) -> int:
     return fd
 
 
-def make_directory(directory: int, name: str, owner: Owner) -> bool:
+def make_directory(directory: int, name: str, owner: FileOwner) -> bool:
     """Makes a directory, durably; False where something of this name is there already. One that
     somebody of us has made, who was killed before it was the owner's, is finished. Raises
     OSError."""
@@ -131,7 +131,7 @@ def make_directory(directory: int, name: str, owner: Owner) -> bool:
     return True
 
 
-def finish_directory(directory: int, name: str, owner: Owner) -> None:
+def finish_directory(directory: int, name: str, owner: FileOwner) -> None:
     """Gives a directory that is there to the owner if it is ours, empty and private: as one of us
     leaves it who is killed in `make_directory`. Raises OSError."""
     try:

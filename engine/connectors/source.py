@@ -162,7 +162,7 @@ class FolderChanges(NamedTuple):
     errors: tuple[SourceError, ...] = ()
 
 
-class Written(NamedTuple):
+class RewrittenItems(NamedTuple):
     """Which items of a folder may have got another content under the same identity."""
 
     looked: int
@@ -171,7 +171,7 @@ class Written(NamedTuple):
     identities: frozenset[bytes] = frozenset()
 
 
-NEVER_WRITTEN = Written(0)
+NEVER_WRITTEN = RewrittenItems(0)
 """What a source says whose contents never change."""
 
 
@@ -240,10 +240,10 @@ class Mailbox(Protocol):
         gave; None where only a listing can tell. Raises as `listing`."""
         ...
 
-    def written(self, path: FolderPath, since: int) -> Written:
+    def written(self, path: FolderPath, since: int) -> RewrittenItems:
         """Which items of the folder may have been written to since this was asked last, as
-        `Written.looked` had it; too many rather than too few. 0: it never was, and none is named.
-        Raises as `listing`. NEVER_WRITTEN of a source whose contents never change."""
+        `RewrittenItems.looked` had it; too many rather than too few. 0: it never was, and none is
+        named. Raises as `listing`. NEVER_WRITTEN of a source whose contents never change."""
         ...
 
     def fetch(self, item: SourceItem) -> Fetched:

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from engine.backup import Backup
 from engine.daemon.figures import Figures
 from engine.daemon.losses import Losses
-from engine.daemon.notification_queue import Teller
-from engine.daemon.parts import Pulse
+from engine.daemon.notification_queue import NotificationQueue
+from engine.daemon.parts import LifeSign
 from engine.notifications import catalogue
 from engine.scan.loss import Turnover
 from engine.services.caller import Caller
@@ -28,12 +28,12 @@ class Context:
 
     backup: Backup
     figures: Figures
-    teller: Teller
+    teller: NotificationQueue
     losses: Losses = field(default_factory=Losses)
 
-    def caller(self, stop: Stop, pulse: Pulse) -> Caller:
+    def caller(self, stop: Stop, pulse: LifeSign) -> Caller:
         """The daemon as one who asks for a service; that goes on beats the pulse."""
-        return Caller(stop=Alive(stop, pulse), warn=_warn, queue=self.teller.ask)
+        return Caller(stop=HeartbeatStop(stop, pulse), warn=_warn, queue=self.teller.ask)
 
     def lost(self, turnover: Iterable[Turnover]) -> None:
         """A scan took this from accounts: tells of what is alarming."""
@@ -50,10 +50,10 @@ class Context:
         self.teller.ask(lambda notifier: catalogue.lost(notifier, settings, [alarm]))
 
 
-class Alive(Stop):
+class HeartbeatStop(Stop):
     """Another Stop, which takes every look at it for a sign of life."""
 
-    def __init__(self, stop: Stop, pulse: Pulse) -> None:
+    def __init__(self, stop: Stop, pulse: LifeSign) -> None:
         super().__init__()
         self._stop = stop
         self._pulse = pulse

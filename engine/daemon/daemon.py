@@ -22,24 +22,24 @@ from engine.connectors.sources import configured, open_sources
 from engine.daemon.context import Context
 from engine.daemon.figures import Figures
 from engine.daemon.jobs import JOBS
-from engine.daemon.notification_queue import Teller
-from engine.daemon.parts import Part, Pulse
+from engine.daemon.notification_queue import NotificationQueue
+from engine.daemon.parts import LifeSign, Part
 from engine.daemon.publishing import Publishing
 from engine.daemon.realtime import RealTime
 from engine.daemon.schedule import Timetable
 from engine.daemon.signals import END, RELOAD, Signals
 from engine.domain.errors import EngineError
 from engine.domain.timestamps import local_zone
-from engine.notifications import Event, catalogue
-from engine.notifications import Level as Weight
+from engine.notifications import NotificationEvent, catalogue
+from engine.notifications import Severity as Weight
 from engine.operations import under_way
 from engine.scan import problems
 from engine.settings import config
 from engine.settings.table import Settings
 from engine.system import logs, space
-from engine.system.heartbeat import Heartbeat, State
+from engine.system.heartbeat import DaemonState, Heartbeat
 from engine.system.logs import Log
-from engine.system.space import Level
+from engine.system.space import SpaceLevel
 from engine.system.stop import Stop
 from engine.system.systemd import Systemd
 
@@ -70,7 +70,7 @@ class Daemon:
         self,
         backup: Backup,
         heartbeat: Heartbeat,
-        before: State | None,
+        before: DaemonState | None,
         systemd: Systemd,
         log_level: str | None = None,
     ) -> None:
@@ -84,19 +84,19 @@ class Daemon:
         self._greeted = False
         self._figures = Figures()
         self._publishing = Publishing(self._sample)
-        self._teller = Teller(backup)
+        self._teller = NotificationQueue(backup)
         self._room = space.measure(backup.path)
-        self._level = Level.ENOUGH
+        self._level = SpaceLevel.ENOUGH
         self._owed = False
         """Whether a scan was stopped, or not begun, for want of room."""
-        self._state: State | None = None
+        self._state: DaemonState | None = None
         self._caught_up = before.caught_up if before else None
         self._times = {"state": 0.0, "space": 0.0, "watchdog": 0.0}
         """When each was last seen to, of the monotonic clock."""
         self._faults: dict[str, str] = {}
         """What went wrong in the looks around, so that it isn't told each second."""
         context = Context(backup, self._figures, self._teller)
-        self._pulses = {name: Pulse(_SILENCE) for name in JOBS}
+        self._pulses = {name: LifeSign(_SILENCE) for name in JOBS}
         self._jobs = {
             name: Part(name, self._job(name, context), self, lasting=False) for name in JOBS
         }
@@ -117,7 +117,7 @@ class Daemon:
     # What parts tell, from their threads
 
     def failed(self, name: str, error: Exception, wait: float | None) -> None:
-        """See `engine.daemon.parts.Listener`."""
+        """See `engine.daemon.parts.PartListener`."""
         self._figures.error(name)
         again = {} if wait is None else {"again_in": wait}
         if isinstance(error, EngineError):
@@ -127,14 +127,16 @@ class Daemon:
         self._teller.ask(lambda notifier: catalogue.failed(notifier, _KINDS.get(name, name), error))
 
     def stopped(self, name: str) -> None:
-        """See `engine.daemon.parts.Listener`."""
+        """See `engine.daemon.parts.PartListener`."""
         _log.warning("stopped-by-user", part=name)
         if name == "realtime":
             text = (
                 "Somebody stopped it, see 'engine operations'. The daemon begins again when it "
                 "reads its settings: 'systemctl reload', or SIGHUP."
             )
-            self._teller.tell(Event(Weight.WARNING, "", "real-time scan was stopped", text))
+            self._teller.tell(
+                NotificationEvent(Weight.WARNING, "", "real-time scan was stopped", text)
+            )
 
     # Begin and end
 
@@ -171,7 +173,9 @@ class Daemon:
             self._figures.error("settings")
             _log.error("settings-refused", error=error)
             text = f"{error}\n\nThe settings from before hold."
-            self._teller.tell(Event(Weight.ERROR, "daemon/settings", "settings refused", text))
+            self._teller.tell(
+                NotificationEvent(Weight.ERROR, "daemon/settings", "settings refused", text)
+            )
         else:
             before, self._backup.settings = self._backup.settings, settings
             level = self._log_level or settings.log_level
@@ -190,7 +194,9 @@ class Daemon:
         except EngineError as error:
             self._figures.error("metrics")
             _log.error("metrics-failed", error=error)
-            self._teller.tell(Event(Weight.WARNING, "daemon/metrics", "no metrics", str(error)))
+            self._teller.tell(
+                NotificationEvent(Weight.WARNING, "daemon/metrics", "no metrics", str(error))
+            )
         else:
             self._teller.well("daemon/metrics")
 
@@ -250,34 +256,34 @@ class Daemon:
         if self._level == before:
             return
         fields = {"free": self._room.free, "total": self._room.total}
-        if self._level is Level.FULL:
+        if self._level is SpaceLevel.FULL:
             _log.error("space-full", **fields)
             for name, job in JOBS.items():
                 if job.adds and self._jobs[name].alive:
                     self._jobs[name].ask()
                     self._owed = True
-        elif self._level is Level.SCARCE:
+        elif self._level is SpaceLevel.SCARCE:
             _log.warning("space-scarce", **fields)
         else:
             _log.info("space-enough", **fields)
         self._teller.space(self._level, settings)
 
     def _run_realtime(self) -> None:
-        self._realtime.steer(room=self._level is not Level.FULL)
+        self._realtime.steer(room=self._level is not SpaceLevel.FULL)
 
     def _run_jobs(self) -> None:
         due = self._timetable.due(self._backup.clock.now())
         for name in due.missed:
             _log.warning("job-missed", job=name)
         for name in due.jobs:
-            if JOBS[name].adds and self._level is Level.FULL:
+            if JOBS[name].adds and self._level is SpaceLevel.FULL:
                 _log.error("job-not-begun", job=name, reason="no space")
                 self._owed = True
             elif self._jobs[name].alive:
                 _log.warning("job-not-begun", job=name, reason="still running")
             else:
                 self._jobs[name].start()
-        if self._owed and self._level is not Level.FULL and not self._jobs["scan"].alive:
+        if self._owed and self._level is not SpaceLevel.FULL and not self._jobs["scan"].alive:
             self._owed = False
             if not self._backup.settings.realtime:  # else that catches up, by a smart scan
                 self._jobs["scan"].start()
@@ -298,7 +304,7 @@ class Daemon:
         following = self._realtime.following()
         if following and following.caught_up:
             self._caught_up = following.caught_up
-        state = State(
+        state = DaemonState(
             process=os.getpid(),
             started=self._started,
             written=0,
@@ -306,7 +312,7 @@ class Daemon:
             error=self._realtime.error,
             daily=self._backup.settings.daily,
             next_scan=self._timetable.next("scan"),
-            full=self._level is Level.FULL,
+            full=self._level is SpaceLevel.FULL,
         )
         changed = state != self._state
         if changed or durable or self._due("state", _STATE_EVERY):
@@ -317,7 +323,7 @@ class Daemon:
             self._state = state
         self._systemd.status(self._summary(state))
 
-    def _summary(self, state: State) -> str:
+    def _summary(self, state: DaemonState) -> str:
         scans = [name for name, part in self._jobs.items() if part.alive]
         running = f"; running: {', '.join(scans)}" if scans else ""
         daily = f"; scan daily at {state.daily}" if state.daily else ""

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from engine.daemon.context import Context
-from engine.daemon.parts import Pulse
+from engine.daemon.parts import LifeSign
 from engine.daemon.scanning import Scanning
 from engine.daemon.schedule import When
 from engine.purge import nothing_to_do
-from engine.scan.smart import Options
+from engine.scan.smart import ScanOptions
 from engine.services.backup_journal import backup_journal
 from engine.services.purge import purge
 from engine.settings.table import Settings
@@ -26,14 +26,14 @@ from engine.system.stop import Stop
 _log = Log("jobs")
 
 
-class Job(NamedTuple):
+class ScheduledJob(NamedTuple):
     """A piece of work, and when it is due."""
 
     when: Callable[[Settings], When | None]
     """None: never."""
-    run: Callable[[Context, Pulse, Stop], None]
+    run: Callable[[Context, LifeSign, Stop], None]
     """Blocks. Raises Interrupted where its Stop is set, and whatever goes wrong. It beats the pulse
-    as it goes on, see `engine.daemon.context.Alive`."""
+    as it goes on, see `engine.daemon.context.HeartbeatStop`."""
     adds: bool
     """Whether it takes room on the disk: then it isn't begun where that is scarce."""
 
@@ -48,11 +48,11 @@ def _weekly_purge(settings: Settings) -> When | None:
     return When(settings.purge_time, WEEKDAYS.index(settings.purge_day))
 
 
-def _smart_scan(context: Context, pulse: Pulse, stop: Stop) -> None:
-    Scanning(context, None, pulse, detail="scheduled").scan(Options(), stop)
+def _smart_scan(context: Context, pulse: LifeSign, stop: Stop) -> None:
+    Scanning(context, None, pulse, detail="scheduled").scan(ScanOptions(), stop)
 
 
-def _purge(context: Context, pulse: Pulse, stop: Stop) -> None:
+def _purge(context: Context, pulse: LifeSign, stop: Stop) -> None:
     backup = context.backup
     if nothing_to_do(backup):
         return
@@ -74,7 +74,7 @@ def _daily_copy(settings: Settings) -> When | None:
     return When(settings.journal_copy_time) if settings.journal_copy_time else None
 
 
-def _copy_journal(context: Context, pulse: Pulse, stop: Stop) -> None:
+def _copy_journal(context: Context, pulse: LifeSign, stop: Stop) -> None:
     backup = context.backup
     began = time.monotonic()
     caller = context.caller(stop, pulse)
@@ -89,8 +89,8 @@ def _copy_journal(context: Context, pulse: Pulse, stop: Stop) -> None:
 
 
 JOBS = {
-    "scan": Job(_daily_scan, _smart_scan, adds=True),
-    "purge": Job(_weekly_purge, _purge, adds=False),
-    "backup-journal": Job(_daily_copy, _copy_journal, adds=True),
+    "scan": ScheduledJob(_daily_scan, _smart_scan, adds=True),
+    "purge": ScheduledJob(_weekly_purge, _purge, adds=False),
+    "backup-journal": ScheduledJob(_daily_copy, _copy_journal, adds=True),
 }
 """By name. When several are due at once, in this order."""

@@ -8,11 +8,11 @@ import threading
 from collections.abc import Callable
 
 from engine.backup import Backup
-from engine.notifications import Event, Notifier
-from engine.notifications import Level as Weight
+from engine.notifications import NotificationEvent, Notifier
+from engine.notifications import Severity as Weight
 from engine.settings.table import Settings
 from engine.system.logs import Log
-from engine.system.space import Level
+from engine.system.space import SpaceLevel
 
 _LAST = 5.0
 """Seconds that what is still to be sent may take at the end."""
@@ -20,7 +20,7 @@ _LAST = 5.0
 _log = Log("notifications")
 
 
-class Teller:
+class NotificationQueue:
     """See `engine.notifications.Notifier`. All methods return at once, from any thread."""
 
     def __init__(self, backup: Backup) -> None:
@@ -29,7 +29,7 @@ class Teller:
         self._thread = threading.Thread(target=self._run, name="teller", daemon=True)
         self._thread.start()
 
-    def tell(self, event: Event) -> None:
+    def tell(self, event: NotificationEvent) -> None:
         """Sends an event, unless it was told already."""
         self._queue.put(lambda notifier: notifier.tell(event))
 
@@ -37,22 +37,24 @@ class Teller:
         """The condition `key` is over."""
         self._queue.put(lambda notifier: notifier.well(key, text))
 
-    def space(self, level: Level, settings: Settings) -> None:
+    def space(self, level: SpaceLevel, settings: Settings) -> None:
         """How much room there is on the disk, whenever that is another level than before."""
-        if level is Level.ENOUGH:
+        if level is SpaceLevel.ENOUGH:
             self.well("space", "There is room again.")
-        elif level is Level.SCARCE:
+        elif level is SpaceLevel.SCARCE:
             text = (
                 f"Less than {settings.space_warn} (space.warn) is free where the backup is. Below "
                 f"{settings.space_stop} (space.stop) no scan is made."
             )
-            self.tell(Event(Weight.WARNING, "space", "the backup's disk is filling up", text))
+            self.tell(
+                NotificationEvent(Weight.WARNING, "space", "the backup's disk is filling up", text)
+            )
         else:
             text = (
                 f"Less than {settings.space_stop} (space.stop) is free where the backup is: scans "
                 "have stopped, and go on when there is room."
             )
-            self.tell(Event(Weight.CRITICAL, "space", "no room for the backup", text))
+            self.tell(NotificationEvent(Weight.CRITICAL, "space", "no room for the backup", text))
 
     def ask(self, work: Callable[[Notifier], None]) -> None:
         """Whatever else is to be told."""

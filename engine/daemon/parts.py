@@ -22,7 +22,7 @@ STEADY = 600.0
 """Seconds of life after which a failure counts as the first."""
 
 
-class Listener(Protocol):
+class PartListener(Protocol):
     """Is told what becomes of a part. Called from the part's thread."""
 
     def failed(self, name: str, error: Exception, wait: float | None) -> None:
@@ -32,7 +32,7 @@ class Listener(Protocol):
         """It was interrupted by someone else than the daemon, and isn't started again."""
 
 
-class Pulse:
+class LifeSign:
     """A sign of life. Between `begin` and `end`, silence of more than `limit` seconds is a
     fault."""
 
@@ -68,7 +68,7 @@ class Part:
         self,
         name: str,
         run: Callable[[Stop], None],
-        listener: Listener,
+        listener: PartListener,
         *,
         lasting: bool,
         first_wait: float = FIRST_WAIT,

@@ -7,9 +7,9 @@ import threading
 from msgspec.structs import replace
 
 from engine.daemon.context import Context
-from engine.daemon.parts import Listener, Part, Pulse
+from engine.daemon.parts import LifeSign, Part, PartListener
 from engine.daemon.scanning import Scanning
-from engine.notifications import Event, Level, Notifier, catalogue
+from engine.notifications import NotificationEvent, Notifier, Severity, catalogue
 from engine.scan.follow.follower import Follower
 from engine.scan.follow.listener import Following
 from engine.scan.follow.listener import Listener as FollowListener
@@ -43,9 +43,9 @@ _log = Log("realtime")
 class RealTime(FollowListener):
     """Runs a `Follower` while that is wanted. `steer` and `settle` are for the main thread."""
 
-    def __init__(self, context: Context, listener: Listener) -> None:
+    def __init__(self, context: Context, listener: PartListener) -> None:
         self.part = Part("realtime", self._run, self, lasting=True)
-        self.pulse = Pulse(_SILENCE)
+        self.pulse = LifeSign(_SILENCE)
         self.error = ""
         """Why it fails, or what is wrong with all accounts."""
         self._context = context
@@ -61,7 +61,7 @@ class RealTime(FollowListener):
 
     @property
     def state(self) -> str:
-        """As `engine.system.heartbeat.State` has it."""
+        """As `engine.system.heartbeat.DaemonState` has it."""
         if not self._context.backup.settings.realtime:
             return "off"
         if self._halted:
@@ -100,12 +100,12 @@ class RealTime(FollowListener):
     # Of the part, from its thread
 
     def failed(self, name: str, error: Exception, wait: float | None) -> None:
-        """See `engine.daemon.parts.Listener`."""
+        """See `engine.daemon.parts.PartListener`."""
         self.error = str(error) or type(error).__name__
         self._listener.failed(name, error, wait)
 
     def stopped(self, name: str) -> None:
-        """See `engine.daemon.parts.Listener`."""
+        """See `engine.daemon.parts.PartListener`."""
         self._halted = True
         self._listener.stopped(name)
 
@@ -188,16 +188,19 @@ class RealTime(FollowListener):
         """See `engine.scan.follow.listener.Listener`."""
         _log.warning("realtime-note", what=what)
         subject = "the real-time scan can't follow everything"
-        event = Event(Level.WARNING, "watch-limits", subject, what, lasting=False)
+        event = NotificationEvent(Severity.WARNING, "watch-limits", subject, what, lasting=False)
         self._context.teller.tell(event)
 
     def _tell(self, account: str, what: str, *, over: bool) -> None:
         teller = self._context.teller
         if account:
             key, subject = f"watch/{account}", f"{account} isn't backed up in real time"
-            event = Event(Level.WARNING, key, subject, what)
+            event = NotificationEvent(Severity.WARNING, key, subject, what)
         else:
-            key, event = "watch", Event(Level.ERROR, "watch", "real-time scan is held up", what)
+            key, event = (
+                "watch",
+                NotificationEvent(Severity.ERROR, "watch", "real-time scan is held up", what),
+            )
         if what:
             teller.tell(event)
         elif account:

@@ -6,9 +6,9 @@ import time
 from collections.abc import Sequence
 
 from engine.daemon.context import Context
-from engine.daemon.parts import Pulse
+from engine.daemon.parts import LifeSign
 from engine.domain.errors import Interrupted
-from engine.scan.smart import NamedSource, Options, Result, SourcesMissing
+from engine.scan.smart import NamedSource, Result, ScanOptions, SourcesMissing
 from engine.services.scan import scan as services_scan
 from engine.system.logs import Log
 from engine.system.stop import Stop
@@ -23,7 +23,7 @@ class Scanning:
         self,
         context: Context,
         sources: Sequence[NamedSource] | None,
-        pulse: Pulse,
+        pulse: LifeSign,
         *,
         detail: str,
     ) -> None:
@@ -32,7 +32,7 @@ class Scanning:
         self._pulse = pulse
         self._detail = detail
 
-    def scan(self, options: Options, stop: Stop) -> Result:
+    def scan(self, options: ScanOptions, stop: Stop) -> Result:
         """Makes one. Raises as `engine.scan.smart.scan`."""
         backup, figures = self._context.backup, self._context.figures
         began = time.monotonic()

@@ -46,7 +46,7 @@ def next_due(when: When, after: int, zone: tzinfo) -> int:
         day += timedelta(days=1)
 
 
-class Due(NamedTuple):
+class DueJob(NamedTuple):
     """What a look at the clock gave."""
 
     jobs: tuple[str, ...]
@@ -72,7 +72,7 @@ class Timetable:
         """When a job is due next; None for one that is never."""
         return self._next.get(job)
 
-    def due(self, now: int) -> Due:
+    def due(self, now: int) -> DueJob:
         """What became due since the last look, each job once."""
         if now < self._looked - GRACE:
             self._next = {job: next_due(when, now, self._zone) for job, when in self._jobs.items()}
@@ -81,4 +81,4 @@ class Timetable:
         late = {job for job in passed if now - self._next[job] > GRACE}
         for job in passed:
             self._next[job] = next_due(self._jobs[job], now, self._zone)
-        return Due(tuple(job for job in passed if job not in late), tuple(sorted(late)))
+        return DueJob(tuple(job for job in passed if job not in late), tuple(sorted(late)))

@@ -65,7 +65,7 @@ def lines(wanted: re.Pattern[bytes], head: bytes) -> Iterator[Line]:
         yield Line(found[1].upper(), found[2].upper(), found[3])
 
 
-class When(NamedTuple):
+class EventTime(NamedTuple):
     """A date, or a date with a time of day, as it is written."""
 
     year: int
@@ -94,7 +94,7 @@ class When(NamedTuple):
         return (minutes * 60 + self.seconds) * 1_000_000
 
 
-def when(value: bytes) -> When | None:
+def when(value: bytes) -> EventTime | None:
     """A value that is a date or a date with a time (RFC 5545, 3.3.4 and 3.3.5; RFC 6350, 4.3); None
     for what can't be one."""
     found = _TIME.fullmatch(value[:40].strip().decode("ascii", "replace"))
@@ -106,7 +106,7 @@ def when(value: bytes) -> When | None:
     except ValueError:
         return None
     if found[4] is None:
-        return When(year, month, day, None, 0, 0)
+        return EventTime(year, month, day, None, 0, 0)
     hour, minute, second = int(found[4]), int(found[5]), int(found[6] or 0)
     if hour > 23 or minute > 59 or second > 60:
         return None
@@ -115,7 +115,7 @@ def when(value: bytes) -> When | None:
         digits = found[7][1:].replace(":", "").ljust(4, "0")
         offset = int(digits[:2]) * 60 + int(digits[2:])
         offset = -offset if found[7][0] == "-" else offset
-    return When(year, month, day, hour * 60 + minute, second, offset)
+    return EventTime(year, month, day, hour * 60 + minute, second, offset)
 
 
 def _unescaped(found: re.Match[str]) -> str:

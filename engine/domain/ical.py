@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from engine.domain.content_lines import Line, When, lines, properties, when
+from engine.domain.content_lines import EventTime, Line, lines, properties, when
 from engine.domain.kinds import Kind
 from engine.domain.messages import plain
 from engine.domain.model import Headers
@@ -35,15 +35,15 @@ class Component:
     organizer: str = ""
     attendees: list[str] = field(default_factory=list)
     uid: str = ""
-    start: When | None = None
-    due: When | None = None
-    modified: When | None = None
-    stamped: When | None = None
+    start: EventTime | None = None
+    due: EventTime | None = None
+    modified: EventTime | None = None
+    stamped: EventTime | None = None
     exception: bool = False
     """Whether it is an exception from a series."""
 
     @property
-    def takes_place(self) -> When | None:
+    def takes_place(self) -> EventTime | None:
         """When it begins, or of a task when it is due."""
         return (self.due or self.start) if self.kind is Kind.TASK else self.start
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from engine.domain.content_lines import When, lines, properties, when
+from engine.domain.content_lines import EventTime, lines, properties, when
 from engine.domain.kinds import Kind
 from engine.domain.model import Headers
 
@@ -30,7 +30,7 @@ class Card:
     emails: list[str] = field(default_factory=list)
     phones: list[str] = field(default_factory=list)
     uid: str = ""
-    revised: When | None = None
+    revised: EventTime | None = None
 
     @property
     def name(self) -> str:

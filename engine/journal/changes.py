@@ -30,7 +30,7 @@ BEFORE, AFTER = 2, 1
 """Whether an item is alive at the beginning and at the end of a range."""
 
 
-class Fate(IntEnum):
+class ChangeType(IntEnum):
     """What became of an item in a range."""
 
     CREATED = 1
@@ -38,7 +38,7 @@ class Fate(IntEnum):
     DELETED = 3
 
 
-class Touched:
+class AccountChanges:
     """The items of one account that had transactions in a range. Never changed."""
 
     __slots__ = ("_fates", "_rows", "account", "came", "last", "own", "went")
@@ -60,28 +60,34 @@ class Touched:
         """Whether the account isn't there at the end."""
         kinds = {row & 3 for row in rows if row >> 2 != account}
         self._fates = {
-            fate for fate in Fate if self.itself(fate) or not kinds.isdisjoint(self._kinds(fate))
+            fate
+            for fate in ChangeType
+            if self.itself(fate) or not kinds.isdisjoint(self._kinds(fate))
         }
 
     def __len__(self) -> int:
         return len(self._rows)
 
-    def has(self, fate: Fate) -> bool:
+    def has(self, fate: ChangeType) -> bool:
         """Whether anything in the account, or itself, had that fate."""
         return fate in self._fates
 
-    def itself(self, fate: Fate) -> bool:
+    def itself(self, fate: ChangeType) -> bool:
         """Whether the account itself had that fate."""
-        if fate is Fate.CHANGED:
+        if fate is ChangeType.CHANGED:
             return self.own and not self.came and not self.went
         return self.whole(fate)
 
-    def whole(self, fate: Fate) -> bool:
+    def whole(self, fate: ChangeType) -> bool:
         """Whether all that is alive in the account at the end of the range had that fate, be it in
         `items` or not: what an account holds comes and goes with it."""
-        return {Fate.CREATED: self.came, Fate.CHANGED: False, Fate.DELETED: self.went}[fate]
+        return {
+            ChangeType.CREATED: self.came,
+            ChangeType.CHANGED: False,
+            ChangeType.DELETED: self.went,
+        }[fate]
 
-    def items(self, fate: Fate) -> Iterator[int]:
+    def items(self, fate: ChangeType) -> Iterator[int]:
         """The items that had that fate, but for the account itself, by number; where it is `whole`
         only the dead of them, as the others are all that is alive."""
         kinds = self._kinds(fate)
@@ -89,7 +95,7 @@ class Touched:
             if row & 3 in kinds and row >> 2 != self.account:
                 yield row >> 2
 
-    def then(self, later: Touched) -> Touched:
+    def then(self, later: AccountChanges) -> AccountChanges:
         """What happened in both, one range and the `later` one that follows it."""
         rows, others = self._rows[:], array("Q")
         for row in later._rows:
@@ -100,13 +106,15 @@ class Touched:
                 others.append(row)
         ascending = not (rows and others) or rows[-1] < others[0]
         rows += others
-        return Touched(self.account, rows if ascending else array("Q", sorted(rows)), later.last)
+        return AccountChanges(
+            self.account, rows if ascending else array("Q", sorted(rows)), later.last
+        )
 
-    def _kinds(self, fate: Fate) -> tuple[int, ...]:
+    def _kinds(self, fate: ChangeType) -> tuple[int, ...]:
         """What `items` looks for."""
-        if fate is Fate.DELETED or self.whole(fate):
+        if fate is ChangeType.DELETED or self.whole(fate):
             return (0, BEFORE)
-        if fate is Fate.CREATED:
+        if fate is ChangeType.CREATED:
             return (0, AFTER)
         return () if self.came or self.went else (BEFORE | AFTER,)
 
@@ -116,7 +124,7 @@ class Happened:
 
     __slots__ = ("_size", "accounts", "since", "until")
 
-    def __init__(self, since: int, until: int, accounts: dict[int, Touched]) -> None:
+    def __init__(self, since: int, until: int, accounts: dict[int, AccountChanges]) -> None:
         self.since = since
         self.until = until
         self.accounts = accounts
@@ -151,7 +159,7 @@ def happened(reader: Reader, since: int, until: int, *, account: int | None = No
     return Happened(
         since,
         until,
-        {owner: Touched(owner, found[owner].rows(), found[owner].last) for owner in found},
+        {owner: AccountChanges(owner, found[owner].rows(), found[owner].last) for owner in found},
     )
 
 
@@ -180,13 +188,13 @@ class _Gathering:
         self._old[item] = self._old.get(item, first) & BEFORE | alive
 
     def rows(self) -> array[int]:
-        """For `Touched`."""
+        """For `AccountChanges`."""
         return (
             array("Q", sorted(item << 2 | alive for item, alive in self._old.items())) + self._new
         )
 
 
-def shown(reader: Reader, done: Happened, account: int, fate: Fate) -> Iterator[Recorded]:
+def shown(reader: Reader, done: Happened, account: int, fate: ChangeType) -> Iterator[Recorded]:
     """What of the account's items had that fate, but for the account itself, as a range shows it:
     (item, sequence, version). Of what is dead at the end of the range `sequence` is its deletion,
     and `version` what it was until then; of the others the transaction that left the version.
@@ -215,7 +223,7 @@ def deletions(reader: Reader, account: int, since: int, until: int) -> list[Reco
     """What an undelete of the account brings back: all that was deleted from it in (since, until]
     and isn't there at `until`, the first deletion first. As `shown` gives it."""
     done = happened(reader, since, until, account=account)
-    found = shown(reader, done, account, Fate.DELETED)
+    found = shown(reader, done, account, ChangeType.DELETED)
     return sorted(found, key=lambda recorded: recorded.sequence)
 
 

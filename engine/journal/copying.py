@@ -19,10 +19,10 @@ from engine.journal.pages import (
     FIRST,
     HEADER,
     NONE,
-    Header,
-    Meta,
+    MetaPage,
     PageDamaged,
     PageFile,
+    PageHeader,
     Root,
     children,
     entries,
@@ -53,7 +53,7 @@ def copy_journal(
         os.close(descriptor)
 
 
-def judge_journal(path: os.PathLike[str], tick: Callable[[], None] = lambda: None) -> Meta:
+def judge_journal(path: os.PathLike[str], tick: Callable[[], None] = lambda: None) -> MetaPage:
     """Reads a file that nobody writes to as if it were to be copied; returns its newest moment.
     Raises PageDamaged where anything of it is damaged, OSError."""
     descriptor = plainfile.open_plain(os.fspath(path))
@@ -72,7 +72,7 @@ class Copying:
     """One copy. With no target, all is judged and nothing is written."""
 
     def __init__(
-        self, file: PageFile, meta: Meta, tick: Callable[[], None], target: BinaryIO | None
+        self, file: PageFile, meta: MetaPage, tick: Callable[[], None], target: BinaryIO | None
     ) -> None:
         self._file = file
         self._meta = meta
@@ -139,7 +139,7 @@ class Copying:
         return self._put(data)
 
     def _leaf(
-        self, data: bytearray, found: Header, low: bytes, high: bytes, rows: bool | None
+        self, data: bytearray, found: PageHeader, low: bytes, high: bytes, rows: bool | None
     ) -> None:
         last = low
         first = True

@@ -21,7 +21,7 @@ TABLES = ("timeline", "names", "deleted", "gone")
 """The tables of which `rows` gives all the rows."""
 
 
-class Row(NamedTuple):
+class DerivedRow(NamedTuple):
     """A row that must be there."""
 
     table: str
@@ -31,25 +31,25 @@ class Row(NamedTuple):
 
 def rows(
     item: int, sequence: int, account: int, before: Version | None, after: Version | None
-) -> Iterator[Row]:
+) -> Iterator[DerivedRow]:
     """What follows from the transaction `sequence` of `account`, in which `item` went from `before`
     (None: not alive) to `after` (None: deleted)."""
     if before and after and before.folder == after.folder:
-        yield Row("timeline", pair_key(after.folder, sequence), pack_event(CHANGE, item))
+        yield DerivedRow("timeline", pair_key(after.folder, sequence), pack_event(CHANGE, item))
     else:
         if before:
-            yield Row("timeline", pair_key(before.folder, sequence), pack_event(LEAVE, item))
+            yield DerivedRow("timeline", pair_key(before.folder, sequence), pack_event(LEAVE, item))
         if after:
-            yield Row("timeline", pair_key(after.folder, sequence), pack_event(ENTER, item))
+            yield DerivedRow("timeline", pair_key(after.folder, sequence), pack_event(ENTER, item))
     if after:
         if not before or (before.folder, before.name) != (after.folder, after.name):
             key = hashed_key(after.folder, name_hash(after.name), sequence)
-            yield Row("names", key, pack_item(item))
+            yield DerivedRow("names", key, pack_item(item))
     elif before:
-        yield Row("deleted", pair_key(before.folder, sequence), pack_item(item))
+        yield DerivedRow("deleted", pair_key(before.folder, sequence), pack_item(item))
         owner = ROOT if item == account else account
         key = hashed_key(owner, identity_hash(before.identity), sequence)
-        yield Row("gone", key, pack_item(item))
+        yield DerivedRow("gone", key, pack_item(item))
 
 
 def identity_hash(identity: bytes) -> bytes:

@@ -12,12 +12,12 @@ from engine.journal.records import (
     Hold,
     Identity,
     ImportMark,
+    JournalState,
     Link,
     PurgeState,
     Replaced,
     Revision,
     ScanRecord,
-    State,
     StoreState,
     Transaction,
     Verified,
@@ -42,7 +42,7 @@ _RECORDS: dict[str, type] = {
 }
 _META: dict[bytes, type] = {
     b"identity": Identity,
-    b"state": State,
+    b"state": JournalState,
     b"purge": PurgeState,
     b"deep": DeepCheck,
     b"import": ImportMark,

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from engine.journal.environment import FORMAT, Environment, Txn
-from engine.journal.records import Identity, State, pack, seal
+from engine.journal.records import Identity, JournalState, pack, seal
 
 
 def create(directory: Path, server: str, now: int) -> None:
@@ -17,7 +17,7 @@ def create(directory: Path, server: str, now: int) -> None:
     with environment.write() as txn:
         _put_identity(environment, txn, Identity(FORMAT, os.urandom(16), server, now))
         key = b"state"
-        txn.put(key, seal(key, pack(State(2, 1, 0))), db=environment.tables.meta)
+        txn.put(key, seal(key, pack(JournalState(2, 1, 0))), db=environment.tables.meta)
     environment.close()
 
 

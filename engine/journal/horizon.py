@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from engine.journal.records import State
+from engine.journal.records import JournalState
 
 MAX_AHEAD = 5 * 60 * 1_000_000
 """How far the last recorded time may be ahead of the clock, in microseconds."""
@@ -15,12 +15,12 @@ MAX_JUMP = 40 * 86_400 * 1_000_000
 """How far a clock that nothing keeps right may be past the last recorded time, in microseconds."""
 
 
-def next_time(state: State, now: int) -> int:
+def next_time(state: JournalState, now: int) -> int:
     """The time of what is recorded next."""
     return max(now, state.last_time + 1)
 
 
-def problem(state: State, now: int, doubtful: Callable[[], bool]) -> str:
+def problem(state: JournalState, now: int, doubtful: Callable[[], bool]) -> str:
     """Why nothing can be recorded at the time `now`, and what to do; empty where it can.
     `doubtful` tells whether the machine says that nothing keeps its clock right."""
     ahead = state.last_time - now

@@ -57,7 +57,7 @@ class Root(NamedTuple):
     entries: int
 
 
-class Meta(NamedTuple):
+class MetaPage(NamedTuple):
     """What a meta page says: one moment of the file."""
 
     page_size: int
@@ -85,7 +85,7 @@ class Meta(NamedTuple):
         return bytes(data)
 
 
-class Header(NamedTuple):
+class PageHeader(NamedTuple):
     """The beginning of a page."""
 
     number: int
@@ -106,7 +106,7 @@ class Child(NamedTuple):
     """Where in the page the entry is."""
 
 
-class Node(NamedTuple):
+class PageNode(NamedTuple):
     """An entry of a leaf page."""
 
     key: bytes
@@ -122,7 +122,7 @@ class Node(NamedTuple):
     """Where in the page the value is, or what says where it is."""
 
 
-def parse_meta(data: bytes) -> Meta | None:
+def parse_meta(data: bytes) -> MetaPage | None:
     """What a meta page says; None if it is none."""
     if len(data) < HEADER + _META.size + 2 * _TREE_RECORD.size + _ENDS.size:
         return None
@@ -135,10 +135,10 @@ def parse_meta(data: bytes) -> Meta | None:
     if size < 512 or size > _LONGEST or size & (size - 1):
         return None
     tables = _root(data, at), _root(data, at + _TREE_RECORD.size)
-    return Meta(size, *tables, last, txn, data[:size])
+    return MetaPage(size, *tables, last, txn, data[:size])
 
 
-def header(data: bytes) -> Header:
+def header(data: bytes) -> PageHeader:
     """What a page says of itself. Raises PageDamaged where that can't be."""
     number, _, flags, lower, upper = _PAGE.unpack_from(data)
     kind = flags & _KINDS
@@ -146,7 +146,7 @@ def header(data: bytes) -> Header:
         raise PageDamaged(f"a page has the flags {flags:#x}")
     if kind != OVERFLOW and not HEADER <= lower <= upper <= len(data):
         raise PageDamaged(f"page {number} has its bounds at {lower} and {upper}")
-    return Header(number, kind, lower, upper)
+    return PageHeader(number, kind, lower, upper)
 
 
 def overflow_pages(data: bytes) -> int:
@@ -160,19 +160,19 @@ def pages_for(size: int, page_size: int) -> int:
     return (HEADER - 1 + size) // page_size + 1
 
 
-def children(data: bytes, found: Header) -> Iterator[Child]:
+def children(data: bytes, found: PageHeader) -> Iterator[Child]:
     """What a branch page leads to. Raises PageDamaged."""
     for at, low, high, flags, width in _nodes(data, found):
         yield Child(data[at : at + width], low | high << 16 | flags << 32, at - _NODE.size)
 
 
-def entries(data: bytes, found: Header) -> Iterator[Node]:
+def entries(data: bytes, found: PageHeader) -> Iterator[PageNode]:
     """What is in a leaf page. Raises PageDamaged at the first entry that can't be."""
     for place in _nodes(data, found):
         yield _entry(data, found, *place)
 
 
-def readable(data: bytes, found: Header) -> Iterator[Node]:
+def readable(data: bytes, found: PageHeader) -> Iterator[PageNode]:
     """What can be read of a leaf page, entry by entry."""
     for at in range(HEADER, found.lower - 1, 2):
         with suppress(PageDamaged):
@@ -180,8 +180,8 @@ def readable(data: bytes, found: Header) -> Iterator[Node]:
 
 
 def _entry(
-    data: bytes, found: Header, start: int, low: int, high: int, flags: int, width: int
-) -> Node:
+    data: bytes, found: PageHeader, start: int, low: int, high: int, flags: int, width: int
+) -> PageNode:
     size = low | high << 16
     key = data[start : start + width]
     start += width
@@ -190,7 +190,7 @@ def _entry(
     if flags & _BIG:
         if start + _NUMBER.size > len(data):
             raise PageDamaged(f"page {found.number} has an entry that is cut off")
-        return Node(key, None, _NUMBER.unpack_from(data, start)[0], size, None, start)
+        return PageNode(key, None, _NUMBER.unpack_from(data, start)[0], size, None, start)
     if start + size > len(data):
         raise PageDamaged(f"page {found.number} has an entry that is cut off")
     tree = None
@@ -198,15 +198,15 @@ def _entry(
         if size != _TREE_RECORD.size:
             raise PageDamaged(f"page {found.number} has a table of {size} bytes")
         tree = _root(data, start)
-    return Node(key, data[start : start + size], 0, size, tree, start)
+    return PageNode(key, data[start : start + size], 0, size, tree, start)
 
 
-def _nodes(data: bytes, found: Header) -> Iterator[tuple[int, int, int, int, int]]:
+def _nodes(data: bytes, found: PageHeader) -> Iterator[tuple[int, int, int, int, int]]:
     for at in range(HEADER, found.lower - 1, 2):
         yield _node(data, found, at)
 
 
-def _node(data: bytes, found: Header, at: int) -> tuple[int, int, int, int, int]:
+def _node(data: bytes, found: PageHeader, at: int) -> tuple[int, int, int, int, int]:
     start = int.from_bytes(data[at : at + 2], sys.byteorder)
     if start < found.upper or start + _NODE.size > len(data):
         raise PageDamaged(f"page {found.number} has an entry at {start}")
@@ -245,7 +245,7 @@ class PageFile:
         self.count = self.length // self.page_size
         """Whole pages that the file has."""
 
-    def moment(self, txn: int) -> Meta:
+    def moment(self, txn: int) -> MetaPage:
         """What the file says of the moment that this transaction made. Raises PageDamaged."""
         for meta in self.metas:
             if meta.txn == txn:
@@ -266,7 +266,7 @@ class PageFile:
             raise PageDamaged(f"page {page} is cut off")
         return data
 
-    def walk(self, root: Root, damaged: list[str]) -> Iterator[tuple[Header, bytes]]:
+    def walk(self, root: Root, damaged: list[str]) -> Iterator[tuple[PageHeader, bytes]]:
         """The branch and leaf pages of a tree, each once. Where one can't be read, or isn't where
         it says, that is added to `damaged`, and what it led to is left out."""
         if root.page == NONE:
@@ -291,7 +291,7 @@ class PageFile:
                 continue
             yield found, data
 
-    def value(self, node: Node) -> bytes:
+    def value(self, node: PageNode) -> bytes:
         """The value of an entry, wherever it is. Raises PageDamaged."""
         if node.value is not None:
             return node.value

@@ -14,18 +14,18 @@ from array import array
 from collections.abc import Iterable
 
 from engine.domain.model import Entry, Recorded
-from engine.journal.changes import Fate, Happened, Touched
+from engine.journal.changes import AccountChanges, ChangeType, Happened
 from engine.journal.deleted import DeletedListing, named
 from engine.journal.reader import Reader
 
 
-class Arrangement:
+class RangeTree:
     """Where the items of one account that had one fate in a range are. Never changed. Takes 8 bytes
     an item."""
 
     __slots__ = ("_folders", "_size", "until", "whole")
 
-    def __init__(self, reader: Reader, touched: Touched, fate: Fate) -> None:
+    def __init__(self, reader: Reader, touched: AccountChanges, fate: ChangeType) -> None:
         """Costs a read or two of the journal for each item."""
         self.until = touched.last
         self.whole = touched.whole(fate)
@@ -59,8 +59,8 @@ class Arrangement:
         return _listing(reader, self._folders.get(folder, ()), self.until, living)
 
 
-def accounts_listing(reader: Reader, done: Happened, fate: Fate) -> DeletedListing:
-    """The accounts in which something had that fate, as `Arrangement.listing` shows them."""
+def accounts_listing(reader: Reader, done: Happened, fate: ChangeType) -> DeletedListing:
+    """The accounts in which something had that fate, as `RangeTree.listing` shows them."""
     accounts = [account for account, touched in done.accounts.items() if touched.has(fate)]
     return _listing(reader, accounts, done.until, [])
 

@@ -33,10 +33,10 @@ from engine.journal.keys import (
 )
 from engine.journal.records import (
     FolderStats,
+    JournalState,
     Outline,
     ScanRecord,
     Span,
-    State,
     StoreState,
     Transaction,
     unpack,
@@ -102,12 +102,12 @@ class Reader(Stores):
 
     # Time
 
-    def state(self) -> State:
+    def state(self) -> JournalState:
         """The journal's counters."""
         value = self.txn.get(b"state", db=self.tables.meta)
         if value is None:
             raise BackupUnusable(f"{self.environment.path}: the journal has no state: damaged")
-        return unpack(State, "meta", b"state", value)
+        return unpack(JournalState, "meta", b"state", value)
 
     def horizon(self) -> int:
         """The last time that was recorded. An instant at or before it is *past*: nothing can be

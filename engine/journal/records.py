@@ -38,7 +38,7 @@ class Outline(msgspec.Struct, frozen=True, array_like=True, gc=False):
     size: int
 
 
-class Event(NamedTuple):
+class TimelineEvent(NamedTuple):
     """What a transaction did to a folder's list of entries."""
 
     operation: int
@@ -48,7 +48,7 @@ class Event(NamedTuple):
 ENTER, LEAVE, CHANGE = 1, 2, 3
 
 
-class State(msgspec.Struct, frozen=True, array_like=True):
+class JournalState(msgspec.Struct, frozen=True, array_like=True):
     """`meta/state`: the journal's counters, rewritten by every commit."""
 
     next_item: int
@@ -371,10 +371,10 @@ def pack_event(operation: int, item: int) -> bytes:
     return (operation << 40 | item).to_bytes(6, "big")
 
 
-def unpack_event(payload: bytes) -> Event:
+def unpack_event(payload: bytes) -> TimelineEvent:
     """The inverse of `pack_event`."""
     number = int.from_bytes(payload, "big")
-    return Event(number >> 40, number & 0xFF_FFFF_FFFF)
+    return TimelineEvent(number >> 40, number & 0xFF_FFFF_FFFF)
 
 
 def pack_item(item: int) -> bytes:

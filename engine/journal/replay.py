@@ -24,10 +24,10 @@ from engine.journal.records import (
     FolderCursor,
     Hold,
     ImportMark,
+    JournalState,
     PurgeState,
     ScanRecord,
     Span,
-    State,
     StoreState,
     Transaction,
     pack,
@@ -40,7 +40,7 @@ from engine.journal.writer import Commit
 MAX_TIME = 2**62
 """The latest time in microseconds: what is replayed is older."""
 
-EMPTY = State(2, 1, 0)
+EMPTY = JournalState(2, 1, 0)
 """The counters of a journal in which nothing was recorded."""
 
 _UNFIT = re.compile("[\0-\x1f\x7f-\x9f/\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -172,12 +172,12 @@ class Replay(Commit):
         self._finish_folders()
         self._finish_headers()
         if self._at:
-            state = State(self._next_item, self._at + 1, self._reader.time_of(self._at))
+            state = JournalState(self._next_item, self._at + 1, self._reader.time_of(self._at))
             self._put(self._tables.meta, b"state", pack(state))
 
     def end(
         self,
-        state: State,
+        state: JournalState,
         scans: list[ScanRecord],
         stores: dict[int, StoreState],
         holds: dict[int, Hold],

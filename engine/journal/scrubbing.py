@@ -20,11 +20,11 @@ from engine.journal.environment import Environment
 from engine.journal.pages import (
     HEADER,
     LEAF,
-    Header,
-    Meta,
-    Node,
+    MetaPage,
     PageDamaged,
     PageFile,
+    PageHeader,
+    PageNode,
     entries,
     header,
     pages_for,
@@ -74,7 +74,7 @@ class _Scrubbing:
             file = PageFile(self._descriptor)
             return self._free(file, file.moment(txn.id() - 1))
 
-    def _used(self, file: PageFile, meta: Meta) -> None:
+    def _used(self, file: PageFile, meta: MetaPage) -> None:
         """Overwrites the unused bytes of the pages of one moment."""
         damaged: list[str] = []
         trees = [meta.free, meta.main]
@@ -89,10 +89,10 @@ class _Scrubbing:
         if damaged:
             raise PageDamaged(damaged[0])
 
-    def _hole(self, file: PageFile, found: Header, data: bytes) -> None:
+    def _hole(self, file: PageFile, found: PageHeader, data: bytes) -> None:
         self._clear(file, found.number, found.lower, data[found.lower : found.upper])
 
-    def _tail(self, file: PageFile, node: Node) -> None:
+    def _tail(self, file: PageFile, node: PageNode) -> None:
         """What follows a value in the last of its pages."""
         count = pages_for(node.size, file.page_size)
         end = HEADER + node.size - (count - 1) * file.page_size
@@ -104,7 +104,7 @@ class _Scrubbing:
         if data.strip(b"\0"):
             os.pwrite(self._descriptor, bytes(len(data)), page * file.page_size + start)
 
-    def _free(self, file: PageFile, meta: Meta) -> int:
+    def _free(self, file: PageFile, meta: MetaPage) -> int:
         """Overwrites the pages that are free, and those that were never used. To be called within
         a write transaction that has changed nothing."""
         oldest = min(_readers(self._environment), default=meta.txn)
@@ -140,7 +140,7 @@ def _readers(environment: Environment) -> Iterator[int]:
             yield int(found[1])
 
 
-def _free_pages(file: PageFile, meta: Meta) -> Iterator[tuple[int, list[int]]]:
+def _free_pages(file: PageFile, meta: MetaPage) -> Iterator[tuple[int, list[int]]]:
     """Which transaction set which pages free."""
     damaged: list[str] = []
     for found, data in file.walk(meta.free, damaged):

@@ -39,8 +39,8 @@ from engine.journal.records import (
     AccountState,
     FolderCursor,
     FolderStats,
+    JournalState,
     Revision,
-    State,
     StoreState,
     Transaction,
     pack,
@@ -457,7 +457,7 @@ class Commit:
             self._put(self._tables.times, time_key(self._time), payload)
             key = sequence_key(self._first)
             self._put(self._tables.commits, key, self._time.to_bytes(8, "big"))
-            state = State(self._next_item, self._next, last_time)
+            state = JournalState(self._next_item, self._next, last_time)
             self._put(self._tables.meta, b"state", pack(state))
         if self.root != ROOT:
             self._raise_revision(self.account, self.root)

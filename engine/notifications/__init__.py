@@ -8,7 +8,7 @@ A condition is told once, when it begins; again when it changes, and once a day 
 its end is told once. Which events there are, and how they are worded, is in `events`.
 """
 
-from engine.notifications.event import Condition, Event, Level
+from engine.notifications.event import Condition, NotificationEvent, Severity
 from engine.notifications.notifier import Notifier
 
-__all__ = ["Condition", "Event", "Level", "Notifier"]
+__all__ = ["Condition", "NotificationEvent", "Notifier", "Severity"]

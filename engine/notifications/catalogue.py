@@ -19,9 +19,9 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Protocol
 
 from engine.domain.errors import BackupUnusable, Damaged, SourceUnavailable, StorageFull
-from engine.notifications.event import Event, Level
+from engine.notifications.event import NotificationEvent, Severity
 from engine.notifications.notifier import Notifier
-from engine.operations import Record
+from engine.operations import OperationRecord
 from engine.settings.table import Settings
 from engine.system.text import counted
 
@@ -32,7 +32,7 @@ _MOST = 50
 """Lines that a text names."""
 
 
-class Turnover(Protocol):
+class TurnoverEvent(Protocol):
     """See `engine.scan.loss.Turnover`."""
 
     @property
@@ -49,13 +49,13 @@ class Turnover(Protocol):
 def failed(notifier: Notifier, kind: str, error: Exception) -> None:
     """An operation failed. Whoever stopped it, or used it wrongly, needn't be told: don't."""
     if isinstance(error, StorageFull | BackupUnusable | Damaged):
-        level = Level.CRITICAL
+        level = Severity.CRITICAL
     else:
-        level = Level.ERROR
+        level = Severity.ERROR
     subject = f"the {kind} failed"
     if isinstance(error, SourceUnavailable):
         subject = f"the {kind} failed: a source can't be reached"
-    notifier.tell(Event(level, kind, subject, str(error) or type(error).__name__))
+    notifier.tell(NotificationEvent(level, kind, subject, str(error) or type(error).__name__))
 
 
 def succeeded(notifier: Notifier, kind: str) -> None:
@@ -64,7 +64,7 @@ def succeeded(notifier: Notifier, kind: str) -> None:
     notifier.well(f"died/{kind}", f"A {kind} came to its end.")
 
 
-def died(notifier: Notifier, records: Sequence[Record]) -> None:
+def died(notifier: Notifier, records: Sequence[OperationRecord]) -> None:
     """Operations of which nobody has heard the end: `Operation.died`."""
     for record in records:
         text = (
@@ -74,7 +74,7 @@ def died(notifier: Notifier, records: Sequence[Record]) -> None:
         )
         key, subject = f"died/{record.kind}", f"a {record.kind} died"
         lasting = record.kind in _REPEATED
-        notifier.tell(Event(Level.ERROR, key, subject, text, lasting=lasting))
+        notifier.tell(NotificationEvent(Severity.ERROR, key, subject, text, lasting=lasting))
 
 
 def scanned(notifier: Notifier, problems: Sequence[object]) -> None:
@@ -82,12 +82,12 @@ def scanned(notifier: Notifier, problems: Sequence[object]) -> None:
     if problems:
         text = "These could not be backed up; all else was.\n\n" + _lines(problems)
         subject = f"{counted(len(problems), 'problem')} in a scan"
-        notifier.tell(Event(Level.WARNING, "problems", subject, text))
+        notifier.tell(NotificationEvent(Severity.WARNING, "problems", subject, text))
     else:
         notifier.well("problems", "The last scan could back up all.")
 
 
-def lost(notifier: Notifier, settings: Settings, turnover: Iterable[Turnover]) -> None:
+def lost(notifier: Notifier, settings: Settings, turnover: Iterable[TurnoverEvent]) -> None:
     """Accounts lost messages in a scan: those that lost much are told, each time."""
     for each in turnover:
         if not each.sudden(settings.alert_share, settings.alert_least):
@@ -111,8 +111,10 @@ def lost(notifier: Notifier, settings: Settings, turnover: Iterable[Turnover]) -
                 f"--account {each.account}' lists what happened; 'engine restore --contents' puts "
                 f"messages back under their own names; what was deleted is kept {kept}."
             )
-        level = Level.CRITICAL if whole else Level.WARNING
-        notifier.tell(Event(level, f"loss/{each.account}", subject, text, lasting=False))
+        level = Severity.CRITICAL if whole else Severity.WARNING
+        notifier.tell(
+            NotificationEvent(level, f"loss/{each.account}", subject, text, lasting=False)
+        )
 
 
 def succession(notifier: Notifier, waiting: Collection[str]) -> None:
@@ -127,7 +129,7 @@ def succession(notifier: Notifier, waiting: Collection[str]) -> None:
             "Where the mailbox was only made anew: 'engine scan --accept-rebuilt'. 'engine "
             "accounts' lists who has had a name."
         )
-        notifier.tell(Event(Level.WARNING, f"{_SUCCESSION}{name}", subject, text))
+        notifier.tell(NotificationEvent(Severity.WARNING, f"{_SUCCESSION}{name}", subject, text))
     for key in notifier.conditions():
         if key.startswith(_SUCCESSION) and key.removeprefix(_SUCCESSION) not in waiting:
             notifier.well(key, "That is acknowledged, or no longer so.")
@@ -145,7 +147,9 @@ def checked(
             "'engine check --repair' mends what can be mended.\n\n"
         )
         subject = f"{counted(len(problems) + omitted, 'problem')} found in the backup"
-        notifier.tell(Event(Level.CRITICAL, key, subject, text + _lines(problems, omitted)))
+        notifier.tell(
+            NotificationEvent(Severity.CRITICAL, key, subject, text + _lines(problems, omitted))
+        )
         return
     for over in ("damage", "damage/deep") if deep else ("damage",):
         notifier.well(over, "A check found nothing wrong.")

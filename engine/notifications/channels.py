@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 
 from engine.domain.errors import EngineError
 from engine.notifications.message import Notice, mail
-from engine.notifications.ways import Way, ways_set
+from engine.notifications.ways import NotificationWay, ways_set
 from engine.settings.table import Settings
 from engine.system.masking import Mask
 
@@ -49,19 +49,19 @@ def ways(
     def written(notice: Notice) -> bytes:
         return mail(notice, sender, settings.notify_mail_to, host, now)
 
-    def by(way: Way) -> tuple[str, Callable[[Notice], None]]:
+    def by(way: NotificationWay) -> tuple[str, Callable[[Notice], None]]:
         match way:
-            case Way.SMTP:
+            case NotificationWay.SMTP:
                 return (
                     f"{way.value} ({settings.notify_smtp})",
                     lambda notice: _by_smtp(settings, sender, written(notice)),
                 )
-            case Way.SENDMAIL:
+            case NotificationWay.SENDMAIL:
                 return (
                     f"{way.value} ({settings.notify_sendmail})",
                     lambda notice: _by_sendmail(settings, sender, written(notice)),
                 )
-            case Way.COMMAND:
+            case NotificationWay.COMMAND:
                 return (
                     way.value,
                     lambda notice: _by_command(settings.notify_command, backup, notice),

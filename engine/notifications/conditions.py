@@ -22,7 +22,7 @@ _DIRECTORY = 0o750
 _NAME = "conditions.json"
 
 
-class Memory:
+class Conditions:
     """The conditions of one backup path."""
 
     def __init__(self, backup: Path) -> None:

@@ -17,7 +17,7 @@ _SLACK = 10 * 60_000_000
 """Scans that run daily at the same time never are a day apart to the second."""
 
 
-class Level(IntEnum):
+class Severity(IntEnum):
     """How much it matters."""
 
     INFORMATION = 0
@@ -34,10 +34,10 @@ class Level(IntEnum):
         return self.name.lower()
 
 
-class Event(msgspec.Struct, frozen=True):
+class NotificationEvent(msgspec.Struct, frozen=True):
     """Something that happened, or that is so."""
 
-    level: Level
+    level: Severity
     key: str
     """What it is about: `scan`, `loss/alice@example.com`."""
     subject: str
@@ -61,14 +61,14 @@ class Event(msgspec.Struct, frozen=True):
 class Condition(msgspec.Struct, frozen=True):
     """What was told and isn't over, as far as anybody knows. Times in microseconds."""
 
-    level: Level
+    level: Severity
     subject: str
     digest: str
     """Of the event that was sent last."""
     since: int
     sent: int
     lasting: bool = True
-    """See `Event.lasting`."""
+    """See `NotificationEvent.lasting`."""
     acknowledged: int = 0
     """When somebody took note of it; 0 where nobody did, or it has changed since."""
 
@@ -82,7 +82,7 @@ class Reason(StrEnum):
     WELL = "over"
 
 
-def reason(known: Condition | None, event: Event, now: int) -> Reason | None:
+def reason(known: Condition | None, event: NotificationEvent, now: int) -> Reason | None:
     """Whether to send an event at the time `now`, after what is known of its condition; None if it
     is to be left. What changes, but gets no worse, is told once an hour at most. What somebody has
     acknowledged is told again when it has changed."""
@@ -100,7 +100,7 @@ def reason(known: Condition | None, event: Event, now: int) -> Reason | None:
     return None
 
 
-def told(known: Condition | None, event: Event, now: int) -> Condition:
+def told(known: Condition | None, event: NotificationEvent, now: int) -> Condition:
     """What is known once an event has been sent."""
     since = known.since if known else now
     return Condition(event.level, event.subject, event.digest, since, now, event.lasting)

@@ -13,7 +13,7 @@ from email.policy import SMTP
 from email.utils import format_datetime, make_msgid
 from typing import NamedTuple
 
-from engine.notifications.event import Level
+from engine.notifications.event import Severity
 from engine.system.text import shown
 
 _MAX_SUBJECT = 200
@@ -23,7 +23,7 @@ _MAX_TEXT = 100_000
 class Notice(NamedTuple):
     """What is sent."""
 
-    level: Level
+    level: Severity
     key: str
     subject: str
     """One line, fit for a header."""
@@ -31,7 +31,7 @@ class Notice(NamedTuple):
     """Lines, each with its end."""
 
 
-def notice(level: Level, key: str, subject: str, text: str) -> Notice:
+def notice(level: Severity, key: str, subject: str, text: str) -> Notice:
     """A notice of these, escaped and cut to what a mail should have."""
     subject = shown(subject)
     if len(subject) > _MAX_SUBJECT:

@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.notifications.conditions import Memory
+from engine.notifications.conditions import Conditions
 from engine.notifications.event import (
     Condition,
-    Event,
-    Level,
+    NotificationEvent,
     Reason,
+    Severity,
     acknowledged,
     current,
     reason,
@@ -42,12 +42,12 @@ class Notifier:
         self._settings = settings
         self._clock = clock
         self._complain = complain
-        self._memory = Memory(backup)
+        self._memory = Conditions(backup)
         self._on = bool(ways_set(settings))
 
-    def tell(self, event: Event) -> None:
+    def tell(self, event: NotificationEvent) -> None:
         """Sends an event, unless its level is below `notify.level` or it was told already."""
-        if not self._on or event.level < Level[self._settings.notify_level.upper()]:
+        if not self._on or event.level < Severity[self._settings.notify_level.upper()]:
             return
         now = self._clock.now()
         with self._memory.locked():
@@ -67,7 +67,7 @@ class Notifier:
             known = conditions.pop(key, None)
             if known is None:
                 return
-            event = Event(known.level, key, known.subject, text or "This is over.")
+            event = NotificationEvent(known.level, key, known.subject, text or "This is over.")
             if not self._on or self._send(Reason.WELL, event, known):
                 self._keep(conditions)
 
@@ -87,10 +87,12 @@ class Notifier:
         name and what went wrong, or nothing. Raises nothing; empty where no way is set."""
         text = "This is a test: notifications of this backup arrive here."
         return self._sent(
-            self._notice(Reason.NEW, Event(Level.INFORMATION, "test", "a test", text), None)
+            self._notice(
+                Reason.NEW, NotificationEvent(Severity.INFORMATION, "test", "a test", text), None
+            )
         )
 
-    def _send(self, why: Reason, event: Event, known: Condition | None) -> bool:
+    def _send(self, why: Reason, event: NotificationEvent, known: Condition | None) -> bool:
         """Whether at least one way took it."""
         done = self._sent(self._notice(why, event, known))
         for way, failure in done:
@@ -114,7 +116,7 @@ class Notifier:
                 done.append((name, ""))
         return done
 
-    def _notice(self, why: Reason, event: Event, known: Condition | None) -> Notice:
+    def _notice(self, why: Reason, event: NotificationEvent, known: Condition | None) -> Notice:
         from engine.notifications.message import notice
 
         subject = event.subject

@@ -8,7 +8,7 @@ from enum import Enum
 from engine.settings.table import Settings
 
 
-class Way(Enum):
+class NotificationWay(Enum):
     """A way out of the machine."""
 
     SMTP = "SMTP"
@@ -16,11 +16,11 @@ class Way(Enum):
     COMMAND = "notify.command"
 
 
-def ways_set(settings: Settings) -> list[Way]:
+def ways_set(settings: Settings) -> list[NotificationWay]:
     """Those that are set. None are at first."""
     found = []
     if settings.notify_mail_to:
-        found.append(Way.SMTP if settings.notify_smtp else Way.SENDMAIL)
+        found.append(NotificationWay.SMTP if settings.notify_smtp else NotificationWay.SENDMAIL)
     if settings.notify_command:
-        found.append(Way.COMMAND)
+        found.append(NotificationWay.COMMAND)
     return found

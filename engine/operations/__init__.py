@@ -12,13 +12,13 @@ has better to do. FORMAT.md, "Operations", has the files.
 
 from engine.operations.listing import ended, find, stop, under_way
 from engine.operations.operation import Operation, running
-from engine.operations.record import Count, Outcome, Record
+from engine.operations.record import Count, OperationRecord, Outcome
 
 __all__ = [
     "Count",
     "Operation",
+    "OperationRecord",
     "Outcome",
-    "Record",
     "ended",
     "find",
     "running",

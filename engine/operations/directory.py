@@ -18,8 +18,8 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from engine.operations.record import (
+    OperationRecord,
     Outcome,
-    Record,
     day,
     decode,
     encode,
@@ -35,7 +35,7 @@ _DAY = 86_400_000_000
 _RECORD, _NEW, _STOP = "operation.json", "operation.json.new", "stop"
 
 
-class Place:
+class OperationPlace:
     """The directory of one operation that this process runs, locked."""
 
     def __init__(self, path: Path, descriptor: int) -> None:
@@ -47,7 +47,7 @@ class Place:
         """The operation's ID."""
         return self.path.name
 
-    def write(self, record: Record) -> None:
+    def write(self, record: OperationRecord) -> None:
         """Says how it stands. Whoever reads sees this or what was before. Not durable."""
         replace_file(self.path / _RECORD, encode(record))
 
@@ -67,7 +67,7 @@ class Place:
             os.close(self._descriptor)
 
 
-class Directory:
+class OperationDirectory:
     """All operations of a backup path."""
 
     def __init__(self, backup: Path) -> None:
@@ -76,7 +76,7 @@ class Directory:
 
     # By whoever runs one
 
-    def enter(self, start: int) -> Place:
+    def enter(self, start: int) -> OperationPlace:
         """A new ID, and its directory, which nobody else may look into yet. Raises OSError where it
         can't be made."""
         for directory in (self._running.parent, self._running, self._ended):
@@ -95,12 +95,12 @@ class Directory:
                 continue
             mine = try_lock(descriptor) and os.fstat(descriptor).st_nlink > 0
             if mine and self.filed(path.name, day(start)) is None:
-                return Place(path, descriptor)
+                return OperationPlace(path, descriptor)
             if mine:  # one that began at the same moment has ended already
                 path.rmdir()
             os.close(descriptor)  # or somebody took it for one that died, and removed it
 
-    def file(self, record: Record, time: int) -> None:
+    def file(self, record: OperationRecord, time: int) -> None:
         """Files a record with those that ended on the day of `time`, durably. Raises OSError."""
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT
         with suppress(FileExistsError):
@@ -116,7 +116,7 @@ class Directory:
         finally:
             os.close(descriptor)
 
-    def bury(self, now: int) -> list[Record]:
+    def bury(self, now: int) -> list[OperationRecord]:
         """Files what died since the last call by anybody, and returns it. Raises OSError."""
         dead = []
         for path in self._paths():
@@ -143,7 +143,7 @@ class Directory:
             if name < day(before):
                 (self._ended / f"{name}.jsonl").unlink(missing_ok=True)
 
-    def amend(self, change: Callable[[Record], Record]) -> None:
+    def amend(self, change: Callable[[OperationRecord], OperationRecord]) -> None:
         """Replaces each record of what ended by what `change` makes of it; a line that is none
         goes. Raises OSError."""
         for name in self._days():
@@ -165,7 +165,7 @@ class Directory:
 
     # By anybody
 
-    def under_way(self) -> Iterator[Record]:
+    def under_way(self) -> Iterator[OperationRecord]:
         """Those that run, and those that died and are not filed yet, in order of their start."""
         for path in self._paths():
             descriptor = _opened(path)
@@ -180,14 +180,14 @@ class Directory:
             finally:
                 os.close(descriptor)
 
-    def ended(self) -> Iterator[Record]:
+    def ended(self) -> Iterator[OperationRecord]:
         """What ended, the last first."""
         for name in reversed(self._days()):
             for line in reversed(self._data(name).splitlines()):
                 if record := decode(line):
                     yield record
 
-    def filed(self, operation: str, since: str = "") -> Record | None:
+    def filed(self, operation: str, since: str = "") -> OperationRecord | None:
         """The operation of that ID, if it ended on the day `since` or later."""
         quoted = f'"{operation}"'.encode()
         for name in reversed(self._days()):
@@ -239,7 +239,7 @@ def _opened(path: Path) -> int | None:
         return None
 
 
-def _read(path: Path) -> Record | None:
+def _read(path: Path) -> OperationRecord | None:
     """What is said of an operation; None where it ends, or begins, at this moment."""
     try:
         return decode(plainfile.read(path / _RECORD))
@@ -247,7 +247,7 @@ def _read(path: Path) -> Record | None:
         return None
 
 
-def _dead(path: Path, record: Record) -> Record:
+def _dead(path: Path, record: OperationRecord) -> OperationRecord:
     """The record of one whose process is gone: it ended when it was last written, or later."""
     end = max(record.start, (path / _RECORD).stat().st_mtime_ns // 1000)
     message = f"process {record.pid} on {record.host} ended without a word"

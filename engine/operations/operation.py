@@ -16,9 +16,9 @@ from msgspec.structs import replace
 
 from engine.backup import Backup
 from engine.domain.errors import BackupUnusable, EngineError, Interrupted
-from engine.operations.directory import Directory, Place
+from engine.operations.directory import OperationDirectory, OperationPlace
 from engine.operations.meter import Meter
-from engine.operations.record import MAX_TEXT, Outcome, Record
+from engine.operations.record import MAX_TEXT, OperationRecord, Outcome
 from engine.system import filesystem
 from engine.system.progress import Progress
 from engine.system.stop import Stop
@@ -34,12 +34,12 @@ class Operation(Progress):
     """What its own work tells of an operation. All methods may be called from any thread, and cost
     no more than a microsecond or two: nothing is written by them."""
 
-    def __init__(self, record: Record, also: Progress) -> None:
+    def __init__(self, record: OperationRecord, also: Progress) -> None:
         self._record = record
         self._also = also
         self._meter = Meter(time.monotonic())
         self._lock = threading.Lock()
-        self.died: tuple[Record, ...] = ()
+        self.died: tuple[OperationRecord, ...] = ()
         """Others that were found to have died when this one began: to be told to somebody."""
         self.unrecorded = ""
         """Why it can't be seen by others, or its end couldn't be filed; for a message. Empty where
@@ -70,7 +70,7 @@ class Operation(Progress):
         with self._lock:
             self._record = replace(self._record, outcome=outcome, message=message[:MAX_TEXT])
 
-    def record(self) -> Record:
+    def record(self) -> OperationRecord:
         """How it stands."""
         with self._lock:
             return replace(
@@ -80,7 +80,7 @@ class Operation(Progress):
                 counts=self._meter.lately(time.monotonic()),
             )
 
-    def _end(self, outcome: Outcome, message: str, end: int) -> Record:
+    def _end(self, outcome: Outcome, message: str, end: int) -> OperationRecord:
         with self._lock:
             if outcome is Outcome.DONE and self._record.outcome is not Outcome.RUNNING:
                 outcome, message = self._record.outcome, self._record.message
@@ -119,7 +119,7 @@ def running(
     Begins within a millisecond or two; the end is written durably.
     """
     operation = Operation(
-        Record(
+        OperationRecord(
             id="",
             kind=kind,
             accounts=tuple(accounts),
@@ -131,7 +131,7 @@ def running(
         ),
         also or Progress(),
     )
-    directory = Directory(backup.path)
+    directory = OperationDirectory(backup.path)
     found = _begin(backup, directory, operation) if recorded and _ours(backup) else None
     ticker = _Ticker(operation, found, stop) if found else None
     outcome, message = Outcome.DONE, ""
@@ -166,7 +166,9 @@ def _ours(backup: Backup) -> bool:
     return True
 
 
-def _begin(backup: Backup, directory: Directory, operation: Operation) -> Place | None:
+def _begin(
+    backup: Backup, directory: OperationDirectory, operation: Operation
+) -> OperationPlace | None:
     record = operation._record
     try:
         operation.died = tuple(directory.bury(record.start))
@@ -194,7 +196,7 @@ def _begin(backup: Backup, directory: Directory, operation: Operation) -> Place 
 class _Ticker:
     """The thread beside the work."""
 
-    def __init__(self, operation: Operation, found: Place, stop: Stop | None) -> None:
+    def __init__(self, operation: Operation, found: OperationPlace, stop: Stop | None) -> None:
         self._operation = operation
         self._place = found
         self._stop = stop

@@ -48,7 +48,7 @@ class Count(NamedTuple):
     """A second: lately while it runs, and all in all when it has ended."""
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True):
+class OperationRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One operation, at one moment. Times are in microseconds since the epoch."""
 
     id: str
@@ -94,20 +94,20 @@ def is_day(text: str) -> bool:
     return bool(_DAY.fullmatch(text))
 
 
-def encode(record: Record) -> bytes:
+def encode(record: OperationRecord) -> bytes:
     """The record as a line of JSON, in ASCII."""
     return json.dumps(msgspec.to_builtins(record), separators=(",", ":")).encode("ascii") + b"\n"
 
 
-def decode(line: bytes) -> Record | None:
+def decode(line: bytes) -> OperationRecord | None:
     """The inverse of `encode`; None for a line that is cut short or isn't one. Fields that are not
     known are left out: a later version may have more."""
     try:
-        return msgspec.convert(json.loads(line), Record)
+        return msgspec.convert(json.loads(line), OperationRecord)
     except ValueError:  # so are the errors of both
         return None
 
 
-def by_start(records: Iterable[Record]) -> list[Record]:
+def by_start(records: Iterable[OperationRecord]) -> list[OperationRecord]:
     """One record for each ID, the last that is given, in order of their start."""
     return sorted({record.id: record for record in records}.values(), key=lambda r: r.id)

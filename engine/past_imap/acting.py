@@ -17,7 +17,7 @@ _ASK = -1
 _LIBC = ctypes.CDLL(None)
 
 
-class Owner(NamedTuple):
+class MailUser(NamedTuple):
     """Who Dovecot reads mail as."""
 
     uid: int
@@ -25,7 +25,7 @@ class Owner(NamedTuple):
 
 
 @contextmanager
-def acting_as(owner: Owner) -> Iterator[None]:
+def acting_as(owner: MailUser) -> Iterator[None]:
     """Gives this thread the owner's rights to files, and to nothing else, for the block: see
     setfsuid(2). Who isn't root keeps what he has. No thread may be started in it. Raises
     PermissionError where it can't be done."""

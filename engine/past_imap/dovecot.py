@@ -25,7 +25,7 @@ VIEWS = (
 """What stands in the folder `Backup`, and the view of each."""
 
 
-class Site(NamedTuple):
+class SiteSettings(NamedTuple):
     """What a configuration depends on."""
 
     mount: Path
@@ -35,7 +35,7 @@ class Site(NamedTuple):
     group: str
 
 
-class Serving(NamedTuple):
+class ServerSettings(NamedTuple):
     """What that of a server depends on besides."""
 
     address: str
@@ -51,7 +51,7 @@ class Serving(NamedTuple):
     """who speaks with strangers."""
 
 
-def server(version: str, site: Site, serving: Serving) -> str:
+def server(version: str, site: SiteSettings, serving: ServerSettings) -> str:
     """The configuration of a server of the past. Raises UsageError for paths that can't stand in
     it."""
     fields = _fields(site) | {
@@ -74,7 +74,7 @@ def ask(gate: int) -> str:
     return _template("ask-2.3.sh").replace("GATE", str(gate))
 
 
-def folders(version: str, site: Site, separator: str) -> str:
+def folders(version: str, site: SiteSettings, separator: str) -> str:
     """What the live server includes, whose namespaces have this separator."""
     fields = _fields(site)
     parts = [_template("folders-head.conf").format(**fields)]
@@ -110,7 +110,7 @@ def folders_acl(separator: str) -> str:
     return f"{BACKUP} owner lr\n{BACKUP}{separator}* owner lr\n"
 
 
-def _fields(site: Site) -> dict[str, str]:
+def _fields(site: SiteSettings) -> dict[str, str]:
     for path in (site.mount, site.directory):
         if not path.is_absolute() or any(c in '"%:{}#\\\n' or c.isspace() for c in str(path)):
             raise UsageError(f"{path}: Dovecot can't have this path here: choose a plain one")
@@ -122,7 +122,7 @@ def _fields(site: Site) -> dict[str, str]:
     }
 
 
-def _certificate(version: str, serving: Serving) -> str:
+def _certificate(version: str, serving: ServerSettings) -> str:
     if not serving.certificate:
         return ""
     if version == "2.3":

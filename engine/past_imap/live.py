@@ -49,7 +49,7 @@ class Inbox(NamedTuple):
         return account.validity != self.validity or self.next_uid < account.next_uid
 
 
-class Live(NamedTuple):
+class LiveServer(NamedTuple):
     """The live server. Over the network it is only spoken with over TLS, and its certificate must
     be right for its name."""
 
@@ -121,7 +121,7 @@ def _number(text: str) -> int:
     return int(text) if text.isdecimal() and len(text) <= 10 else 0
 
 
-def live(spec: str, ca_file: str) -> Live:
+def live(spec: str, ca_file: str) -> LiveServer:
     """The server of the setting `past_imap.live`. Raises SettingMissing, UsageError."""
     if not spec:
         raise SettingMissing(
@@ -133,7 +133,7 @@ def live(spec: str, ca_file: str) -> Live:
     port = int((match and match["port"]) or (993 if tls else 143))
     if match is None or port not in range(1, 65536):
         raise UsageError(f"past_imap.live: {spec!r} is no server: write imaps:HOST or imap:HOST")
-    return Live(match["six"] or match["host"], port, tls, ca_file)
+    return LiveServer(match["six"] or match["host"], port, tls, ca_file)
 
 
 def is_loopback(host: str) -> bool:

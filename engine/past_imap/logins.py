@@ -29,7 +29,7 @@ _KEPT = 10_000
 """Names and addresses that are remembered."""
 
 
-class Refused(EngineError):
+class LoginRefused(EngineError):
     """Nobody can sign in like this. What is said may be shown to whoever tries."""
 
 
@@ -46,18 +46,20 @@ def split(login: str, zone: tzinfo, now: int) -> Login:
     """What a login means at the time `now`, in microseconds. Raises Refused."""
     name, at, time = login.rpartition("@")
     if not at or not name:
-        raise Refused("sign in as NAME@TIME, as in alice@example.com@20240501T1000")
+        raise LoginRefused("sign in as NAME@TIME, as in alice@example.com@20240501T1000")
     if not _NAME.fullmatch(name):
-        raise Refused("no such account")
+        raise LoginRefused("no such account")
     instant = parse(time, zone, now) if _TIME.fullmatch(time) else None
     if time != LATEST and instant is None:
-        raise Refused("the time behind the last @ must be like 20240501T1000, yesterday or 2h-ago")
+        raise LoginRefused(
+            "the time behind the last @ must be like 20240501T1000, yesterday or 2h-ago"
+        )
     if instant is not None and instant.time > now:
-        raise Refused("that time is in the future")
+        raise LoginRefused("that time is in the future")
     return Login(name, time)
 
 
-class Throttle:
+class LoginThrottle:
     """Slows attempts by account, or by client address. Not for several threads at once."""
 
     def __init__(self, free: int = 0) -> None:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from engine.domain.errors import EngineError
-from engine.past_imap.acting import Owner, acting_as
+from engine.past_imap.acting import MailUser, acting_as
 from engine.past_imap.logins import Login
 from engine.system import plainfile
 from engine.system.files import locked_directory, replace_file
@@ -50,7 +50,7 @@ class NotThere(EngineError):
     """The mount doesn't show what was asked for."""
 
 
-def prepare(directory: Path, login: str, meant: Login, mount: Path, owner: Owner) -> None:
+def prepare(directory: Path, login: str, meant: Login, mount: Path, owner: MailUser) -> None:
     """Makes what Dovecot needs to open a login's mailbox, with the UIDs as they are now. Raises
     NotThere and OSError."""
     make(directory / SERVER, owner)
@@ -67,7 +67,7 @@ def prepare(directory: Path, login: str, meant: Login, mount: Path, owner: Owner
             replace_file(place / USED, b"", mode=FILE_MODE)
 
 
-def make(path: Path, owner: Owner) -> None:
+def make(path: Path, owner: MailUser) -> None:
     """Makes a directory of the mail user in one of ours. Raises OSError."""
     _make(path)
     if os.geteuid() == 0:
@@ -109,13 +109,13 @@ def forget(directory: Path) -> None:
         raise failure
 
 
-def _owner(directory: Path) -> Owner:
+def _owner(directory: Path) -> MailUser:
     """The mail user, whom the directories for mailboxes belong to."""
     for name in (SERVER, FOLDER):
         with suppress(FileNotFoundError):
             status = os.lstat(directory / name)
-            return Owner(status.st_uid, status.st_gid)
-    return Owner(os.geteuid(), os.getegid())
+            return MailUser(status.st_uid, status.st_gid)
+    return MailUser(os.geteuid(), os.getegid())
 
 
 class _Site(NamedTuple):

@@ -22,11 +22,11 @@ from engine.domain.timestamps import local_zone
 from engine.journal.keys import MAX_SEQUENCE
 from engine.journal.records import StoreState
 from engine.past_imap import directory_safety, dovecot, mailboxes
-from engine.past_imap.acting import Owner
-from engine.past_imap.dovecot import Serving, Site
+from engine.past_imap.acting import MailUser
+from engine.past_imap.dovecot import ServerSettings, SiteSettings
 from engine.past_imap.gate import Gate, Later
-from engine.past_imap.live import Live, Unavailable, is_loopback, live
-from engine.past_imap.logins import Refused, Throttle, split
+from engine.past_imap.live import LiveServer, Unavailable, is_loopback, live
+from engine.past_imap.logins import LoginRefused, LoginThrottle, split
 from engine.past_imap.mailboxes import NotThere
 from engine.settings.table import Settings
 from engine.system.files import replace_file
@@ -50,15 +50,15 @@ _LAST = 10.0
 _log = Log("past-imap")
 
 
-class Arrangement(NamedTuple):
+class PastServer(NamedTuple):
     """What the settings say, complete."""
 
-    site: Site
-    serving: Serving
-    owner: Owner
+    site: SiteSettings
+    serving: ServerSettings
+    owner: MailUser
 
 
-def arrangement(settings: Settings) -> Arrangement:
+def arrangement(settings: Settings) -> PastServer:
     """Raises SettingMissing, UsageError."""
     if not settings.past_imap_directory:
         raise SettingMissing(
@@ -82,13 +82,13 @@ def arrangement(settings: Settings) -> Arrangement:
             "be sent as they are: set past_imap.certificate and past_imap.key"
         )
     group = grp.getgrgid(user.pw_gid).gr_name
-    site = Site(
+    site = SiteSettings(
         Path(settings.past_imap_mount),
         Path(settings.past_imap_directory),
         user.pw_name,
         group,
     )
-    serving = Serving(
+    serving = ServerSettings(
         address,
         int(port),
         settings.past_imap_gate,
@@ -96,7 +96,7 @@ def arrangement(settings: Settings) -> Arrangement:
         settings.past_imap_key,
         *(_existing(name, user.pw_name) for name in ("dovecot", "dovenull")),
     )
-    return Arrangement(site, serving, Owner(user.pw_uid, user.pw_gid))
+    return PastServer(site, serving, MailUser(user.pw_uid, user.pw_gid))
 
 
 def _existing(name: str, otherwise: str) -> str:
@@ -108,7 +108,7 @@ def _existing(name: str, otherwise: str) -> str:
     return name if os.geteuid() == 0 else otherwise
 
 
-def write(made: Arrangement, version: str, separator: str) -> list[Path]:
+def write(made: PastServer, version: str, separator: str) -> list[Path]:
     """Writes the configuration; returns the files. Raises OSError, UsageError."""
     directory = made.site.directory
     texts = {
@@ -165,14 +165,14 @@ def check(file: Path) -> str:
     return lines[-1] if done.returncode and lines else ""
 
 
-class Door:
+class LoginPolicy:
     """Decides about logins. May be used from any thread."""
 
     def __init__(
         self,
         backup: Backup,
-        made: Arrangement,
-        server: Live,
+        made: PastServer,
+        server: LiveServer,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
@@ -182,7 +182,7 @@ class Door:
         self._clock = clock
         self._sleep = sleep
         self._zone = local_zone(None, os.environ)
-        self._accounts, self._addresses = Throttle(), Throttle(_SHARED)
+        self._accounts, self._addresses = LoginThrottle(), LoginThrottle(_SHARED)
         self._lock = threading.Lock()
 
     def __call__(self, address: str, login: str, password: str) -> str:
@@ -205,7 +205,7 @@ class Door:
             meant = split(login, self._zone, self._backup.clock.now())
             user, account = self._known(meant.name)
             inbox = self._live.inbox(user, password) if password else None
-        except Refused as error:
+        except LoginRefused as error:
             return self._refuse(name, login, address, str(error))
         except Unavailable as error:
             _log.error("live-server-unavailable", error=str(error))
@@ -233,7 +233,7 @@ class Door:
         with self._backup.reader() as reader:
             entry = reader.lookup(ROOT, name, MAX_SEQUENCE)
             if entry is None:
-                raise Refused(WRONG)
+                raise LoginRefused(WRONG)
             return os.fsdecode(entry.version.identity), reader.store(entry.item)
 
     def _refuse(self, name: str, login: str, address: str, why: str) -> str:
@@ -244,11 +244,11 @@ class Door:
         return why
 
 
-def serve(backup: Backup, made: Arrangement, stop: Stop, ready: Callable[[], None]) -> int:
+def serve(backup: Backup, made: PastServer, stop: Stop, ready: Callable[[], None]) -> int:
     """Serves until `stop`, or until Dovecot ends, which is an error; returns the exit status.
     `ready` is called once Dovecot answers. Raises EngineError."""
     settings = backup.settings
-    door = Door(backup, made, live(settings.past_imap_live, settings.past_imap_ca_file))
+    door = LoginPolicy(backup, made, live(settings.past_imap_live, settings.past_imap_ca_file))
     try:
         gate = Gate(made.serving.gate, door)
     except OSError as error:
@@ -281,7 +281,7 @@ def serve(backup: Backup, made: Arrangement, stop: Stop, ready: Callable[[], Non
                 child.wait()
 
 
-def _answers(serving: Serving) -> bool:
+def _answers(serving: ServerSettings) -> bool:
     """Whether something takes connections where Dovecot is to listen."""
     try:
         with socket.create_connection((serving.address, serving.port), 2):

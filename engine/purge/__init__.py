@@ -6,18 +6,18 @@ alone. First the journal stops naming items (`items`), then blobs that nothing n
 can be killed anywhere, and the next purge goes on.
 """
 
-from engine.purge.due import Due, find_due
+from engine.purge.due import DueItems, find_due
 from engine.purge.erasing import Erased, erase
-from engine.purge.holding import Held, hold, holds, release
-from engine.purge.outcome import Outcome
+from engine.purge.holding import HeldAccount, hold, holds, release
+from engine.purge.outcome import PurgeOutcome
 from engine.purge.purging import nothing_to_do, purge
 from engine.query.succession import acknowledge, waiting
 
 __all__ = [
-    "Due",
+    "DueItems",
     "Erased",
-    "Held",
-    "Outcome",
+    "HeldAccount",
+    "PurgeOutcome",
     "acknowledge",
     "erase",
     "find_due",

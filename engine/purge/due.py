@@ -27,7 +27,7 @@ _SLICE = 20_000
 
 
 @dataclass(slots=True)
-class Due:
+class DueItems:
     """What a purge would remove."""
 
     messages: dict[int, array[int]] = field(default_factory=dict)
@@ -58,11 +58,11 @@ class Due:
         return sum(map(len, self.messages.values())) + len(self.folders) + len(self.accounts)
 
 
-def find_due(backup: Backup, now: int) -> Due:
+def find_due(backup: Backup, now: int) -> DueItems:
     """What is due at the time `now`. Costs the deletions that the journal knows, and 8 bytes of
     memory for each item that is due."""
     settings = backup.settings
-    due = Due()
+    due = DueItems()
     with backup.reader() as reader:
         due.items_until = _before(reader, now, settings.retention_data_days)
         due.accounts_until = _before(reader, now, settings.retention_accounts_days)
@@ -97,7 +97,7 @@ class _Judge:
         self._dead: dict[int, bool] = {}
         self._held: dict[int, bool] = {}
 
-    def look(self, reader: Reader, due: Due, folder: int, sequence: int, item: int) -> None:
+    def look(self, reader: Reader, due: DueItems, folder: int, sequence: int, item: int) -> None:
         """Adds the item to what is due, if it is."""
         if sequence > due.until(account=folder == ROOT):
             return
@@ -129,7 +129,7 @@ class _Judge:
         return self._held[account]
 
 
-def still_due(reader: Reader, item: int, due: Due) -> int | None:
+def still_due(reader: Reader, item: int, due: DueItems) -> int | None:
     """The time of the deletion of an item or account, if that is long enough ago,
     is the last that happened to it, and nothing else keeps it; else None."""
     recorded = reader.recorded(item, MAX_SEQUENCE)

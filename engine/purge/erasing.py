@@ -18,7 +18,7 @@ from engine.journal.reader import Reader
 from engine.journal.records import Erasure
 from engine.journal.removal import Removed
 from engine.purge.items import remove_account, restore_keyframes
-from engine.purge.outcome import Outcome, give_back
+from engine.purge.outcome import PurgeOutcome, give_back
 from engine.purge.purge_lock import alone
 from engine.purge.traces import words_of
 from engine.system.stop import Stop
@@ -28,7 +28,7 @@ from engine.system.stop import Stop
 class Erased:
     """What an erasure did."""
 
-    outcome: Outcome = field(default_factory=Outcome)
+    outcome: PurgeOutcome = field(default_factory=PurgeOutcome)
     shared: int = 0
     """So many contents stay, for other items have the same."""
 

@@ -15,20 +15,20 @@ from engine.journal.records import Hold
 from engine.query.accounts import Account, accounts, named
 
 
-class Held(NamedTuple):
+class HeldAccount(NamedTuple):
     """An account on hold."""
 
     account: Account
     hold: Hold
 
 
-def holds(reader: Reader) -> list[Held]:
+def holds(reader: Reader) -> list[HeldAccount]:
     """All holds, by the accounts' names."""
     found = ((account, reader.hold(account.item)) for account in accounts(reader))
-    return [Held(account, hold) for account, hold in found if hold]
+    return [HeldAccount(account, hold) for account, hold in found if hold]
 
 
-def hold(backup: Backup, names: list[str], reason: str) -> list[Held]:
+def hold(backup: Backup, names: list[str], reason: str) -> list[HeldAccount]:
     """Puts every account of these names on hold, deleted ones of the same name, too; returns them.
     One that is on hold keeps the hold it has. Raises UsageError for a name that nobody has."""
     made = []
@@ -38,18 +38,18 @@ def hold(backup: Backup, names: list[str], reason: str) -> list[Held]:
             if known is None:
                 known = Hold(backup.clock.now(), reason)
                 edit.put_hold(account.item, known)
-            made.append(Held(account, known))
+            made.append(HeldAccount(account, known))
     return made
 
 
-def release(backup: Backup, names: list[str]) -> list[Held]:
+def release(backup: Backup, names: list[str]) -> list[HeldAccount]:
     """Ends the holds on every account of these names; returns which these were. Raises UsageError
     for a name that nobody has, or without a hold."""
     ended = []
     with backup.journal.edit() as edit:
         for name in names:
             found = [
-                Held(account, known)
+                HeldAccount(account, known)
                 for account in named(edit, [name])
                 if (known := edit.hold(account.item))
             ]

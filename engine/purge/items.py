@@ -18,7 +18,7 @@ from engine.journal.keyframes import lacking_keyframes, write_missing_keyframes
 from engine.journal.keys import MAX_SEQUENCE
 from engine.journal.reader import Reader
 from engine.journal.removal import Removed, ever_in
-from engine.purge.due import Due, empty, still_due
+from engine.purge.due import DueItems, empty, still_due
 from engine.system.batched import batches
 from engine.system.progress import Progress
 from engine.system.stop import Stop
@@ -34,7 +34,7 @@ When = Callable[[Reader, int], int | None]
 None where it may not be removed."""
 
 
-def remove_items(backup: Backup, due: Due, stop: Stop, progress: Progress) -> Removed:
+def remove_items(backup: Backup, due: DueItems, stop: Stop, progress: Progress) -> Removed:
     """Removes the messages and folders that are due, but for folders in which something was that
     stays. Raises what the journal raises, and Interrupted."""
 

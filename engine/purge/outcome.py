@@ -15,7 +15,7 @@ from engine.system.stop import Stop
 
 
 @dataclass(slots=True)
-class Outcome:
+class PurgeOutcome:
     """What a purge did."""
 
     due: int = 0
@@ -33,7 +33,9 @@ class Outcome:
     """What is damaged and stays until that is mended."""
 
 
-def give_back(backup: Backup, outcome: Outcome, stop: Stop, words: Collection[str] = ()) -> None:
+def give_back(
+    backup: Backup, outcome: PurgeOutcome, stop: Stop, words: Collection[str] = ()
+) -> None:
     """Removes the content that nothing names any more, and all that tells of what was removed;
     `words` are how it may be named elsewhere. To be called `alone`."""
     problems: list[str] = []

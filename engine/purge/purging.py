@@ -7,10 +7,10 @@ from engine.domain.errors import RecordDamaged
 from engine.domain.model import item_id
 from engine.journal.reader import Reader
 from engine.journal.removal import Removed
-from engine.purge.due import Due, find_due, still_due
+from engine.purge.due import DueItems, find_due, still_due
 from engine.purge.erasing import finish, unfinished
 from engine.purge.items import remove_account, remove_items, restore_keyframes
-from engine.purge.outcome import Outcome, give_back
+from engine.purge.outcome import PurgeOutcome, give_back
 from engine.purge.purge_lock import alone
 from engine.purge.traces import words_of
 from engine.query.succession import awaits
@@ -18,14 +18,14 @@ from engine.system.progress import Progress
 from engine.system.stop import Stop
 
 
-def purge(backup: Backup, stop: Stop, progress: Progress | None = None) -> Outcome:
+def purge(backup: Backup, stop: Stop, progress: Progress | None = None) -> PurgeOutcome:
     """Removes what is past its retention. Blocks; scans and mounts go on meanwhile.
 
     Also goes on with whatever a purge has left that was killed. Raises EngineError where another
     purge is under way, RecordDamaged, StorageFull (some room is needed to give some back),
     Interrupted; what was removed by then stays removed.
     """
-    outcome = Outcome()
+    outcome = PurgeOutcome()
     watcher = progress or Progress()
     with alone(backup):
         due = find_due(backup, backup.clock.now())
@@ -64,7 +64,7 @@ def nothing_to_do(backup: Backup) -> bool:
     return not unfinished(backup)
 
 
-def _remove_account(backup: Backup, account: int, due: Due, stop: Stop) -> Removed:
+def _remove_account(backup: Backup, account: int, due: DueItems, stop: Stop) -> Removed:
     def when(reader: Reader) -> int | None:
         if awaits(reader, account, due.accounts_before):
             return None

@@ -15,7 +15,7 @@ from typing import Self
 from engine.backup import Backup
 from engine.blobs import Location, encode_location, pack_name
 from engine.blobs.compaction import Moved, copy_needed
-from engine.blobs.pack import Header, encode_header
+from engine.blobs.pack import PackHeader, encode_header
 from engine.blobs.volume import OpenPack, new_number
 from engine.blobs.writer import PACK_SIZE
 from engine.domain.errors import BlobDamaged, StorageFull
@@ -197,7 +197,7 @@ class _Target:
             pack = self._backup.volume.create(new_number())
             if pack:
                 self._pack = pack
-                pack.append(encode_header(Header(pack.id, self._backup.identity.backup)))
+                pack.append(encode_header(PackHeader(pack.id, self._backup.identity.backup)))
                 return pack
 
 

@@ -24,10 +24,10 @@ from engine.journal import copies
 from engine.journal.keys import MAX_SEQUENCE
 from engine.journal.reader import Reader
 from engine.journal.scrubbing import scrub
-from engine.notifications.conditions import Memory
+from engine.notifications.conditions import Conditions
 from engine.notifications.event import Condition
-from engine.operations import Record, under_way
-from engine.operations.directory import Directory
+from engine.operations import OperationRecord, under_way
+from engine.operations.directory import OperationDirectory
 from engine.past_imap import mailboxes
 from engine.query import damage
 from engine.scan import problems
@@ -69,7 +69,7 @@ def words_of(reader: Reader, item: int) -> set[str]:
     return words - {entry.version.name for entry in path[:-1]}
 
 
-class Place(NamedTuple):
+class TracePlace(NamedTuple):
     """Where text can be."""
 
     path: str
@@ -129,15 +129,15 @@ def _amend_operations(backup: Backup, words: Words, stop: Stop) -> str:
     if not words:
         return ""
 
-    def names_it(record: Record) -> bool:
+    def names_it(record: OperationRecord) -> bool:
         return any(map(words.named_in, (*record.accounts, record.detail, record.message)))
 
-    def amended(record: Record) -> Record:
+    def amended(record: OperationRecord) -> OperationRecord:
         if not names_it(record):
             return record
         return msgspec.structs.replace(record, accounts=(ERASED,), detail="", message="")
 
-    Directory(backup.path).amend(amended)
+    OperationDirectory(backup.path).amend(amended)
     running = [record.id for record in under_way(backup.path) if names_it(record)]
     return f"the operation {running[0]}, which still runs, names it" if running else ""
 
@@ -146,7 +146,7 @@ def _amend_notifications(backup: Backup, words: Words, stop: Stop) -> str:
     def names_it(key: str, condition: Condition) -> bool:
         return words.named_in(key) or words.named_in(repr(condition))
 
-    Memory(backup.path).forget(names_it)
+    Conditions(backup.path).forget(names_it)
     return ""
 
 
@@ -186,18 +186,18 @@ def _forget_indexes(backup: Backup, words: Words, stop: Stop) -> str:
 
 
 PLACES = (
-    Place("packs", _by_the_removal),
-    Place("journal", _scrub),
-    Place("journal-copies", _renew_copies),
-    Place("aside", _remove_directory("aside")),
-    Place("journal-salvage", _remove_directory("journal-salvage")),
-    Place("unpacked-import", _remove_directory("unpacked-import")),
-    Place("damaged", _forget_damage),
-    Place("operations", _amend_operations),
-    Place("notifications", _amend_notifications),
-    Place("daemon", _look_at_daemon),
-    Place("problems.json", _forget_problems),
-    Place("config.toml", _look_at_settings),
-    Place("past_imap.directory", _forget_indexes),
+    TracePlace("packs", _by_the_removal),
+    TracePlace("journal", _scrub),
+    TracePlace("journal-copies", _renew_copies),
+    TracePlace("aside", _remove_directory("aside")),
+    TracePlace("journal-salvage", _remove_directory("journal-salvage")),
+    TracePlace("unpacked-import", _remove_directory("unpacked-import")),
+    TracePlace("damaged", _forget_damage),
+    TracePlace("operations", _amend_operations),
+    TracePlace("notifications", _amend_notifications),
+    TracePlace("daemon", _look_at_daemon),
+    TracePlace("problems.json", _forget_problems),
+    TracePlace("config.toml", _look_at_settings),
+    TracePlace("past_imap.directory", _forget_indexes),
 )
 """All that there is in a backup path, in the order in which it is gone through."""

@@ -50,7 +50,7 @@ class AccountFigures(NamedTuple):
     """When an administrator acknowledged that."""
 
 
-class Owner(NamedTuple):
+class NameHolder(NamedTuple):
     """Whose a name was."""
 
     item: int
@@ -136,10 +136,10 @@ def figures(reader: Reader, account: Account) -> AccountFigures:
     )
 
 
-def owners_of_names(reader: Reader) -> dict[str, list[Owner]]:
+def owners_of_names(reader: Reader) -> dict[str, list[NameHolder]]:
     """Who has had which name of an account at the source, and when; by name, in order. Costs the
     versions of the accounts."""
-    found: dict[str, list[Owner]] = {}
+    found: dict[str, list[NameHolder]] = {}
     for account in reader.accounts():
         spells: list[tuple[str, int]] = []
         for recorded in reader.history(account.item):
@@ -149,7 +149,7 @@ def owners_of_names(reader: Reader) -> dict[str, list[Owner]]:
         ends = [time for _, time in spells[1:]]
         for (name, since), until in zip(spells, [*ends, None], strict=True):
             if name:
-                found.setdefault(name, []).append(Owner(account.item, since, until))
+                found.setdefault(name, []).append(NameHolder(account.item, since, until))
     return {name: sorted(owners, key=lambda owner: owner.since) for name, owners in found.items()}
 
 

@@ -20,7 +20,7 @@ from engine.query.accounts import meant
 _BATCH = 500
 
 
-class Spell(NamedTuple):
+class VersionSpan(NamedTuple):
     """A version, and how long it held."""
 
     item: int
@@ -39,7 +39,7 @@ class Spell(NamedTuple):
     headers: Headers | None
 
 
-class Happening(NamedTuple):
+class LoggedChange(NamedTuple):
     """A transaction, and what it was about."""
 
     sequence: int
@@ -59,7 +59,7 @@ class Happening(NamedTuple):
     """Of the content after the transaction; of what was deleted, before it."""
 
 
-def spells(backup: Backup, item: int) -> list[Spell]:
+def spells(backup: Backup, item: int) -> list[VersionSpan]:
     """All versions of an item, in order. Raises UsageError for an item that the backup doesn't
     know."""
     with backup.reader() as reader:
@@ -76,12 +76,12 @@ def spells(backup: Backup, item: int) -> list[Spell]:
 
 def _spell(
     reader: Reader, recorded: Recorded, version: Version, following: Recorded | None
-) -> Spell:
+) -> VersionSpan:
     item, sequence = recorded.item, recorded.sequence
     ended = following.sequence if following else _end_of_account(reader, item)
     path = reader.path(item, ended - 1 if ended else MAX_SEQUENCE)
     account, folder = _place(path[:-1] or path)
-    return Spell(
+    return VersionSpan(
         item=item,
         sequence=sequence,
         action=word(Action, reader.transaction(sequence).action),
@@ -108,7 +108,7 @@ def log(
     accounts: Collection[str] = (),
     since: int | None = None,
     until: int | None = None,
-) -> Iterator[Happening]:
+) -> Iterator[LoggedChange]:
     """The transactions of these accounts (without names: of all), in order.
 
     `since` and `until` are times in microseconds, both included. What is recorded after the call
@@ -132,7 +132,7 @@ def log(
         first = batch[-1].sequence + 1
 
 
-def _happening(reader: Reader, row: Logged) -> Happening:
+def _happening(reader: Reader, row: Logged) -> LoggedChange:
     item, action = row.transaction.item, row.transaction.action
     path = reader.path(item, row.sequence)
     account, folder = _place(path[:-1] or path)
@@ -142,7 +142,7 @@ def _happening(reader: Reader, row: Logged) -> Happening:
         before = reader.path(item, row.sequence - 1)
         _, former_folder = _place(before[:-1] or before)
         former_name = before[-1].version.name
-    return Happening(
+    return LoggedChange(
         sequence=row.sequence,
         time=row.time,
         action=word(Action, action),

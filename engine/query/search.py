@@ -46,7 +46,7 @@ class Query:
     """Only what is deleted."""
 
 
-class Place(NamedTuple):
+class HitPlace(NamedTuple):
     """Where under a mount an item is shown."""
 
     time: int | None
@@ -66,7 +66,7 @@ class Hit(NamedTuple):
     headers: Headers
     deleted: int | None
     """When it was deleted, be it with its account."""
-    places: tuple[Place, ...]
+    places: tuple[HitPlace, ...]
     """Where it can be copied from, the best place first: of a deleted item an instant at which it
     lived, a listed one if there is any."""
 
@@ -195,7 +195,7 @@ class _Search:
             now = f"{top}/.deleted/{folder.trail}{version.name}"
         else:
             now = _joined(top, folder.path, version.name)
-        places = [Place(None, now)]
+        places = [HitPlace(None, now)]
         if last:
             places.insert(0, self._past_place(reader, item, version, last))
         return Hit(
@@ -208,7 +208,7 @@ class _Search:
             places=tuple(places),
         )
 
-    def _past_place(self, reader: Reader, item: int, version: Version, ended: int) -> Place:
+    def _past_place(self, reader: Reader, item: int, version: Version, ended: int) -> HitPlace:
         """Where it was in the last listed view that showed it with this content, else where it was
         in the last microsecond before its end."""
         end = reader.time_of(ended)
@@ -220,9 +220,9 @@ class _Search:
             if then and then.edition == version.edition:
                 path = reader.path(item, sequence)
                 if all(reader.version(entry.item, sequence) for entry in path):
-                    return Place(time, _joined(*(entry.version.name for entry in path)))
+                    return HitPlace(time, _joined(*(entry.version.name for entry in path)))
         path = reader.path(item, ended - 1)
-        return Place(end - 1, _joined(*(entry.version.name for entry in path)))
+        return HitPlace(end - 1, _joined(*(entry.version.name for entry in path)))
 
     def _deleted_name(self, reader: Reader, folder: int, item: int) -> str:
         """The name under `.deleted` of a container that was deleted from the folder."""

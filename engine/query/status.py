@@ -15,19 +15,19 @@ from engine.journal.erasures import erasures
 from engine.journal.horizon import MAX_AHEAD
 from engine.journal.reader import Reader
 from engine.journal.verified import Dates, dates
-from engine.operations import Record, under_way
+from engine.operations import OperationRecord, under_way
 from engine.query.accounts import accounts, count_items
 from engine.scan.forms import Forms, recorded_forms
 from engine.scan.problems import Problems, recorded
 from engine.system import filesystem, heartbeat
-from engine.system.heartbeat import Seen, State
+from engine.system.heartbeat import DaemonState, DaemonStatus
 
 USUAL = 26 * 3600
 """Seconds: without a daemon, and with no scan for so long, nobody makes a scan every day."""
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
+class BackupFigures:
     """The figures. Times are in microseconds, None where there is nothing to say."""
 
     id: str
@@ -66,10 +66,10 @@ class Status:
     Views of earlier instants may lack what it removed."""
     now: int
     """When this was asked."""
-    daemon: Seen
+    daemon: DaemonStatus
     verified: Dates
     """What deep checks have found sound, and when."""
-    running: tuple[Record, ...]
+    running: tuple[OperationRecord, ...]
     """The operations that run now."""
     forms: Forms
     """The messages that aren't as they were sent, by account and form."""
@@ -118,7 +118,7 @@ class Upkeep(NamedTuple):
     text: str
 
 
-def upkeep(figures: Status, when: Callable[[int], str]) -> Upkeep:
+def upkeep(figures: BackupFigures, when: Callable[[int], str]) -> Upkeep:
     """How the backup is kept up to date, in words that are true of every way to do that. `when`
     shows a time."""
     state, fresh = figures.daemon.state, figures.freshness
@@ -137,7 +137,7 @@ def upkeep(figures: Status, when: Callable[[int], str]) -> Upkeep:
     return Upkeep(False, "no daemon runs; the last scan is recent")
 
 
-def _by_daemon(state: State, when: Callable[[int], str]) -> Upkeep:
+def _by_daemon(state: DaemonState, when: Callable[[int], str]) -> Upkeep:
     """What a running daemon says of itself."""
     next_scan = f"next smart scan {when(state.next_scan)}" if state.next_scan else "no daily scan"
     if state.full:
@@ -153,7 +153,7 @@ def _by_daemon(state: State, when: Callable[[int], str]) -> Upkeep:
     return Upkeep(state.realtime != "off", f"{fault}; {next_scan}")
 
 
-def status(backup: Backup) -> Status:
+def status(backup: Backup) -> BackupFigures:
     """Asks a backup. Costs a row for every folder and every blob, some microseconds each."""
     identity = backup.identity
     own = identity.server == filesystem.server_id()
@@ -163,7 +163,7 @@ def status(backup: Backup) -> Status:
         ends = [scan.end for scan in reader.scans() if scan.complete]
         count, raw, stored = _content(reader)
         forms = recorded_forms(reader)
-        return Status(
+        return BackupFigures(
             id=identity.backup.hex(),
             format=identity.format,
             created=identity.created,

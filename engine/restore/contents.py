@@ -12,7 +12,7 @@ from collections.abc import Callable, Container, Iterable, Sequence
 
 from engine.connectors.source import SourceItem
 from engine.domain.paths import FolderPath
-from engine.restore.plan import Plan, Skipped, in_order
+from engine.restore.plan import Plan, SkippedDelivery, in_order
 from engine.restore.selection import Message, Selection
 
 Digest = Callable[[SourceItem, Sequence[Message]], bytes]
@@ -47,7 +47,7 @@ def plan_contents(
         if own is None:
             missing[message.folder].append(message)
         elif digest(own, [message]) == message.digest:
-            made.skipped.append(Skipped(message, own.folder))
+            made.skipped.append(SkippedDelivery(message, own.folder))
         else:
             made.deliveries.setdefault(own.folder, []).append(message)
             replaced.setdefault(own.folder, {})[own.identity] = own.locator
@@ -59,7 +59,7 @@ def plan_contents(
         for message in messages:
             if there[message.digest]:  # under another name: an earlier restore brought it
                 there[message.digest] -= 1
-                made.skipped.append(Skipped(message, path))
+                made.skipped.append(SkippedDelivery(message, path))
             else:
                 made.deliveries.setdefault(path, []).append(message)
     made.folders = sorted({*selection.folders, *made.deliveries})

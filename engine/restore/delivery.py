@@ -29,7 +29,7 @@ from engine.domain.errors import (
 )
 from engine.domain.paths import FolderPath
 from engine.domain.stored_form import ENCRYPTED, LONGEST, stored_form
-from engine.restore.plan import Plan, Skipped
+from engine.restore.plan import Plan, SkippedDelivery
 from engine.restore.selection import Message
 from engine.restore.throttle import Throttle
 from engine.settings.table import Settings
@@ -42,7 +42,7 @@ SEALED = (
 )
 
 
-class Contents(Protocol):
+class RestoredContents(Protocol):
     """Where contents come from: an open `Backup`, or what is imported."""
 
     @property
@@ -73,7 +73,7 @@ class Delivered:
     """Durable at the target."""
     names: dict[int, str] = field(default_factory=dict)
     """What the target knows them by now, by item; of those of which it says that."""
-    skipped: list[Skipped] = field(default_factory=list)
+    skipped: list[SkippedDelivery] = field(default_factory=list)
     failed: list[Failure] = field(default_factory=list)
     folders: list[FolderPath] = field(default_factory=list)
     """That were made."""
@@ -95,7 +95,7 @@ class Delivered:
 
 
 def deliver(
-    contents: Contents,
+    contents: RestoredContents,
     made: Plan,
     mailbox: TargetMailbox,
     stop: Stop,
@@ -110,7 +110,12 @@ def deliver(
 
 
 def foresee(
-    contents: Contents, made: Plan, mailbox: TargetMailbox, *, own: bool = False, forms: bool = True
+    contents: RestoredContents,
+    made: Plan,
+    mailbox: TargetMailbox,
+    *,
+    own: bool = False,
+    forms: bool = True,
 ) -> Delivered:
     """What a plan would come to if nothing went wrong. Writes nothing. `forms`: look at contents
     for those that may be compressed or encrypted. Blocks."""
@@ -143,7 +148,7 @@ def _judge_forms(outcome: Delivered) -> None:
 class _Delivery:
     def __init__(
         self,
-        contents: Contents,
+        contents: RestoredContents,
         made: Plan,
         mailbox: TargetMailbox,
         stop: Stop,
@@ -255,7 +260,7 @@ class _Delivery:
         for message in messages:
             if there[message.digest]:
                 there[message.digest] -= 1
-                self._outcome.skipped.append(Skipped(message, path))
+                self._outcome.skipped.append(SkippedDelivery(message, path))
                 self._passed(message)
             else:
                 missing.append(message)

@@ -18,7 +18,7 @@ from engine.domain.paths import FolderPath
 from engine.restore.selection import Message, Selection
 
 
-class Skipped(NamedTuple):
+class SkippedDelivery(NamedTuple):
     """A message that need not be delivered."""
 
     message: Message
@@ -34,7 +34,7 @@ class Plan:
     """Folders that must be there in the end, each after those that hold it."""
     deliveries: dict[FolderPath, list[Message]] = field(default_factory=dict)
     """By the folder to deliver to, in order; in each by date."""
-    skipped: list[Skipped] = field(default_factory=list)
+    skipped: list[SkippedDelivery] = field(default_factory=list)
     erased: list[Message] = field(default_factory=list)
     """Messages that must not come back, as their content was erased from one of the accounts."""
     replaced: dict[FolderPath, dict[bytes, str]] | None = None
@@ -80,9 +80,9 @@ def plan(
             made.erased.append(message)
         elif counts[message.digest] > 0:
             counts[message.digest] -= 1
-            made.skipped.append(Skipped(message, path))
+            made.skipped.append(SkippedDelivery(message, path))
         elif message.digest in elsewhere:
-            made.skipped.append(Skipped(message, elsewhere[message.digest]))
+            made.skipped.append(SkippedDelivery(message, elsewhere[message.digest]))
         else:
             made.deliveries.setdefault(path, []).append(message)
             if into:

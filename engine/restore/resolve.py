@@ -11,7 +11,7 @@ from engine.journal.reader import Reader
 from engine.query.accounts import Account, accounts
 
 
-class Meant(NamedTuple):
+class ResolvedItem(NamedTuple):
     """Something of the backup at an instant."""
 
     account: Account
@@ -19,7 +19,7 @@ class Meant(NamedTuple):
     sequence: int
 
 
-def find(reader: Reader, text: str, sequence: int | None) -> Meant:
+def find(reader: Reader, text: str, sequence: int | None) -> ResolvedItem:
     """What `text` means at `sequence`: an account, `ACCOUNT/FOLDER` with names as views have them,
     or the ID of an item. None: as it last was, which only what is deleted has.
 
@@ -36,10 +36,10 @@ def find(reader: Reader, text: str, sequence: int | None) -> Meant:
         if entry is None or not entry.version.container:
             raise UsageError(f"{text}: there was no such folder then")
         item = entry.item
-    return Meant(account, item, at)
+    return ResolvedItem(account, item, at)
 
 
-def shown(reader: Reader, item: int, sequence: int, *, partly: bool) -> Meant:
+def shown(reader: Reader, item: int, sequence: int, *, partly: bool) -> ResolvedItem:
     """An item as a view shows it: as it is at `sequence`, or where it is dead then as it last was.
     `partly`: at a place where it isn't shown with all that it holds.
 
@@ -59,7 +59,7 @@ def shown(reader: Reader, item: int, sequence: int, *, partly: bool) -> Meant:
             f"{item_id(item)} is a folder, and only some of what it held is shown there: "
             "say of which time, with --at TIME"
         )
-    return Meant(account, item, sequence if recorded.version else recorded.sequence - 1)
+    return ResolvedItem(account, item, sequence if recorded.version else recorded.sequence - 1)
 
 
 def owners(reader: Reader, text: str) -> list[Account]:
@@ -106,9 +106,9 @@ def _account(reader: Reader, named: list[Account], sequence: int | None) -> tupl
     raise UsageError(f"{named[0].name} was not there then")
 
 
-def _item(reader: Reader, account: Account, item: int, sequence: int | None) -> Meant:
+def _item(reader: Reader, account: Account, item: int, sequence: int | None) -> ResolvedItem:
     if sequence is not None:
-        return Meant(account, item, sequence)
+        return ResolvedItem(account, item, sequence)
     recorded = reader.recorded(item, MAX_SEQUENCE)
     if recorded and recorded.version is None:
         before = reader.version_before(item, recorded.sequence)
@@ -117,9 +117,9 @@ def _item(reader: Reader, account: Account, item: int, sequence: int | None) -> 
                 f"{item_id(item)} is a folder, and what it held was deleted before it: "
                 "say of which time, with --at TIME"
             )
-        return Meant(account, item, recorded.sequence - 1)
+        return ResolvedItem(account, item, recorded.sequence - 1)
     if account.ended:
-        return Meant(account, item, account.ended - 1)
+        return ResolvedItem(account, item, account.ended - 1)
     raise UsageError(
         f"{item_id(item)} is alive: say of which time, with --at TIME ('--at latest' for now)"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from engine.backup import Backup
 from engine.query.accounts import Account
-from engine.scan.smart import Options, Result, scan
+from engine.scan.smart import Result, ScanOptions, scan
 from engine.scan.sources import sources_of
 from engine.system.stop import Stop
 
@@ -12,4 +12,4 @@ from engine.system.stop import Stop
 def scan_first(backup: Backup, account: Account, stop: Stop) -> Result:
     """Scans one living account. Raises as `scan` does."""
     named = sources_of(backup)
-    return scan(backup, named, Options(accounts=(account.source_name,)), stop)
+    return scan(backup, named, ScanOptions(accounts=(account.source_name,)), stop)

@@ -14,7 +14,7 @@ from engine.blobs.writer import PackWriter
 from engine.domain.errors import Conflict
 from engine.domain.paths import FolderPath
 from engine.scan.comparison import Subject, look
-from engine.scan.folder_cache import Memory
+from engine.scan.folder_cache import FolderCache
 from engine.scan.known import living_accounts
 from engine.scan.recognition import recognised
 from engine.scan.recording import Late, Recording
@@ -40,7 +40,7 @@ def scan_account(
     deep: bool = False,
     folders: Collection[FolderPath] | None = None,
     files: Files = NO_FILES,
-    memory: Memory | None = None,
+    memory: FolderCache | None = None,
     progress: Progress | None = None,
     emptied: Callable[[Subject], None] = lambda subject: None,
     replaced: Callable[[], None] = lambda: None,

@@ -12,10 +12,10 @@ from engine.backup import Backup
 from engine.connectors.source import Mailbox, MailboxIdentity
 from engine.domain.paths import FolderPath
 from engine.journal.records import StoreState
-from engine.scan.folder_cache import Memory, Remembered
+from engine.scan.folder_cache import FolderCache, Remembered
 from engine.scan.known import concerned, count_messages, known_folders
 from engine.scan.plan import AccountPlan, plan
-from engine.scan.report import Problem
+from engine.scan.report import ScanProblem
 from engine.scan.states import KnownFolder, KnownItem, Path, SeenFolder
 from engine.scan.survey import NO_FILES, ROUNDS, Files, Survey
 from engine.system.stop import Stop
@@ -42,7 +42,7 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True)
-class Looked:
+class Comparison:
     """What a look found."""
 
     plan: AccountPlan
@@ -50,8 +50,8 @@ class Looked:
     """The state of the account's mail that the plan was made from."""
     had: int = 0
     """How many messages the account had."""
-    problems: list[Problem] = field(default_factory=list)
-    notes: list[Problem] = field(default_factory=list)
+    problems: list[ScanProblem] = field(default_factory=list)
+    notes: list[ScanProblem] = field(default_factory=list)
 
 
 def look(
@@ -62,10 +62,10 @@ def look(
     deep: bool = False,
     folders: Collection[FolderPath] | None = None,
     files: Files = NO_FILES,
-    memory: Memory | None = None,
+    memory: FolderCache | None = None,
     emptied: Callable[[Subject], None] = lambda subject: None,
     replaced: Callable[[], None] = lambda: None,
-) -> Looked:
+) -> Comparison:
     """Compares the account's journal with its source. Blocks.
 
     With `folders` it looks at these, and at folders that are new or renamed. Only where messages
@@ -81,7 +81,7 @@ def look(
     with backup.reader() as reader:
         state = reader.store(subject.item) if subject.item else StoreState()
         known = known_folders(reader, subject.item) if subject.item else []
-    memory = Memory(0) if memory is None else memory
+    memory = FolderCache(0) if memory is None else memory
     vanished: set[Path] = set()
     for _ in range(ROUNDS):
         survey = Survey(
@@ -105,7 +105,7 @@ def look(
         emptied(subject)
     if made.arrivals and len(made.removals) == had:
         replaced()
-    return Looked(made, state, had, survey.problems, survey.notes)
+    return Comparison(made, state, had, survey.problems, survey.notes)
 
 
 def _compare(
@@ -113,7 +113,7 @@ def _compare(
     subject: Subject,
     known: list[KnownFolder],
     seen: Mapping[Path, SeenFolder],
-    memory: Memory,
+    memory: FolderCache,
     stop: Stop,
     *,
     deep: bool,

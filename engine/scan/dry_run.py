@@ -9,16 +9,18 @@ from engine.backup import Backup
 from engine.connectors.source import SourceItem
 from engine.domain.errors import ItemUnreadable, ItemVanished
 from engine.journal.keys import MAX_SEQUENCE
-from engine.scan.comparison import Looked, Subject
+from engine.scan.comparison import Comparison, Subject
 from engine.scan.fetching import streamed
 from engine.scan.lifecycle import account_changes
-from engine.scan.report import Problem, Tally
+from engine.scan.report import ScanProblem, Tally
 from engine.system.stop import Stop
 
 _PIECE = 1 << 20
 
 
-def foretell(backup: Backup, subject: Subject, looked: Looked, stop: Stop, tally: Tally) -> None:
+def foretell(
+    backup: Backup, subject: Subject, looked: Comparison, stop: Stop, tally: Tally
+) -> None:
     """Counts what the scan would record of what was looked at. Raises Interrupted."""
     made = looked.plan
     touched = {change.item for change in made.moves}
@@ -54,7 +56,7 @@ def _differs(
             while piece := file.read(_PIECE):
                 digest.update(piece)
     except ItemUnreadable as error:
-        tally.problems.append(Problem(subject.name, "", str(error)))
+        tally.problems.append(ScanProblem(subject.name, "", str(error)))
         return False
     except ItemVanished:
         return False

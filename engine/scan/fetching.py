@@ -28,7 +28,7 @@ SMALL = 256 << 10
 """Larger items are not read ahead: what waits in memory is bounded by all of these numbers."""
 
 
-class Taken(NamedTuple):
+class Download(NamedTuple):
     """An item, or why there is none."""
 
     source: SourceItem
@@ -40,20 +40,20 @@ class Taken(NamedTuple):
     """What the source takes it for, where there is no error."""
 
 
-def take(mailbox: Mailbox, source: SourceItem, limit: int) -> Taken:
+def take(mailbox: Mailbox, source: SourceItem, limit: int) -> Download:
     """Reads an item of up to `limit` bytes. Blocks."""
     try:
         with mailbox.fetch(source) as fetched:
             if fetched.size > limit:
-                return Taken(source, None, fetched.date, None, fetched.kind)
-            return Taken(source, fetched.file.read(), fetched.date, None, fetched.kind)
+                return Download(source, None, fetched.date, None, fetched.kind)
+            return Download(source, fetched.file.read(), fetched.date, None, fetched.kind)
     except (ItemUnreadable, ItemVanished) as error:
-        return Taken(source, None, 0, error)
+        return Download(source, None, 0, error)
     except OSError as error:
-        return Taken(source, None, 0, ItemUnreadable(f"{source.locator}: {reason(error)}"))
+        return Download(source, None, 0, ItemUnreadable(f"{source.locator}: {reason(error)}"))
 
 
-def take_ahead(mailbox: Mailbox, sources: Sequence[SourceItem], stop: Stop) -> Iterator[Taken]:
+def take_ahead(mailbox: Mailbox, sources: Sequence[SourceItem], stop: Stop) -> Iterator[Download]:
     """Reads the items in their order, those of up to `SMALL` bytes ahead. Raises Interrupted."""
     if len(sources) < BATCH:
         for source in sources:
@@ -61,7 +61,7 @@ def take_ahead(mailbox: Mailbox, sources: Sequence[SourceItem], stop: Stop) -> I
             yield take(mailbox, source, SMALL)
         return
 
-    def read(batch: Sequence[SourceItem]) -> list[Taken]:
+    def read(batch: Sequence[SourceItem]) -> list[Download]:
         taken = []
         for source in batch:
             stop.check()
@@ -70,7 +70,7 @@ def take_ahead(mailbox: Mailbox, sources: Sequence[SourceItem], stop: Stop) -> I
 
     starts = iter(range(0, len(sources), BATCH))
     with ThreadPoolExecutor(THREADS, "fetch") as pool:
-        waiting: deque[Future[list[Taken]]] = deque()
+        waiting: deque[Future[list[Download]]] = deque()
         try:
             for start in starts:
                 waiting.append(pool.submit(read, sources[start : start + BATCH]))

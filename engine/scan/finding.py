@@ -10,7 +10,7 @@ from engine.connectors.source import AccountList, Source
 from engine.domain.errors import SourceEmpty, SourceUnavailable
 from engine.scan import guard
 from engine.scan.recognition import KnownAccount
-from engine.scan.report import Problem
+from engine.scan.report import ScanProblem
 from engine.scan.rivals import choose
 from engine.settings.sources import is_origin
 
@@ -36,7 +36,7 @@ def filling(sources: Sequence[NamedSource], origin: str) -> NamedSource | None:
 
 
 @dataclass(slots=True)
-class Found:
+class FoundAccounts:
     """What the sources show."""
 
     sources: Sequence[NamedSource]
@@ -50,8 +50,8 @@ class Found:
     """The names of the sources that can be read."""
     missing: list[SourceUnavailable] = field(default_factory=list)
     """Why the others can't."""
-    problems: list[Problem] = field(default_factory=list)
-    notes: list[Problem] = field(default_factory=list)
+    problems: list[ScanProblem] = field(default_factory=list)
+    notes: list[ScanProblem] = field(default_factory=list)
 
     def within_reach(self, known: Sequence[KnownAccount]) -> list[KnownAccount]:
         """Those accounts that can't be in a source that doesn't answer, or isn't asked: what
@@ -73,7 +73,7 @@ class Found:
                 with suppress(SourceUnavailable), closing(source.source.mailbox(name)):
                     return True
             except Exception as error:
-                self.problems.append(Problem(name, source.name, guard.told(error, name)))
+                self.problems.append(ScanProblem(name, source.name, guard.told(error, name)))
                 return True  # who knows
         return False
 
@@ -89,10 +89,10 @@ def find(
     *,
     accept_empty: bool,
     wanted: Collection[str] = (),
-) -> Found:
+) -> FoundAccounts:
     """Asks all sources for their accounts, or only those with the `wanted` names; `known` are those
     of the journal. Raises SourceUnavailable where none answers."""
-    found = Found(sources)
+    found = FoundAccounts(sources)
     for source in sources:
         if wanted and source.name not in wanted:
             continue
@@ -110,18 +110,18 @@ def find(
         found.doubtful |= listed.doubtful
         found.complete = found.complete and listed.complete
         found.problems += [
-            Problem("", fault.where, fault.what)
+            ScanProblem("", fault.where, fault.what)
             for fault in listed.errors
             if fault not in listed.elsewhere
             or not _is_read(listed.elsewhere[fault], sources, source)
         ]
-        found.notes += [Problem("", note.where, note.what) for note in listed.notes]
+        found.notes += [ScanProblem("", note.where, note.what) for note in listed.notes]
         if listed.rivals:
             found.problems += choose(source.source, listed.rivals, known)
         for name in listed.names:
             if name in found.places:
                 what = f"is in {found.places[name].name} already: only that one is backed up"
-                found.problems.append(Problem(name, source.name, what))
+                found.problems.append(ScanProblem(name, source.name, what))
             elif name not in listed.doubtful:
                 found.places[name] = source
     if not found.answering:

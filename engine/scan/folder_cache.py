@@ -34,7 +34,7 @@ class Remembered:
     """How many folders are in it besides."""
 
 
-class Memory:
+class FolderCache:
     """Remembers folders, those that were used last. For all threads of a process."""
 
     def __init__(self, limit: int = LIMIT) -> None:

@@ -18,10 +18,10 @@ from engine.domain.naming import account_name
 from engine.journal.keys import MAX_SEQUENCE
 from engine.journal.writer import Draft
 from engine.scan.comparison import Subject
-from engine.scan.report import Problem
+from engine.scan.report import ScanProblem
 
 
-def account_draft(subject: Subject, problems: list[Problem]) -> Draft:
+def account_draft(subject: Subject, problems: list[ScanProblem]) -> Draft:
     """The account as it is recorded when it is new or back."""
     return Draft(
         kind=Kind.ACCOUNT,
@@ -32,7 +32,9 @@ def account_draft(subject: Subject, problems: list[Problem]) -> Draft:
     )
 
 
-def account_changes(backup: Backup, subject: Subject, problems: list[Problem]) -> Mapping[str, Any]:
+def account_changes(
+    backup: Backup, subject: Subject, problems: list[ScanProblem]
+) -> Mapping[str, Any]:
     """What of the account itself differs from its last version, as arguments for
     `Commit.change`."""
     if subject.item is None:
@@ -49,13 +51,13 @@ def account_changes(backup: Backup, subject: Subject, problems: list[Problem]) -
     return changes
 
 
-def _metadata(subject: Subject, problems: list[Problem]) -> dict[str, Any] | None:
+def _metadata(subject: Subject, problems: list[ScanProblem]) -> dict[str, Any] | None:
     """The account's metadata; None where it can't be read, which is a problem, and what is known
     still holds."""
     try:
         return subject.mailbox.metadata()
     except ItemUnreadable as error:
-        problems.append(Problem(subject.name, "", str(error)))
+        problems.append(ScanProblem(subject.name, "", str(error)))
         return None
 
 

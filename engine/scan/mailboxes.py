@@ -26,7 +26,7 @@ from engine.domain.paths import INBOX, FolderPath
 from engine.journal.keys import MAX_SEQUENCE
 from engine.scan import guard
 from engine.scan.known import known_folders, messages
-from engine.scan.recognition import Doubted, KnownAccount, Overlap
+from engine.scan.recognition import DoubtfulMailbox, KnownAccount, Overlap
 from engine.scan.survey import ROUNDS
 
 SAMPLES = 20
@@ -104,7 +104,7 @@ def refuse_other_content(backup: Backup, mailbox: Mailbox, account: KnownAccount
             return
         break
     if versions:
-        raise Doubted
+        raise DoubtfulMailbox
 
 
 def _seen(

@@ -16,7 +16,7 @@ from engine.domain.identity import guid, place_of, stem
 from engine.scan.states import KnownItem, Ref
 
 
-class Lost(NamedTuple):
+class MissingItem(NamedTuple):
     """A message that is not where it was."""
 
     folder: Ref
@@ -24,7 +24,7 @@ class Lost(NamedTuple):
     known: KnownItem
 
 
-class Arrival(NamedTuple):
+class AddedItem(NamedTuple):
     """A message that is where the journal doesn't have it."""
 
     folder: Ref
@@ -34,12 +34,12 @@ class Arrival(NamedTuple):
 class Pairs(NamedTuple):
     """What became of them."""
 
-    moved: list[tuple[Lost, Arrival]]
-    alike: list[tuple[Lost, Arrival]]
+    moved: list[tuple[MissingItem, AddedItem]]
+    alike: list[tuple[MissingItem, AddedItem]]
     """Only the stems of their names, or their places, are the same. Whether the contents are is to
     be seen: until then nobody knows that the one that is lost is gone."""
-    lost: list[Lost]
-    arrived: list[Arrival]
+    lost: list[MissingItem]
+    arrived: list[AddedItem]
 
 
 _Mark = Callable[[Ref, tuple[str, ...]], Hashable]
@@ -53,7 +53,7 @@ _MARKS: tuple[_Mark, ...] = (
 """What two must have in common besides the GUID, from the best pairs to the worst."""
 
 
-def pair(lost: Sequence[Lost], arrived: Sequence[Arrival]) -> Pairs:
+def pair(lost: Sequence[MissingItem], arrived: Sequence[AddedItem]) -> Pairs:
     """Pairs as many as can be; what is left keeps its order. Costs about the number of both."""
     moved, left, waiting = _pair(lost, arrived, guid)
     named = [one for one in waiting if stem(one.source.identity)] if left else []
@@ -68,13 +68,13 @@ def pair(lost: Sequence[Lost], arrived: Sequence[Arrival]) -> Pairs:
 
 
 def _pair_places(
-    lost: Sequence[Lost], arrived: Sequence[Arrival]
-) -> tuple[list[tuple[Lost, Arrival]], list[Lost]]:
+    lost: Sequence[MissingItem], arrived: Sequence[AddedItem]
+) -> tuple[list[tuple[MissingItem, AddedItem]], list[MissingItem]]:
     """What was lost and what arrived at one place of a folder, and what else was lost: a server
     that says less of a message than before, or more, gives it another GUID."""
     arrivals = {(one.folder, place_of(one.source.identity)): one for one in arrived}
-    found: list[tuple[Lost, Arrival]] = []
-    left: list[Lost] = []
+    found: list[tuple[MissingItem, AddedItem]] = []
+    left: list[MissingItem] = []
     for one in lost:
         place = place_of(one.identity)
         arrival = arrivals.get((one.folder, place)) if place else None
@@ -86,19 +86,19 @@ def _pair_places(
 
 
 def _pair(
-    lost: Sequence[Lost], arrived: Sequence[Arrival], key: Callable[[bytes], bytes]
-) -> tuple[list[tuple[Lost, Arrival]], list[Lost], list[Arrival]]:
+    lost: Sequence[MissingItem], arrived: Sequence[AddedItem], key: Callable[[bytes], bytes]
+) -> tuple[list[tuple[MissingItem, AddedItem]], list[MissingItem], list[AddedItem]]:
     """The pairs of one key, and what is left of both."""
-    moved: list[tuple[Lost, Arrival]] = []
+    moved: list[tuple[MissingItem, AddedItem]] = []
     left, waiting = list(lost), list(arrived)
     for mark in _MARKS:
         if not left or not waiting:
             break
-        places: defaultdict[Hashable, deque[Lost]] = defaultdict(deque)
+        places: defaultdict[Hashable, deque[MissingItem]] = defaultdict(deque)
         for one in left:
             places[key(one.identity), mark(one.folder, one.known.flags)].append(one)
         found: set[int] = set()
-        still: list[Arrival] = []
+        still: list[AddedItem] = []
         for arrival in waiting:
             source = arrival.source
             place = places.get((key(source.identity), mark(arrival.folder, source.flags)))
@@ -112,7 +112,7 @@ def _pair(
     return moved, left, waiting
 
 
-def order(arrival: Arrival) -> tuple[int, bytes, bytes]:
+def order(arrival: AddedItem) -> tuple[int, bytes, bytes]:
     """Sorts the arrivals of a folder about as they were delivered, so that like mail packs
     together: by what stands behind the GUID, such as a UID, as numbers sort; else by the identity,
     which in a Maildir begins with the time."""

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from engine.connectors.source import SourceItem
 from engine.domain.identity import place_of
 from engine.scan.matching import match
-from engine.scan.pairing import Arrival, Lost, order, pair
+from engine.scan.pairing import AddedItem, MissingItem, order, pair
 from engine.scan.states import Entries, KnownFolder, KnownItem, Path, Ref, SeenFolder
 
 
@@ -59,7 +59,7 @@ class Rename(NamedTuple):
     item: int
     folder: Ref
     """Where it was."""
-    arrival: Arrival
+    arrival: AddedItem
 
 
 class FlagChange(NamedTuple):
@@ -77,7 +77,7 @@ class Recheck(NamedTuple):
     source: SourceItem
 
 
-class Mark(NamedTuple):
+class CursorUpdate(NamedTuple):
     """Where the source left off in a folder, for the next scan."""
 
     folder: Ref
@@ -95,7 +95,7 @@ class AccountPlan:
 
     new_folders: tuple[NewFolder, ...] = ()
     folder_changes: tuple[FolderChange, ...] = ()
-    arrivals: tuple[Arrival, ...] = ()
+    arrivals: tuple[AddedItem, ...] = ()
     """Messages that the journal doesn't have alive: their content must be read."""
     rechecks: tuple[Recheck, ...] = ()
     moves: tuple[Move, ...] = ()
@@ -104,7 +104,7 @@ class AccountPlan:
     removals: tuple[int, ...] = ()
     gone_folders: tuple[int, ...] = ()
     """Children before their parents."""
-    marks: tuple[Mark, ...] = ()
+    marks: tuple[CursorUpdate, ...] = ()
     """Only those that differ."""
 
     @property
@@ -139,11 +139,11 @@ def plan(
     refs: dict[Path, Ref] = {(): account}
     new_folders: list[NewFolder] = []
     folder_changes: list[FolderChange] = []
-    marks: list[Mark] = []
-    arrived: list[Arrival] = []
+    marks: list[CursorUpdate] = []
+    arrived: list[AddedItem] = []
     flag_changes: list[FlagChange] = []
     rechecks: list[Recheck] = []
-    lost: list[Lost] = []
+    lost: list[MissingItem] = []
     kept: set[int] = set()
     for number, folder in enumerate(seen, start=1):
         before = matched.get(folder.path)
@@ -158,7 +158,9 @@ def plan(
             if place != (parent, folder.path[-1], folder.meta) or not named:
                 folder_changes.append(FolderChange(ref, parent, folder.path, folder.meta))
         last = before.looked if before else 0
-        mark = Mark(ref, folder.identities, folder.cursor, folder.written.looked or last, last)
+        mark = CursorUpdate(
+            ref, folder.identities, folder.cursor, folder.written.looked or last, last
+        )
         if before is None or mark != (ref, before.identities, before.cursor, last, last):
             marks.append(mark)
         if folder.items is None:
@@ -172,7 +174,7 @@ def plan(
                     unseen[spot] = known_item
                 continue
             if source is None:
-                lost.append(Lost(ref, identity, known_item))
+                lost.append(MissingItem(ref, identity, known_item))
                 continue
             if source.flags != known_item.flags:
                 flag_changes.append(FlagChange(known_item.item, source.flags))
@@ -185,11 +187,13 @@ def plan(
                 new.remove(identity)
                 if same.flags != folder.items[identity].flags:
                     flag_changes.append(FlagChange(same.item, folder.items[identity].flags))
-        arrived += sorted((Arrival(ref, folder.items[identity]) for identity in new), key=order)
+        arrived += sorted((AddedItem(ref, folder.items[identity]) for identity in new), key=order)
     gone = [folder for folder in known if folder.item not in kept and folder.item in entries]
     for known_folder in gone:
         left = entries[known_folder.item].items()
-        lost += [Lost(known_folder.item, identity, known_item) for identity, known_item in left]
+        lost += [
+            MissingItem(known_folder.item, identity, known_item) for identity, known_item in left
+        ]
     lost.sort(key=lambda one: one.known.item)
     flag_changes.sort(key=lambda change: change.item)
     pairs = pair(lost, arrived)

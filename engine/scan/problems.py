@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from engine.scan.report import Problem
+from engine.scan.report import ScanProblem
 from engine.system import plainfile
 from engine.system.files import locked_directory, replace_file
 
@@ -29,7 +29,7 @@ class Problems(msgspec.Struct, frozen=True):
     """When a scan last said so, in microseconds; 0 where none ever did."""
     failed: str = ""
     """Why the last scan of all accounts didn't come to its end, or left sources out."""
-    listed: tuple[Problem, ...] = ()
+    listed: tuple[ScanProblem, ...] = ()
     """What couldn't be backed up, by account and place: 1,000 at most."""
     more: int = 0
     """How many others there were."""
@@ -48,7 +48,7 @@ def recorded(backup: Path) -> Problems:
 
 
 def record(
-    backup: Path, now: int, found: Sequence[Problem], *, accounts: Collection[str] = ()
+    backup: Path, now: int, found: Sequence[ScanProblem], *, accounts: Collection[str] = ()
 ) -> None:
     """Records what a scan found wrong, in place of what was known; with `accounts` of only these.
     Where the backup path can't be written, nothing is recorded."""

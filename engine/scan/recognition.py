@@ -76,7 +76,7 @@ def recognised(account: KnownAccount, found: MailboxIdentity) -> bool:
     return continues(account, found) or not (account.validity and found.validity)
 
 
-class Doubted(Exception):
+class DoubtfulMailbox(Exception):
     """A mailbox was recognised by what others have in common with it, and nothing is left in it of
     what the account had: it must be compared with the others."""
 

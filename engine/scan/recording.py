@@ -26,13 +26,13 @@ from engine.domain.stored_form import stored_form
 from engine.journal.keys import MAX_SEQUENCE
 from engine.journal.records import FolderCursor, StoreState
 from engine.journal.writer import Commit, Content, Draft
-from engine.scan.comparison import NEW, Looked, Subject
-from engine.scan.fetching import Taken, streamed, take, take_ahead
+from engine.scan.comparison import NEW, Comparison, Subject
+from engine.scan.fetching import Download, streamed, take, take_ahead
 from engine.scan.lifecycle import account_changes, account_draft
 from engine.scan.mailboxes import fingerprint_of
-from engine.scan.pairing import Arrival
-from engine.scan.plan import AccountPlan, FolderChange, Mark, Move, NewFolder, Rename
-from engine.scan.report import Problem, Tally
+from engine.scan.pairing import AddedItem
+from engine.scan.plan import AccountPlan, CursorUpdate, FolderChange, Move, NewFolder, Rename
+from engine.scan.report import ScanProblem, Tally
 from engine.scan.states import Ref
 from engine.system.progress import Progress
 from engine.system.stop import Stop
@@ -65,7 +65,7 @@ class Recording:
         self,
         backup: Backup,
         subject: Subject,
-        looked: Looked,
+        looked: Comparison,
         writer: Callable[[], PackWriter],
         stop: Stop,
         tally: Tally,
@@ -146,11 +146,11 @@ class Recording:
 
     # Reading
 
-    def _arrived(self) -> Iterator[tuple[Arrival, _Stored]]:
+    def _arrived(self) -> Iterator[tuple[AddedItem, _Stored]]:
         """The items to be recorded as new, with what was stored of them. A renamed one that has
         the content that it had is a move; else it is new, and the other one is gone."""
         made = self._plan
-        todo: list[tuple[Arrival, Rename | None]] = [(arrival, None) for arrival in made.arrivals]
+        todo: list[tuple[AddedItem, Rename | None]] = [(arrival, None) for arrival in made.arrivals]
         todo += [(rename.arrival, rename) for rename in made.renames]
         sources = [arrival.source for arrival, _ in todo]
         ahead = take_ahead(self._subject.mailbox, sources, self._stop)
@@ -173,7 +173,7 @@ class Recording:
             version = reader.version(item, MAX_SEQUENCE)
         return version.digest if version else b""
 
-    def _store(self, taken: Taken) -> _Stored | None:
+    def _store(self, taken: Download) -> _Stored | None:
         """Gives an item to the blob writer; None where it can't be read, which is a problem, or
         where it is gone since, which is none."""
         self._stop.check()
@@ -194,7 +194,7 @@ class Recording:
                 error = raised
         if error is not None:
             if isinstance(error, ItemUnreadable):
-                self._problems.append(Problem(self._subject.name, "", str(error)))
+                self._problems.append(ScanProblem(self._subject.name, "", str(error)))
             else:
                 self._late = True
             return None
@@ -228,7 +228,7 @@ class Recording:
 
     # Recording
 
-    def _cursor(self, mark: Mark) -> FolderCursor:
+    def _cursor(self, mark: CursorUpdate) -> FolderCursor:
         """For the next scan: where something couldn't be read, all is asked again."""
         identities = tuple(sorted(mark.identities))
         if mark.folder in self._unread:
@@ -378,7 +378,7 @@ class Recording:
         )
 
 
-def _draft(arrival: Arrival, stored: _Stored) -> Draft:
+def _draft(arrival: AddedItem, stored: _Stored) -> Draft:
     return Draft(
         kind=stored.kind,
         folder=arrival.folder,

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from engine.domain.errors import SourceEmpty, SourceRebuilt
 from engine.scan.comparison import Subject
-from engine.scan.finding import Found, NamedSource, filling
+from engine.scan.finding import FoundAccounts, NamedSource, filling
 from engine.scan.recognition import KnownAccount
 from engine.scan.roster import Roster
 
@@ -26,7 +26,7 @@ class Refusals:
 
     def __init__(
         self,
-        found: Found,
+        found: FoundAccounts,
         *,
         accept_empty: bool,
         had_messages: Callable[[int], bool],

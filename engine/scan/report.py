@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 
-class Problem(NamedTuple):
+class ScanProblem(NamedTuple):
     """One thing that could not be backed up. The scan goes on without it."""
 
     account: str
@@ -32,8 +32,8 @@ class Tally:
     """so many are gone now, and"""
     rewritten: int = 0
     """so many have another content."""
-    problems: list[Problem] = field(default_factory=list)
-    notes: list[Problem] = field(default_factory=list)
+    problems: list[ScanProblem] = field(default_factory=list)
+    notes: list[ScanProblem] = field(default_factory=list)
     """What is worth knowing, and no problem: nothing is missing in the backup for it."""
 
     def add(self, other: Tally) -> None:

@@ -11,12 +11,12 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from engine.connectors.source import Choosing, Rival, Source
 from engine.scan.recognition import KnownAccount
-from engine.scan.report import Problem
+from engine.scan.report import ScanProblem
 
 
 def choose(
     source: Source, rivals: Mapping[str, Sequence[Rival]], known: Iterable[KnownAccount]
-) -> list[Problem]:
+) -> list[ScanProblem]:
     """Chooses for each account, and names the others as problems."""
     recorded = {account.name: account for account in known if not account.deleted}
     problems = []
@@ -25,7 +25,7 @@ def choose(
         if isinstance(source, Choosing):
             source.choose(name, chosen.directory)
         problems += [
-            Problem(
+            ScanProblem(
                 name, other.where, f"is not backed up: {chosen.where} has the same account's name"
             )
             for other in places

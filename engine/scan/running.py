@@ -22,8 +22,15 @@ from engine.scan.finding import NamedSource
 from engine.scan.lifecycle import bring_back
 from engine.scan.loss import Turnover
 from engine.scan.mailboxes import identity_since, refuse_other_content
-from engine.scan.recognition import Doubted, KnownAccount, Shared, alike, doubtful, recognised
-from engine.scan.report import Problem, Tally
+from engine.scan.recognition import (
+    DoubtfulMailbox,
+    KnownAccount,
+    Shared,
+    alike,
+    doubtful,
+    recognised,
+)
+from engine.scan.report import ScanProblem, Tally
 from engine.scan.roster import Assignment
 from engine.scan.survey import Files
 from engine.system.progress import Progress
@@ -81,7 +88,7 @@ class AccountScans:
         self.scanned: list[int] = []
         self.opened: set[str] = set()
         """The names of the sources of which at least one account could be opened."""
-        self.shut: dict[str, Problem] = {}
+        self.shut: dict[str, ScanProblem] = {}
         """Accounts that couldn't, by name."""
         self.recognised: dict[str, MailboxIdentity] = {}
         """The mailboxes that are those of the accounts of their names."""
@@ -132,7 +139,7 @@ class AccountScans:
                         return False
                     self.recognised[task.name] = identity
                 elif task.expected and not alike(task.expected, identity):
-                    tally.problems.append(Problem(task.name, "", _REPLACED))
+                    tally.problems.append(ScanProblem(task.name, "", _REPLACED))
                     return True
                 subject = Subject(
                     assignment.item,
@@ -162,7 +169,7 @@ class AccountScans:
                     self.scanned.append(self._scan_account(subject, writer, tally, replaced))
         except SourceEmpty:
             raise
-        except Doubted:
+        except DoubtfulMailbox:
             self.doubted.add(task.name)
             del self.recognised[task.name]
             return False
@@ -171,13 +178,13 @@ class AccountScans:
                 self.doubted.add(task.name)
                 self.recognised.pop(task.name, None)
                 return False
-            tally.problems.append(Problem(task.name, "", _REPLACED))
+            tally.problems.append(ScanProblem(task.name, "", _REPLACED))
         except SourceUnavailable as error:
             self.recognised.pop(task.name, None)
-            self.shut[task.name] = Problem(task.name, "", str(error))
+            self.shut[task.name] = ScanProblem(task.name, "", str(error))
         except Exception as error:
             self.opened.add(source.name)
-            problem = Problem(task.name, "", guard.told(error, task.name))
+            problem = ScanProblem(task.name, "", guard.told(error, task.name))
             if task.known and task.name not in self.recognised:
                 self.shut[task.name] = problem
             else:
@@ -215,4 +222,4 @@ class AccountScans:
     def _refuse_doubtful(self, account: KnownAccount | None, identity: MailboxIdentity) -> None:
         """Raises Doubted where an account was recognised only by what others have, too."""
         if account and doubtful(account, identity, self._shared):
-            raise Doubted
+            raise DoubtfulMailbox

@@ -26,18 +26,18 @@ from engine.scan.loss import Turnover
 from engine.scan.mailboxes import identity_of, overlap, shows_messages
 from engine.scan.recognition import KnownAccount, Overlap, what_is_shared
 from engine.scan.refusals import Refusals
-from engine.scan.report import Problem, Tally
+from engine.scan.report import ScanProblem, Tally
 from engine.scan.roster import Assignment
 from engine.scan.running import AccountScans, Task
 from engine.scan.survey import Files
 from engine.system.progress import Progress
 from engine.system.stop import Stop
 
-__all__ = ["NamedSource", "Options", "Result", "SourcesMissing", "known_accounts", "scan"]
+__all__ = ["NamedSource", "Result", "ScanOptions", "SourcesMissing", "known_accounts", "scan"]
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class ScanOptions:
     """How to scan."""
 
     accounts: tuple[str, ...] = ()
@@ -101,7 +101,7 @@ class SourcesMissing(SourceUnavailable):
 def scan(
     backup: Backup,
     sources: Sequence[NamedSource],
-    options: Options,
+    options: ScanOptions,
     stop: Stop,
     progress: Progress | None = None,
 ) -> Result:
@@ -123,7 +123,7 @@ def scan(
     return result
 
 
-def _record_failure(backup: Backup, options: Options, error: EngineError) -> None:
+def _record_failure(backup: Backup, options: ScanOptions, error: EngineError) -> None:
     """Records that a scan failed, or left sources out, for those who ask later."""
     now = backup.clock.now()
     if isinstance(error, SourcesMissing):
@@ -137,7 +137,7 @@ class _Scan:
         self,
         backup: Backup,
         sources: Sequence[NamedSource],
-        options: Options,
+        options: ScanOptions,
         stop: Stop,
         progress: Progress,
     ) -> None:
@@ -213,7 +213,7 @@ class _Scan:
         with self._backup.reader() as reader:
             forms = told_forms(recorded_forms(reader, self._options.accounts))
         result.tally.notes.sort()
-        result.tally.notes += [Problem("", "", line) for line in forms]
+        result.tally.notes += [ScanProblem("", "", line) for line in forms]
         result.end = self._backup.clock.now()
         if not options.dry_run:
             result.end = self._record_end()
@@ -282,7 +282,7 @@ class _Scan:
             except Exception as error:
                 self._unseen.add(name)
                 if not wanted or name in wanted:
-                    self._scans.shut[name] = Problem(name, "", guard.told(error, name))
+                    self._scans.shut[name] = ScanProblem(name, "", guard.told(error, name))
                 if name not in living:  # it may be anybody's
                     self._found.complete = False
         return mailboxes
@@ -336,7 +336,7 @@ class _Scan:
                 self._found.missing.append(SourceUnavailable(what))
 
     def _problem(self, account: str, where: str, what: str) -> None:
-        self._result.tally.problems.append(Problem(account, where, what))
+        self._result.tally.problems.append(ScanProblem(account, where, what))
 
     def _remove(self, account: KnownAccount, *, succeeded: bool) -> None:
         try:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
-from engine.connectors.source import NEVER_WRITTEN, FolderChanges, SourceItem, Written
+from engine.connectors.source import NEVER_WRITTEN, FolderChanges, RewrittenItems, SourceItem
 
 Path: TypeAlias = tuple[str, ...]
 """The source's own names from the account down to a folder; () is the account."""
@@ -62,5 +62,5 @@ class SeenFolder:
     hidden: Callable[[bytes], bool] | None = None
     """See `FolderListing`."""
     renumbered: Callable[[bytes], bool] | None = None
-    written: Written = NEVER_WRITTEN
+    written: RewrittenItems = NEVER_WRITTEN
     """Which of the items may have another content."""

@@ -11,11 +11,17 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
-from engine.connectors.source import FolderChanges, FolderListing, Mailbox, SourceFolder, Written
+from engine.connectors.source import (
+    FolderChanges,
+    FolderListing,
+    Mailbox,
+    RewrittenItems,
+    SourceFolder,
+)
 from engine.domain.errors import ItemUnreadable, ItemVanished
 from engine.domain.paths import FolderPath
 from engine.scan.matching import suspects
-from engine.scan.report import Problem
+from engine.scan.report import ScanProblem
 from engine.scan.states import KnownFolder, Path, SeenFolder
 from engine.system.stop import Stop
 
@@ -71,8 +77,8 @@ class Survey:
         self._stop = stop
         self._known = {folder.path: folder for folder in known}
         found = mailbox.folders()
-        self.problems = [Problem(account, error.where, error.what) for error in found.errors]
-        self.notes = [Problem(account, note.where, note.what) for note in found.notes]
+        self.problems = [ScanProblem(account, error.where, error.what) for error in found.errors]
+        self.notes = [ScanProblem(account, note.where, note.what) for note in found.notes]
         self._folders = found.folders
         self._complete = found.complete
         identities = {folder.path: frozenset(folder.identities) for folder in found.folders}
@@ -195,20 +201,20 @@ class Survey:
         for path in sorted(self.vanished & self._known.keys()):
             self._problem("/".join(path), "is listed, but the source says that it isn't there")
 
-    def _written(self, path: Path, known: KnownFolder | None, *, changed: bool) -> Written:
+    def _written(self, path: Path, known: KnownFolder | None, *, changed: bool) -> RewrittenItems:
         """What may have another content of a folder. Where nothing has, and the folder didn't
         change, up to when it was looked at stays as it was: so nothing needs to be recorded."""
         if known is None:
             return self._mailbox.written(path, 0)
         if not self._files.asked(known, changed=changed):
-            return Written(known.looked)
+            return RewrittenItems(known.looked)
         written = self._mailbox.written(path, known.looked)
         if changed or written.identities or not known.looked:
             return written
-        return Written(known.looked)
+        return RewrittenItems(known.looked)
 
     def _problem(self, where: str, what: str) -> None:
-        problem = Problem(self._account, where, what)
+        problem = ScanProblem(self._account, where, what)
         if problem not in self.problems:
             self.problems.append(problem)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from engine import check as checking
 from engine.backup import Backup
-from engine.check import Report, Scope
+from engine.check import CheckReport, Scope
 from engine.check.salvage import salvage
 from engine.connectors.source import interrupts
 from engine.domain.errors import BackupUnusable, JournalDamaged
@@ -44,7 +44,7 @@ class CheckOptions:
 class Checked:
     """What a check found, and what deep checks have found sound until now."""
 
-    report: Report
+    report: CheckReport
     verified: Dates
 
 

@@ -8,7 +8,13 @@ from typing import BinaryIO
 from engine.backup import Backup
 from engine.domain.errors import UsageError
 from engine.exchange.export.archive import SUFFIX
-from engine.exchange.export.export import Exported, Wanted, to_archive, to_directory, to_stream
+from engine.exchange.export.export import (
+    Exported,
+    WantedExport,
+    to_archive,
+    to_directory,
+    to_stream,
+)
 from engine.operations import Outcome
 from engine.services.caller import Caller, operating
 from engine.system.text import counted
@@ -17,7 +23,9 @@ _ARCHIVES = (".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".zip", ".7z", ".mbox
 """How names of files end that no export makes; one of a directory hardly does."""
 
 
-def export(backup: Backup, caller: Caller, wanted: Wanted, target: Path | BinaryIO) -> Exported:
+def export(
+    backup: Backup, caller: Caller, wanted: WantedExport, target: Path | BinaryIO
+) -> Exported:
     """Writes accounts to a new directory, to an archive where the name ends so, or as an archive to
     a stream. Blocks. Raises as `engine.exchange.export.export.to_directory` and the like; see
     `refuse` for what it makes sense to ask before."""

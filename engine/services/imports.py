@@ -12,8 +12,8 @@ from pathlib import Path
 from engine.backup import Backup
 from engine.connectors.targets import open_target
 from engine.domain.errors import EngineError, Interrupted, UsageError
-from engine.exchange.export.choice import Choice
-from engine.exchange.imports.delivery import Erased, Told, deliver_state
+from engine.exchange.export.choice import AccountChoice
+from engine.exchange.imports.delivery import AccountResult, Erased, deliver_state
 from engine.exchange.imports.history import (
     Imported,
     begin_import,
@@ -31,7 +31,7 @@ from engine.system.clock import SystemClock
 from engine.system.text import counted
 
 
-def import_history(path: Path, caller: Caller, source: Path, wanted: Choice) -> Imported:
+def import_history(path: Path, caller: Caller, source: Path, wanted: AccountChoice) -> Imported:
     """Takes a whole history into the backup path, which must be new and empty. Blocks. Raises as
     `engine.exchange.imports.history.import_history` and `begin_import`, and UsageError for what has
     no history."""
@@ -84,12 +84,12 @@ def import_state(
     backup: Backup | None,
     caller: Caller,
     source: Path,
-    wanted: Choice,
+    wanted: AccountChoice,
     target: str,
     *,
     instant: int | None = None,
     dry_run: bool = False,
-    told: Callable[[Told], None],
+    told: Callable[[AccountResult], None],
 ) -> StateImport:
     """Delivers the state of an export, or of a backup path at an instant, to a `KIND:LOCATION`, and
     tells of each account when it is done with. Blocks.

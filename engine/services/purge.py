@@ -10,12 +10,12 @@ from engine.services.caller import Caller, operating
 from engine.system.text import counted
 
 
-def purge(backup: Backup, caller: Caller, *, detail: str = "") -> purging.Outcome:
+def purge(backup: Backup, caller: Caller, *, detail: str = "") -> purging.PurgeOutcome:
     """Removes what is past its retention. Blocks. It is no operation where nothing can be due.
     Raises ClockError, and as
     `engine.purge.purge`."""
     if nothing_to_do(backup):
-        return purging.Outcome()
+        return purging.PurgeOutcome()
     backup.journal.require_clock()  # by one far ahead, all would be past its retention
     with operating(backup, caller, "purge", detail=detail) as operation:
         outcome = purging.purge(backup, caller.stop, operation)

@@ -20,7 +20,7 @@ from engine.restore.resolve import find, owners, shown
 from engine.restore.safety import scan_first
 from engine.restore.selection import Selection, Unreadable, changed_content, subtree
 from engine.services.caller import Caller, operating
-from engine.services.restoring import Restored, RestoreListener, Run, Task, opened_to_scan
+from engine.services.restoring import Restored, RestoreListener, RestoreTask, Run, opened_to_scan
 from engine.system.mounts import MountedItem
 from engine.system.text import counted
 
@@ -143,7 +143,7 @@ def _scan_first(backup: Backup, caller: Caller, accounts: list[Account]) -> None
                 caller.warn(f"the scan before: {problem}")
 
 
-def _task(backup: Backup, caller: Caller, asked: Restore, wanted: WantedItem) -> Task:
+def _task(backup: Backup, caller: Caller, asked: Restore, wanted: WantedItem) -> RestoreTask:
     text, instant = wanted.text, wanted.instant
     with backup.reader() as reader:
         newest = wanted.latest or (asked.contents and not wanted.dated and _alive(reader, text))
@@ -166,7 +166,7 @@ def _task(backup: Backup, caller: Caller, asked: Restore, wanted: WantedItem) ->
             f"from then to {until} is not known"
         )
     opening = partial(open_destination, backup, account, other=asked.account, target=asked.target)
-    return Task(selection, opening, asked.into, contents=asked.contents)
+    return RestoreTask(selection, opening, asked.into, contents=asked.contents)
 
 
 def _alive(reader: Reader, text: str) -> bool:

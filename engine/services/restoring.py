@@ -25,7 +25,7 @@ from engine.system.text import counted
 
 
 @dataclass(slots=True)
-class Task:
+class RestoreTask:
     """A selection and where it goes, and in the end what became of it."""
 
     selection: Selection
@@ -66,10 +66,10 @@ class Task:
 class RestoreListener:
     """Is told how a restore goes on."""
 
-    def planned(self, task: Task) -> None:
+    def planned(self, task: RestoreTask) -> None:
         """It is known what is missing; nothing was written yet."""
 
-    def done(self, task: Task) -> None:
+    def done(self, task: RestoreTask) -> None:
         """A task came to its end, good or bad."""
 
     def finished(self, restored: Restored) -> None:
@@ -80,8 +80,8 @@ class RestoreListener:
 class Restored:
     """What a restore did."""
 
-    tasks: list[Task]
-    ended: list[tuple[Task, EngineError]] = field(default_factory=list)
+    tasks: list[RestoreTask]
+    ended: list[tuple[RestoreTask, EngineError]] = field(default_factory=list)
     """The tasks that came to an early end, and why. The last one is the error of the whole."""
 
     @property
@@ -145,7 +145,7 @@ class Run:
         self._listener = listener
         self._dry_run = dry_run
 
-    def all_of(self, tasks: list[Task]) -> Restored:
+    def all_of(self, tasks: list[RestoreTask]) -> Restored:
         """Raises what ended it, once all is told; before that what opening the only mailbox raises,
         or UsageError of the first."""
         done = Restored(tasks)
@@ -181,13 +181,13 @@ class Run:
             raise ending
         return done
 
-    def _one(self, task: Task) -> None:
+    def _one(self, task: RestoreTask) -> None:
         destination = task.open(self._stop)
         reaching = self._stop.reaching(interrupts([destination.mailbox]))
         with closing(destination.mailbox), reaching:
             self._perform(task, destination)
 
-    def _perform(self, task: Task, destination: Destination) -> None:
+    def _perform(self, task: RestoreTask, destination: Destination) -> None:
         into, mailbox = task.into, destination.mailbox
         task.name, task.where = destination.name, mailbox.where
         if task.contents:
@@ -206,12 +206,12 @@ class Run:
             for folder, what in task.selection.unreadable
         ]
 
-    def _delivered(self, task: Task, destination: Destination) -> Delivered:
+    def _delivered(self, task: RestoreTask, destination: Destination) -> Delivered:
         operation, mailbox = self._operation, destination.mailbox
         operation.progress("messages", 0, task.plan.count)
         return deliver(self._backup, task.plan, mailbox, self._stop, operation, own=destination.own)
 
-    def _foreseen(self, task: Task, destination: Destination) -> Delivered:
+    def _foreseen(self, task: RestoreTask, destination: Destination) -> Delivered:
         with self._backup.reader() as reader:
             forms = reader.store(task.selection.account.item).forms
         mailbox, own = destination.mailbox, destination.own

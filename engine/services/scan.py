@@ -10,7 +10,7 @@ from engine.operations import Outcome
 from engine.query.succession import waiting
 from engine.scan import smart
 from engine.scan.loss import Turnover
-from engine.scan.smart import NamedSource, Options, Result, SourcesMissing
+from engine.scan.smart import NamedSource, Result, ScanOptions, SourcesMissing
 from engine.scan.sources import sources_of
 from engine.services.caller import Caller, operating
 from engine.system import space
@@ -22,7 +22,7 @@ Losses = Callable[[Iterable[Turnover]], None]
 def scan(
     backup: Backup,
     caller: Caller,
-    options: Options,
+    options: ScanOptions,
     *,
     sources: Sequence[NamedSource] | None = None,
     detail: str = "",

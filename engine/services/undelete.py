@@ -15,7 +15,7 @@ from engine.restore.destination import open_destination
 from engine.restore.safety import scan_first
 from engine.restore.selection import deleted
 from engine.services.caller import Caller, operating
-from engine.services.restoring import Restored, RestoreListener, Run, Task, opened_to_scan
+from engine.services.restoring import Restored, RestoreListener, RestoreTask, Run, opened_to_scan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +59,7 @@ def undelete(path: Path, caller: Caller, wanted: Undelete, listener: RestoreList
         if wanted.into:
             selection.folders.clear()  # empty ones are of no use there
         opening = partial(open_destination, backup, account)
-        task = Task(selection, opening, wanted.into, anywhere=bool(wanted.into))
+        task = RestoreTask(selection, opening, wanted.into, anywhere=bool(wanted.into))
         run = Run(backup, caller, operation, listener, dry_run=wanted.dry_run)
         return run.all_of([task])
 

@@ -46,7 +46,7 @@ _NO_NAMES = (
 )
 
 
-class Row(NamedTuple):
+class ConfigRow(NamedTuple):
     """A setting, for help texts."""
 
     key: str
@@ -56,14 +56,14 @@ class Row(NamedTuple):
     comment: str
 
 
-def describe() -> list[Row]:
+def describe() -> list[ConfigRow]:
     """All settings but those of sources, in the order of the file."""
     return [_row(key, option) for key, option in _TABLE.items() if key != sources.TABLE]
 
 
-def describe_sources(kinds: Kinds) -> list[Row]:
+def describe_sources(kinds: Kinds) -> list[ConfigRow]:
     """What sources take, as keys `sources.NAME.KEY`, by kind."""
-    found: dict[str, Row] = {}
+    found: dict[str, ConfigRow] = {}
     for kind in dict.fromkeys(map(id, kinds.values())):
         words = [word for word in kinds if id(kinds[word]) == kind]
         for key, option in kinds[words[0]].declared.items():
@@ -72,10 +72,10 @@ def describe_sources(kinds: Kinds) -> list[Row]:
     return list(found.values())
 
 
-def _row(key: str, option: Declared) -> Row:
+def _row(key: str, option: Declared) -> ConfigRow:
     setting, default = option.setting, option.default
     written = "" if default is None else setting.type.write(default)
-    return Row(key, setting.type.allowed, written, setting.comment)
+    return ConfigRow(key, setting.type.allowed, written, setting.comment)
 
 
 def template(given: Sequence[SourceTable], kinds: Kinds) -> str:

@@ -9,7 +9,7 @@ import msgspec
 
 from engine.settings.declared import Setting
 from engine.settings.secrets import Secret
-from engine.settings.types import Text
+from engine.settings.types import TextSetting
 
 PASSWORD_WAYS = ("password_file", "password_variable", "password_command")
 """Of which one is to be given."""
@@ -22,7 +22,7 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True):
         str,
         Setting(
             "password_file",
-            Text("a file's path, or nothing"),
+            TextSetting("a file's path, or nothing"),
             "A file whose first line is the password. {account} and {login} in it stand for the "
             "account and for the name that it logs in with, here and in commands.",
         ),
@@ -31,7 +31,7 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True):
         str,
         Setting(
             "password_variable",
-            Text("a variable's name, or nothing", r"[A-Za-z0-9_]*"),
+            TextSetting("a variable's name, or nothing", r"[A-Za-z0-9_]*"),
             "Or the environment variable that holds it.",
         ),
     ] = ""
@@ -39,7 +39,7 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True):
         str,
         Setting(
             "password_command",
-            Text("a command, or nothing"),
+            TextSetting("a command, or nothing"),
             "Or a command that prints it. It is run without a shell.",
         ),
     ] = ""

@@ -26,7 +26,7 @@ from msgspec.structs import replace
 
 from engine.domain.errors import UsageError
 from engine.settings.declared import Declared, Setting, declared
-from engine.settings.types import Choice, Text, Texts, Value
+from engine.settings.types import ChoiceSetting, TextListSetting, TextSetting, Value
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
 """What a source may be called."""
@@ -38,7 +38,7 @@ _SPEC = re.compile(r"(?:([^=:?]*)=)?([a-z][a-z0-9+-]*):(.+)", re.DOTALL)
 class SourceKind(msgspec.Struct, frozen=True, kw_only=True):
     """What a kind of source takes."""
 
-    location: Text
+    location: TextSetting
     """What its location is."""
     options: type[Any]
     """A struct that declares what else it takes; every field has a default."""
@@ -117,7 +117,7 @@ KIND = "kind"
 
 def kind_setting(kinds: Kinds) -> Setting:
     """The setting `kind` of a source."""
-    return Setting(KIND, Choice(tuple(kinds)), "What the source is.")
+    return Setting(KIND, ChoiceSetting(tuple(kinds)), "What the source is.")
 
 
 def location_setting(kind: SourceKind) -> Setting:
@@ -235,6 +235,6 @@ def option(kind: SourceKind, key: str, where: str = "") -> Declared:
 def parsed(setting: Setting, text: str, where: str = "") -> Value:
     """A value given as text: a list may be given with commas, too. Raises UsageError."""
     value = setting.type.parse(text)
-    if isinstance(setting.type, Texts) and not text.startswith("["):
+    if isinstance(setting.type, TextListSetting) and not text.startswith("["):
         value = text.split(",")
     return setting.checked(value, where)

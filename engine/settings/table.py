@@ -16,18 +16,18 @@ from engine.settings.types import (
     MAIL_ADDRESS,
     TIME_OF_DAY,
     WEEKDAYS,
-    Choice,
+    BooleanSetting,
+    ChoiceSetting,
+    IntegerSetting,
     Sources,
-    Switch,
-    Text,
-    Texts,
+    TextListSetting,
+    TextSetting,
     Value,
-    Whole,
 )
 from engine.system import space
 from engine.system.logs import LOG_LEVELS
 
-_SPACE = Text("a share of the disk or a size, as in 5% or 20GiB; 0 for none", space.PATTERN)
+_SPACE = TextSetting("a share of the disk or a size, as in 5% or 20GiB; 0 for none", space.PATTERN)
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,13 +43,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Tables of what sources of a kind have in common, in the earlier form."""
     workers: Annotated[
         int,
-        Setting("scan.workers", Whole(1, 64), "How many accounts are scanned at once."),
+        Setting("scan.workers", IntegerSetting(1, 64), "How many accounts are scanned at once."),
     ] = 2
     daily: Annotated[
         str,
         Setting(
             "scan.daily",
-            Text(f"{TIME_OF_DAY.what}, or nothing for never", f"({TIME_OF_DAY.pattern})?"),
+            TextSetting(f"{TIME_OF_DAY.what}, or nothing for never", f"({TIME_OF_DAY.pattern})?"),
             "When 'engine run' makes a smart scan each day. One that was missed, for nothing ran "
             "then, is not made up for.",
         ),
@@ -58,7 +58,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         Setting(
             "scan.largest_message",
-            Text("a size, as in 1GiB", rf"(?!0+(\.0)?[KMGT]){space.SIZE}"),
+            TextSetting("a size, as in 1GiB", rf"(?!0+(\.0)?[KMGT]){space.SIZE}"),
             "A longer message is not read, but named as a problem of each scan; all else is backed "
             "up. Users can make files of any length, which cost them nothing.",
         ),
@@ -67,7 +67,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int,
         Setting(
             "scan.files_turns",
-            Whole(0, 10_000),
+            IntegerSetting(0, 10_000),
             "Each scan looks at the files of the folders that changed, and of one in so many of "
             "those that didn't, in turn: whether one was written to in place, as ransomware does. "
             "1 is all of them each time, 0 none.",
@@ -77,7 +77,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int,
         Setting(
             "compression.level",
-            Whole(0, 19),
+            IntegerSetting(0, 19),
             "Level of zstd for new content: a higher one makes it smaller and takes longer. "
             "0 is none, for storage that compresses by itself.",
         ),
@@ -86,20 +86,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int,
         Setting(
             "compression.frame_kib",
-            Whole(16, 1024),
+            IntegerSetting(16, 1024),
             "How much content is compressed together, in KiB: more makes it smaller, and reading "
             "a single message slower.",
         ),
     ] = 128
     restore_workers: Annotated[
         int,
-        Setting("restore.workers", Whole(1, 64), "How many messages are restored at once."),
+        Setting(
+            "restore.workers", IntegerSetting(1, 64), "How many messages are restored at once."
+        ),
     ] = 4
     restore_bandwidth: Annotated[
         int,
         Setting(
             "restore.bandwidth",
-            Whole(0, 10_000_000),
+            IntegerSetting(0, 10_000_000),
             "How much a restore may write, in KiB a second, so that users don't notice it; "
             "0 is as fast as it goes.",
         ),
@@ -108,7 +110,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         bool,
         Setting(
             "restore.unpack",
-            Switch(),
+            BooleanSetting(),
             "Whether messages that their server kept compressed are restored to an IMAP server as "
             "they were before. The backup has what the server kept, and what arrives is then not "
             "the same byte for byte; else each is named as a failure. What is encrypted never "
@@ -119,7 +121,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         bool,
         Setting(
             "realtime.enabled",
-            Switch(),
+            BooleanSetting(),
             "Whether 'engine run' follows the sources and records each change as it happens.",
         ),
     ] = True
@@ -127,7 +129,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int,
         Setting(
             "realtime.quiet_ms",
-            Whole(0, 60_000),
+            IntegerSetting(0, 60_000),
             "An account is looked at once nothing has happened in it for so many milliseconds: "
             "what belongs together is then recorded together.",
         ),
@@ -136,7 +138,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int,
         Setting(
             "realtime.patience_ms",
-            Whole(0, 600_000),
+            IntegerSetting(0, 600_000),
             "An account in which something happens all the time is looked at after so many "
             "milliseconds anyway.",
         ),
@@ -145,7 +147,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int,
         Setting(
             "realtime.poll_seconds",
-            Whole(1, 86_400),
+            IntegerSetting(1, 86_400),
             "How often that is looked at of which no events tell: mail on a network file system, "
             "or beyond the system's limit of watches.",
         ),
@@ -154,7 +156,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int,
         Setting(
             "retention.data_days",
-            Whole(0, 36_500),
+            IntegerSetting(0, 36_500),
             "For how many days what was deleted from a mailbox stays in the backup, before a purge "
             "removes it. 0 is for ever.",
         ),
@@ -163,7 +165,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int,
         Setting(
             "retention.accounts_days",
-            Whole(0, 36_500),
+            IntegerSetting(0, 36_500),
             "For how many days deleted accounts stay, with all that they held. 0 is for ever.",
         ),
     ] = 30
@@ -171,7 +173,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         Setting(
             "purge.day",
-            Choice((*WEEKDAYS, "never")),
+            ChoiceSetting((*WEEKDAYS, "never")),
             "On which day of each week 'engine run' removes what is past its retention.",
         ),
     ] = "saturday"
@@ -183,7 +185,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         Setting(
             "journal.copy_time",
-            Text(f"{TIME_OF_DAY.what}, or nothing for never", f"({TIME_OF_DAY.pattern})?"),
+            TextSetting(f"{TIME_OF_DAY.what}, or nothing for never", f"({TIME_OF_DAY.pattern})?"),
             "When 'engine run' copies the journal each day, to 'journal-copies' in the backup "
             "path. 'engine check --repair' uses the newest copy where the journal is damaged.",
         ),
@@ -192,7 +194,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int,
         Setting(
             "journal.copy_days",
-            Whole(0, 36_500),
+            IntegerSetting(0, 36_500),
             "For how many days a copy is kept. 0 keeps only the newest.",
         ),
     ] = 7
@@ -215,13 +217,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = "2%"
     log_level: Annotated[
         str,
-        Setting("log.level", Choice(LOG_LEVELS), "From which level on 'engine run' logs."),
+        Setting("log.level", ChoiceSetting(LOG_LEVELS), "From which level on 'engine run' logs."),
     ] = "info"
     log_format: Annotated[
         str,
         Setting(
             "log.format",
-            Choice(LOG_FORMATS),
+            ChoiceSetting(LOG_FORMATS),
             "How it logs: lines of NAME=VALUE, or a JSON object a line.",
         ),
     ] = "plain"
@@ -229,7 +231,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         Setting(
             "metrics.listen",
-            Text("HOST:PORT, or nothing", r"((\[[0-9A-Fa-f:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5})?"),
+            TextSetting(
+                "HOST:PORT, or nothing", r"((\[[0-9A-Fa-f:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5})?"
+            ),
             "Where 'engine run' tells Prometheus its metrics, over HTTP without a password: an "
             "address that only this machine reaches, such as 127.0.0.1:9187.",
         ),
@@ -238,7 +242,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         Setting(
             "metrics.textfile",
-            Text("a file's absolute path ending in .prom, or nothing", r"(/[^\0\r\n]*\.prom)?"),
+            TextSetting(
+                "a file's absolute path ending in .prom, or nothing", r"(/[^\0\r\n]*\.prom)?"
+            ),
             "A file for the same metrics, which the node exporter's textfile collector reads. "
             "Written every 15 s.",
         ),
@@ -247,7 +253,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int,
         Setting(
             "operations.days",
-            Whole(0, 36_500),
+            IntegerSetting(0, 36_500),
             "For how many days 'engine operations' lists what ended. 0 is for ever.",
         ),
     ] = 90
@@ -255,7 +261,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         Setting(
             "past_imap.live",
-            Text("imaps:HOST[:PORT], imap:HOST[:PORT], or nothing", r"(imaps?:[^\s\0]+)?"),
+            TextSetting("imaps:HOST[:PORT], imap:HOST[:PORT], or nothing", r"(imaps?:[^\s\0]+)?"),
             "The live mail server, which knows the passwords of those who look at their past with "
             "'engine past-imap'. imap: is with STARTTLS, unless it is on loopback.",
         ),
@@ -264,7 +270,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         Setting(
             "past_imap.ca_file",
-            Text("a file's path, or nothing for the system's"),
+            TextSetting("a file's path, or nothing for the system's"),
             "The certificates that vouch for that server, in PEM.",
         ),
     ] = ""
@@ -272,7 +278,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         Setting(
             "past_imap.mount",
-            Text("a directory's absolute path", r"/[^\0\r\n]*"),
+            TextSetting("a directory's absolute path", r"/[^\0\r\n]*"),
             "Where the backup is mounted for it, with -o allow_other and uid= of past_imap.user.",
         ),
     ] = "/mnt/backup-at"
@@ -280,7 +286,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         Setting(
             "past_imap.directory",
-            Text("a directory's absolute path, or nothing", r"(/[^\0\r\n]*)?"),
+            TextSetting("a directory's absolute path, or nothing", r"(/[^\0\r\n]*)?"),
             "Where its configuration is, and what Dovecot remembers of mailboxes. It may be "
             "deleted while nobody is connected.",
         ),
@@ -289,7 +295,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         Setting(
             "past_imap.user",
-            Text("a user's name", r"[a-z_][a-z0-9_.-]{0,31}"),
+            TextSetting("a user's name", r"[a-z_][a-z0-9_.-]{0,31}"),
             "Who reads mail in Dovecot, and so must be able to read that mount.",
         ),
     ] = "vmail"
@@ -297,7 +303,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         Setting(
             "past_imap.listen",
-            Text("ADDRESS:PORT", r"([0-9.]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}"),
+            TextSetting("ADDRESS:PORT", r"([0-9.]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}"),
             "Where the server of the past listens. Beyond loopback it wants a certificate.",
         ),
     ] = "127.0.0.1:10143"
@@ -305,7 +311,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int,
         Setting(
             "past_imap.gate",
-            Whole(1, 65535),
+            IntegerSetting(1, 65535),
             "The port on loopback on which that server asks about logins.",
         ),
     ] = 10144
@@ -313,19 +319,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         Setting(
             "past_imap.certificate",
-            Text("a file's path, or nothing"),
+            TextSetting("a file's path, or nothing"),
             "The certificate of the server of the past, in PEM.",
         ),
     ] = ""
     past_imap_key: Annotated[
         str,
-        Setting("past_imap.key", Text("a file's path, or nothing"), "Its private key."),
+        Setting("past_imap.key", TextSetting("a file's path, or nothing"), "Its private key."),
     ] = ""
     past_imap_index_days: Annotated[
         int,
         Setting(
             "past_imap.index_days",
-            Whole(1, 3650),
+            IntegerSetting(1, 3650),
             "How many days Dovecot's indexes of a mailbox are kept after its last use.",
         ),
     ] = 14
@@ -333,7 +339,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int,
         Setting(
             "past_imap.index_mib",
-            Whole(16, 1_000_000),
+            IntegerSetting(16, 1_000_000),
             "MiB that they may take in all: the least recently used ones go first.",
         ),
     ] = 1024
@@ -341,7 +347,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int,
         Setting(
             "alert.share_percent",
-            Whole(0, 100),
+            IntegerSetting(0, 100),
             "A scan that finds at least this share of an account's messages gone at once is told "
             "as a warning, while they are still kept.",
         ),
@@ -350,7 +356,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int,
         Setting(
             "alert.least",
-            Whole(1, 1_000_000_000),
+            IntegerSetting(1, 1_000_000_000),
             "But not if fewer than so many are gone.",
         ),
     ] = 100
@@ -358,7 +364,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         Setting(
             "notify.level",
-            Choice(("information", "warning", "error", "critical")),
+            ChoiceSetting(("information", "warning", "error", "critical")),
             "From which level on notifications are sent.",
         ),
     ] = "warning"
@@ -366,7 +372,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         tuple[str, ...],
         Setting(
             "notify.mail_to",
-            Texts('a list of mail addresses, as in ["admin@example.com"]', MAIL_ADDRESS),
+            TextListSetting('a list of mail addresses, as in ["admin@example.com"]', MAIL_ADDRESS),
             "Who gets notifications by mail. Try it with 'engine notifications test'.",
         ),
     ] = ()
@@ -374,7 +380,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         Setting(
             "notify.mail_from",
-            Text("a mail address, or nothing for timefs@ this host", f"({MAIL_ADDRESS})?"),
+            TextSetting("a mail address, or nothing for timefs@ this host", f"({MAIL_ADDRESS})?"),
             "Who such mails are from.",
         ),
     ] = ""
@@ -382,7 +388,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         Setting(
             "notify.smtp",
-            Text(
+            TextSetting(
                 "HOST or HOST:PORT, or nothing",
                 r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?|",
             ),
@@ -393,7 +399,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         Setting(
             "notify.smtp_security",
-            Choice(("starttls", "tls", "none")),
+            ChoiceSetting(("starttls", "tls", "none")),
             "How that is spoken with. The port is 587 with starttls, 465 with tls and 25 with "
             "none, unless notify.smtp says another.",
         ),
@@ -402,7 +408,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         Setting(
             "notify.smtp_ca",
-            Text("a file's path, or nothing for the system's"),
+            TextSetting("a file's path, or nothing for the system's"),
             "The certificates that vouch for that server, in PEM.",
         ),
     ] = ""
@@ -410,7 +416,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         Setting(
             "notify.smtp_user",
-            Text("a name, or nothing for no login"),
+            TextSetting("a name, or nothing for no login"),
             "Who logs in there.",
         ),
     ] = ""
@@ -418,7 +424,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         Setting(
             "notify.smtp_password_file",
-            Text("a file's path, or nothing"),
+            TextSetting("a file's path, or nothing"),
             "The file that holds the password for it; nobody else should be able to read it.",
         ),
     ] = ""
@@ -426,7 +432,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         Setting(
             "notify.sendmail",
-            Text("a program's path", r"/[^\0\r\n]+"),
+            TextSetting("a program's path", r"/[^\0\r\n]+"),
             "The program that sends mails where notify.smtp is empty.",
         ),
     ] = "/usr/sbin/sendmail"
@@ -434,7 +440,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         Setting(
             "notify.command",
-            Text("a shell's command, or nothing"),
+            TextSetting("a shell's command, or nothing"),
             "What is run for each notification, with its text on standard input and TIMEFS_LEVEL, "
             "TIMEFS_SUBJECT and TIMEFS_EVENT in its environment.",
         ),

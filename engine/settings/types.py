@@ -34,7 +34,7 @@ class Type(Protocol):
         ...
 
 
-class Whole(NamedTuple):
+class IntegerSetting(NamedTuple):
     """A whole number in a range, both ends included."""
 
     least: int
@@ -56,7 +56,7 @@ class Whole(NamedTuple):
         return str(value)
 
 
-class Switch(NamedTuple):
+class BooleanSetting(NamedTuple):
     """On or off."""
 
     @property
@@ -73,7 +73,7 @@ class Switch(NamedTuple):
         return "true" if value else "false"
 
 
-class Choice(NamedTuple):
+class ChoiceSetting(NamedTuple):
     """One of a few words."""
 
     words: tuple[str, ...]
@@ -92,7 +92,7 @@ class Choice(NamedTuple):
         return quoted(value)
 
 
-class Text(NamedTuple):
+class TextSetting(NamedTuple):
     """A text without line breaks that a regular expression matches whole."""
 
     what: str
@@ -117,13 +117,13 @@ MAIL_ADDRESS = r"[A-Za-z0-9_!#$%&'*+/=?^`{|}~.][A-Za-z0-9_!#$%&'*+/=?^`{|}~.-]*(
 """A mail address (RFC 5322, 3.4.1, without quotes), or the name of a local user. None looks like an
 option of a program."""
 
-TIME_OF_DAY = Text("a time of day, HH:MM", r"([01][0-9]|2[0-3]):[0-5][0-9]")
+TIME_OF_DAY = TextSetting("a time of day, HH:MM", r"([01][0-9]|2[0-3]):[0-5][0-9]")
 
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 LOG_FORMATS = ("plain", "json")
 
 
-class Texts(NamedTuple):
+class TextListSetting(NamedTuple):
     """A list of texts, each once; it may be empty."""
 
     what: str

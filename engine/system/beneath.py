@@ -17,7 +17,7 @@ from contextlib import contextmanager
 _STEP = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
 
-class Tree:
+class BeneathTree:
     """A directory that is held open, and everything beneath it. Methods may run in any thread.
 
     All raise OSError: FileNotFoundError for what isn't there; ENOLINK for a symbolic link to what
@@ -145,7 +145,7 @@ class Tree:
         return fd
 
 
-def open_tree(base: str, parts: Sequence[str]) -> Tree:
+def open_tree(base: str, parts: Sequence[str]) -> BeneathTree:
     """The tree at `parts` below `base`. Symbolic links in `base` are followed: the administrator
     named it. One in `parts` is followed if the directory that holds it is root's or our own, or if
     its target belongs to the owner of that directory; otherwise a user of the machine could have
@@ -166,7 +166,7 @@ def open_tree(base: str, parts: Sequence[str]) -> Tree:
         finally:
             os.close(fd)
         fd = below
-    return Tree(fd, owned=True)
+    return BeneathTree(fd, owned=True)
 
 
 def open_untouched(name: str, flags: int, directory: int | None = None) -> int:

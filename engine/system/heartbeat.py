@@ -26,7 +26,7 @@ _PATIENCE = 1.0
 """Seconds for which the lock is tried: whoever only looks holds it for some microseconds."""
 
 
-class State(msgspec.Struct, frozen=True, kw_only=True):
+class DaemonState(msgspec.Struct, frozen=True, kw_only=True):
     """What a daemon does. Times are in microseconds, None where there is none."""
 
     process: int
@@ -47,11 +47,11 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     """No scan is made, for the disk is nearly full."""
 
 
-class Seen(NamedTuple):
+class DaemonStatus(NamedTuple):
     """What there is to see of a daemon."""
 
     running: bool
-    state: State | None
+    state: DaemonState | None
     """What it last wrote, in its life or before its end."""
 
 
@@ -77,7 +77,7 @@ class Heartbeat:
             os.close(self._lock)
             raise
 
-    def write(self, state: State, *, durable: bool = False) -> None:
+    def write(self, state: DaemonState, *, durable: bool = False) -> None:
         """Replaces what the daemon before, or this one, wrote. `durable`: a crash of the machine
         doesn't undo it. Raises OSError."""
         data = msgspec.json.encode(state) + b"\n"
@@ -102,18 +102,18 @@ class Heartbeat:
         )
 
 
-def look(backup: Path) -> Seen:
+def look(backup: Path) -> DaemonStatus:
     """What there is to see of a daemon, for whoever may read the backup path. A state that can't be
     read counts as none."""
     directory = backup / _DIRECTORY
     state = None
     with suppress(OSError, msgspec.MsgspecError):
-        state = msgspec.json.decode(plainfile.read(directory / "state.json"), type=State)
+        state = msgspec.json.decode(plainfile.read(directory / "state.json"), type=DaemonState)
     try:
         lock = plainfile.open_plain(directory / "lock")
     except OSError:
-        return Seen(False, state)
+        return DaemonStatus(False, state)
     try:
-        return Seen(not try_lock(lock, shared=True), state)
+        return DaemonStatus(not try_lock(lock, shared=True), state)
     finally:
         os.close(lock)

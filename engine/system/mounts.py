@@ -32,7 +32,7 @@ _LONGEST = 64
 """Characters of that file, at most."""
 
 
-class Mount(NamedTuple):
+class MountEntry(NamedTuple):
     """A mounted backup."""
 
     device: int
@@ -57,7 +57,7 @@ class MountedItem(NamedTuple):
     range."""
 
 
-def mounts(mountinfo: Path = MOUNTINFO) -> list[Mount]:
+def mounts(mountinfo: Path = MOUNTINFO) -> list[MountEntry]:
     """The mounted backups that this process can see. The format is that of proc(5)."""
     found = []
     for line in mountinfo.read_bytes().splitlines():
@@ -66,7 +66,7 @@ def mounts(mountinfo: Path = MOUNTINFO) -> list[Mount]:
         if kind == FILE_SYSTEM.encode():
             major, minor = map(int, fields[2].split(b":"))
             point, backup = (os.fsdecode(_unescape(name)) for name in (fields[4], source))
-            found.append(Mount(os.makedev(major, minor), point, backup))
+            found.append(MountEntry(os.makedev(major, minor), point, backup))
     return found
 
 

@@ -24,7 +24,7 @@ _AGAIN = 1.1
 message."""
 
 
-class Room(NamedTuple):
+class DiskSpace(NamedTuple):
     """Of a file system, in bytes."""
 
     free: int
@@ -32,7 +32,7 @@ class Room(NamedTuple):
     total: int
 
 
-class Level(IntEnum):
+class SpaceLevel(IntEnum):
     """How much room there is."""
 
     ENOUGH = 0
@@ -49,26 +49,28 @@ def limit(text: str, total: int) -> float:
     return float(number) * (total / 100 if unit == "%" else _UNITS.get(unit, 1))
 
 
-def level(room: Room, warn: str, stop: str, before: Level = Level.ENOUGH) -> Level:
+def level(
+    room: DiskSpace, warn: str, stop: str, before: SpaceLevel = SpaceLevel.ENOUGH
+) -> SpaceLevel:
     """How much room there is, after it was `before`."""
-    for candidate, text in ((Level.FULL, stop), (Level.SCARCE, warn)):
+    for candidate, text in ((SpaceLevel.FULL, stop), (SpaceLevel.SCARCE, warn)):
         least = limit(text, room.total)
         if room.free < least * (_AGAIN if before >= candidate else 1):
             return candidate
-    return Level.ENOUGH
+    return SpaceLevel.ENOUGH
 
 
 def require(directory: Path, stop: str) -> None:
     """Raises StorageFull where an existing directory has less room than the limit `stop`."""
     room = measure(directory)
-    if level(room, "0", stop) is Level.FULL:
+    if level(room, "0", stop) is SpaceLevel.FULL:
         raise StorageFull(
             f"{directory}: less than {stop} of its disk is free, with which no scan begins: make "
             "room, or set space.stop to less"
         )
 
 
-def measure(directory: Path) -> Room:
+def measure(directory: Path) -> DiskSpace:
     """The room of the file system that holds an existing directory."""
     found = os.statvfs(directory)
-    return Room(found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize)
+    return DiskSpace(found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize)

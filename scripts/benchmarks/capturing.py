@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from engine.backup import Backup
-from engine.scan.smart import Options, scan
+from engine.scan.smart import ScanOptions, scan
 from engine.scan.sources import sources_of
 from engine.system.stop import Stop
 from scripts.benchmarks.mailbox import ACCOUNT, Mailbox
@@ -24,12 +24,12 @@ from scripts.benchmarks.mailbox import ACCOUNT, Mailbox
 def capture(backup: Backup, mailbox: Mailbox, first: int, count: int) -> list[float]:
     """Seconds for each of `count` messages. Catches up first with what was delivered before."""
     sources = sources_of(backup)
-    scan(backup, sources, Options(), Stop())
+    scan(backup, sources, ScanOptions(), Stop())
     seconds = []
     for number in range(first, first + count):
         mailbox.deliver(number)
         begin = time.perf_counter()
-        result = scan(backup, sources, Options(accounts=(ACCOUNT,)), Stop())
+        result = scan(backup, sources, ScanOptions(accounts=(ACCOUNT,)), Stop())
         seconds.append(time.perf_counter() - begin)
         if result.tally.created != 1 or result.tally.problems:
             raise SystemExit(f"message {number} was not captured: {result.tally}")

@@ -22,7 +22,7 @@ from engine.domain.model import Kind
 from engine.domain.paths import INBOX
 from engine.journal.keys import MAX_SEQUENCE
 from engine.journal.reader import Reader
-from engine.scan.smart import NamedSource, Options, scan
+from engine.scan.smart import NamedSource, ScanOptions, scan
 from engine.system.clock import SystemClock
 from engine.system.stop import Stop
 from scripts.benchmarks import history
@@ -232,7 +232,7 @@ def _writing(backup: Backup, made: Made) -> Values:
     for letter in letters(time.time_ns(), _CHANGES):
         source.deliver(letter.raw)
         begin = time.perf_counter()
-        result = scan(backup, named, Options(), Stop())
+        result = scan(backup, named, ScanOptions(), Stop())
         scans.append(time.perf_counter() - begin)
         tally = result.tally
         if (tally.created, tally.changed, tally.deleted) != (1, 0, 0) or tally.problems:

@@ -12,9 +12,9 @@ from engine.connectors.source import (
     FolderList,
     FolderListing,
     MailboxIdentity,
+    RewrittenItems,
     SourceFolder,
     SourceItem,
-    Written,
 )
 from engine.domain.paths import INBOX, FolderPath
 from scripts.benchmarks.history import GUID, UNCHANGED
@@ -67,7 +67,7 @@ class MadeUp:
     def listing(self, path: FolderPath) -> FolderListing:
         return FolderListing(self.cursor(path), list(self._inbox) if path == INBOX else [])
 
-    def written(self, path: FolderPath, since: int) -> Written:
+    def written(self, path: FolderPath, since: int) -> RewrittenItems:
         return NEVER_WRITTEN
 
     def fetch(self, item: SourceItem) -> Fetched:

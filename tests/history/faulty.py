@@ -23,7 +23,7 @@ from engine.connectors.sources import open_source
 from engine.domain.errors import EngineError
 from engine.journal.journal import Journal
 from engine.journal.writer import Commit
-from engine.scan.smart import NamedSource, Options, Result, scan
+from engine.scan.smart import NamedSource, Result, ScanOptions, scan
 from engine.system.clock import ManualClock
 from engine.system.stop import Stop
 from tests.history.watched import Announce, WatchedSource
@@ -95,7 +95,7 @@ def run(
 ) -> Result:
     """Does the job; calls `announce` before each look at the source. Raises what `scan` raises."""
     source = WatchedSource(open_source(job.location, SourceClock(job.settled)), announce)
-    options = Options(
+    options = ScanOptions(
         tuple(job.accounts),
         deep=job.deep,
         dry_run=job.dry_run,

@@ -15,9 +15,9 @@ from engine.connectors.source import (
     FolderListing,
     Mailbox,
     MailboxIdentity,
+    RewrittenItems,
     Source,
     SourceItem,
-    Written,
 )
 from engine.domain.paths import FolderPath
 from engine.journal.journal import Journal
@@ -71,7 +71,7 @@ class WatchedMailbox:
         self._announce("listing")
         return self._mailbox.listing(path)
 
-    def written(self, path: FolderPath, since: int) -> Written:
+    def written(self, path: FolderPath, since: int) -> RewrittenItems:
         self._announce("written")
         return self._mailbox.written(path, since)
 

@@ -29,7 +29,7 @@ _ROUNDS = 3
 it."""
 
 
-class Forgetting:
+class Invalidation:
     """Looks for removals as long as the mount is served. For one trio task."""
 
     def __init__(self, backup: Backup, tree: Tree, handlers: Handlers) -> None:

@@ -21,8 +21,8 @@ import trio
 
 from engine.domain.errors import EngineError
 from timefs.cache.contents import Contents
-from timefs.cache.readahead import Ahead
-from timefs.fuse.openfiles import Pushed
+from timefs.cache.readahead import Readahead
+from timefs.fuse.openfiles import PushedFiles
 from timefs.fuse.workers import Workers
 from timefs.view.tree import Blob, Tree
 
@@ -35,15 +35,15 @@ AHEAD = 1 << 20
 """About as many bytes are read ahead at most."""
 
 
-class Giver:
+class Prefetcher:
     """What the kernel was given, and is given now. For the tasks of one event loop."""
 
     def __init__(self, tree: Tree, contents: Contents, workers: Workers) -> None:
         self._tree = tree
         self._contents = contents
         self._workers = workers
-        self._ahead = Ahead()
-        self._pushed = Pushed()
+        self._ahead = Readahead()
+        self._pushed = PushedFiles()
         self._busy = trio.Semaphore(1)
 
     def __contains__(self, inode: int) -> bool:

@@ -20,7 +20,7 @@ LISTED = 50_000
 """Files of directories that are remembered, about 100 bytes each."""
 
 
-class Ahead:
+class Readahead:
     """What was listed lately, and how far it has been read. For one thread."""
 
     def __init__(self, limit: int = LISTED) -> None:

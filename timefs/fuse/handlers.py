@@ -25,7 +25,7 @@ from engine.backup import Backup
 from engine.blobs import OpenBlob
 from engine.domain.errors import EngineError
 from timefs.cache.contents import Contents
-from timefs.cache.prefetch import SMALL, Giver
+from timefs.cache.prefetch import SMALL, Prefetcher
 from timefs.fuse.openfiles import OpenFile
 from timefs.fuse.workers import Workers
 from timefs.view.inodes import is_constant, is_directory
@@ -52,7 +52,7 @@ Result = TypeVar("Result")
 Handler = Callable[Concatenate["Handlers", Parameters], Coroutine[Any, Any, Result]]
 
 
-class Owner(NamedTuple):
+class MountOwner(NamedTuple):
     """Whose the files are, and who else may read them."""
 
     uid: int
@@ -100,7 +100,7 @@ class Handlers(pyfuse3.Operations):
         self,
         backup: Backup,
         tree: Tree,
-        owner: Owner,
+        owner: MountOwner,
         ready: Callable[[], None] = lambda: None,
         handleless: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -111,7 +111,7 @@ class Handlers(pyfuse3.Operations):
         self._tree = tree
         self.workers = Workers()
         self.contents = Contents(backup, self.workers)
-        self.giver = Giver(tree, self.contents, self.workers)
+        self.giver = Prefetcher(tree, self.contents, self.workers)
         self._ready = ready
         self._handleless = handleless
         self._files: dict[int, OpenFile] = {}
@@ -316,7 +316,7 @@ class _Directory:
         self.opened: OpenDirectory | None = None
 
 
-def _attributes(owner: Owner, mode: int, name_lasts: float = BRIEF) -> pyfuse3.EntryAttributes:
+def _attributes(owner: MountOwner, mode: int, name_lasts: float = BRIEF) -> pyfuse3.EntryAttributes:
     """What all entries of a kind have in common; of a constant file, its timeouts, too."""
     entry = pyfuse3.EntryAttributes()
     entry.entry_timeout = name_lasts

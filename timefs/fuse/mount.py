@@ -16,9 +16,9 @@ import pyfuse3
 import trio
 
 from engine.backup import Backup
-from timefs.cache.invalidation import Forgetting
+from timefs.cache.invalidation import Invalidation
 from timefs.fuse import handleless, polling
-from timefs.fuse.handlers import Handlers, Owner
+from timefs.fuse.handlers import Handlers, MountOwner
 from timefs.fuse.malloc import keep_small
 from timefs.fuse.mountpoint import MountRefused
 from timefs.fuse.options import escape
@@ -36,7 +36,7 @@ class Mount(NamedTuple):
     backup: Path
     point: Path
     zone: tzinfo
-    owner: Owner
+    owner: MountOwner
     at: str | None = None
     """The view at the mount point; None for all views."""
     allow: str | None = None
@@ -62,7 +62,7 @@ def serve(mount: Mount, ready: Callable[[], None] = lambda: None) -> None:
         options.add(mount.allow)
     _attach(handlers, mount.point, options)
     try:
-        trio.run(_run, handlers, Forgetting(backup, tree, handlers))
+        trio.run(_run, handlers, Invalidation(backup, tree, handlers))
     except BaseException:
         log.exception("%s: the mount is dead", mount.point)
         pyfuse3.close(unmount=False)
@@ -87,7 +87,7 @@ def _attach(handlers: Handlers, point: Path, options: set[str]) -> None:
         os.close(said)
 
 
-async def _run(handlers: Handlers, forgetting: Forgetting) -> None:
+async def _run(handlers: Handlers, forgetting: Invalidation) -> None:
     async with trio.open_nursery() as nursery:
         await nursery.start(_heed_signals, handlers)
         nursery.start_soon(forgetting.watch)

@@ -20,7 +20,7 @@ class OpenFile:
     opens: int = 0
 
 
-class Pushed:
+class PushedFiles:
     """Files whose content was given to the kernel, so that it need not be given again.
 
     Some are forgotten when there are too many: then they are given again, which costs time, and

@@ -28,7 +28,7 @@ _IGNORED = frozenset(
 _IGNORED_PREFIXES = ("x-", "X-", "comment=", "user=", "uhelper=", "helper=")
 
 
-class Options(NamedTuple):
+class MountOptions(NamedTuple):
     """What `-o` may say. None: nothing was said."""
 
     at: str | None = None
@@ -43,7 +43,7 @@ class Options(NamedTuple):
     no_extension: bool = False
 
 
-def parse_options(texts: Iterable[str]) -> Options:
+def parse_options(texts: Iterable[str]) -> MountOptions:
     """The options of one or more `-o`; a later one outdoes an earlier one.
 
     Raises UsageError for one that isn't known, or has a wrong value.
@@ -61,7 +61,7 @@ def parse_options(texts: Iterable[str]) -> Options:
             raise UsageError(f"-o {name}: needs a value: -o {name}=...")
         else:
             raise UsageError(f"-o {option}: is no option of timefs: see 'timefs mount --help'")
-    options = Options(**values)
+    options = MountOptions(**values)
     if options.allow_other and options.allow_root:
         raise UsageError("-o allow_other,allow_root: give only one of them")
     return options

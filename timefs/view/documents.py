@@ -11,7 +11,7 @@ from datetime import tzinfo
 from engine.domain.model import item_id
 from engine.domain.naming import account_name
 from engine.domain.timestamps import format_time
-from engine.query.accounts import Owner
+from engine.query.accounts import NameHolder
 
 _README = """\
 Mail as it was at any instant. Nothing in here can be changed, so look around freely.
@@ -61,7 +61,7 @@ def readme(zone: tzinfo) -> bytes:
     return _README.format(zone=zone_name(zone)).encode()
 
 
-def owners(several: Mapping[str, Sequence[Owner]], time: int, zone: tzinfo) -> bytes:
+def owners(several: Mapping[str, Sequence[NameHolder]], time: int, zone: tzinfo) -> bytes:
     """README.txt of a view: the names of accounts that had had several owners by that time, and
     who these are."""
     if not several:

@@ -8,7 +8,7 @@ from engine.domain.model import ROOT, DeletedEntry, Kind
 from engine.domain.timestamps import format_time
 from engine.journal.deleted import deleted_listing
 from engine.journal.reader import Reader
-from engine.query.accounts import Owner, owners_of_names
+from engine.query.accounts import NameHolder, owners_of_names
 from engine.system.mounts import BETWEEN, TIME
 from timefs.view import documents
 from timefs.view.inodes import Place, Tag
@@ -89,7 +89,7 @@ class OwnersDocument(PrehistoryDocument):
         if not moment.patient:
             raise Slow
         time = moment.reader.time_of(moment.sequence)
-        several: dict[str, list[Owner]] = {}
+        several: dict[str, list[NameHolder]] = {}
         for name, owners in owners_of_names(moment.reader).items():
             before = [owner for owner in owners if owner.since <= time]
             if len({owner.item for owner in before}) > 1:

@@ -49,7 +49,7 @@ from timefs.view.places import (
     Directory,
     Document,
     Lists,
-    Shown,
+    ViewNode,
     directory,
     file_node,
     last_of_all,
@@ -110,7 +110,7 @@ LOST = Places(
 )
 
 
-class Contents(Protocol):
+class OwnContents(Protocol):
     """What Maildirs of one kind hold. An item is an account, which stands for its inbox, or one of
     its folders; it need not be there at the moment: then it holds nothing."""
 
@@ -127,7 +127,7 @@ class Contents(Protocol):
         ...
 
 
-class Living:
+class OwnLiving:
     """What was alive at the instant."""
 
     def __init__(self, lists: Lists) -> None:
@@ -149,7 +149,7 @@ class Living:
                 yield entry.item, arrival(reader, entry.item, entry.sequence)
 
 
-class Plain(Living):
+class Plain(OwnLiving):
     """The same without keywords: in the live server Dovecot wouldn't know what their letters mean,
     and give a message that is copied back others."""
 
@@ -164,7 +164,7 @@ class Plain(Living):
         return self._lists.listing(key, lambda: _without_keywords(listing))
 
 
-class Lost:
+class OwnLost:
     """What had been deleted by the instant, without keywords, too."""
 
     def __init__(self, lists: Lists) -> None:
@@ -254,7 +254,7 @@ class OwnersDirectory(Directory):
 class OwnDirectory(MaildirDirectory):
     """An account, or a folder of it."""
 
-    def __init__(self, lists: Lists, contents: Contents, places: Places) -> None:
+    def __init__(self, lists: Lists, contents: OwnContents, places: Places) -> None:
         super().__init__(lists)
         self._contents = contents
         self.place = places.maildir
@@ -284,10 +284,10 @@ class OwnDirectory(MaildirDirectory):
         return last_of_all(moment)
 
 
-class _OfOne(Shown):
+class _OfOne(ViewNode):
     """What is in a Maildir, and changes whenever anything may have been changed there."""
 
-    def __init__(self, lists: Lists, contents: Contents, places: Places) -> None:
+    def __init__(self, lists: Lists, contents: OwnContents, places: Places) -> None:
         super().__init__(lists)
         self._contents = contents
         self._places = places
@@ -368,13 +368,13 @@ class OwnSubscriptions(_OfOne, Document):
         return subscriptions([(INBOX,), *(path for path in paths if path != (INBOX,))])
 
 
-def places(lists: Lists) -> dict[Place, Shown]:
+def places(lists: Lists) -> dict[Place, ViewNode]:
     """All that is below `.own`."""
-    found: dict[Place, Shown] = {Place.OWNERS: OwnersDirectory(lists)}
-    kinds: tuple[tuple[Places, Contents], ...] = (
-        (OWN, Living(lists)),
+    found: dict[Place, ViewNode] = {Place.OWNERS: OwnersDirectory(lists)}
+    kinds: tuple[tuple[Places, OwnContents], ...] = (
+        (OWN, OwnLiving(lists)),
         (PLAIN, Plain(lists)),
-        (LOST, Lost(lists)),
+        (LOST, OwnLost(lists)),
     )
     for at, contents in kinds:
         found[at.maildir] = OwnDirectory(lists, contents, at)

@@ -11,8 +11,8 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 
 from engine.domain.kinds import CONTAINERS, TOP
 from engine.domain.model import Entry, Version
-from engine.journal.changes import Fate, Happened, Touched, happened
-from engine.journal.range_tree import Arrangement
+from engine.journal.changes import AccountChanges, ChangeType, Happened, happened
+from engine.journal.range_tree import RangeTree
 from engine.journal.reader import Reader
 from engine.journal.records import Outline
 from engine.query.accounts import account_json
@@ -48,7 +48,7 @@ class Gone(Exception):
     """What the inode stood for isn't there any more."""
 
 
-class Shown:
+class ViewNode:
     """A directory or file that belongs to a view. Never changed; any thread may use it."""
 
     def __init__(self, lists: Lists) -> None:
@@ -67,7 +67,7 @@ class Shown:
         return self.changed(moment, item)
 
 
-class Directory(Shown):
+class Directory(ViewNode):
     """A directory. In its listing and lookups, slot 0 stands for that of the moment."""
 
     lasting = True
@@ -82,7 +82,7 @@ class Directory(Shown):
         raise NotImplementedError
 
 
-class Document(Shown):
+class Document(ViewNode):
     """A file that no source has."""
 
     def size(self, moment: Moment, item: int) -> int:
@@ -178,7 +178,7 @@ class Lists:
         self._containers: Lru[Hashable, Sequence[Entry]] = cache(KEPT_CONTAINERS)
         self._happened: Lru[Hashable, Happened] = cache(TOUCHED)
         self._happened_last = Happened(0, 0, {})
-        self._arrangements: Lru[Hashable, Arrangement] = cache(TOUCHED)
+        self._arrangements: Lru[Hashable, RangeTree] = cache(TOUCHED)
 
     def listing(self, key: tuple[int, ...], build: Callable[[], Listing]) -> Listing:
         """The listing that `key` names for ever: place, item, and a state or sequence, or the two
@@ -223,11 +223,11 @@ class Lists:
             self._happened.put(key, done)
         return done
 
-    def arrangement(self, moment: Moment, touched: Touched, fate: Fate) -> Arrangement:
+    def arrangement(self, moment: Moment, touched: AccountChanges, fate: ChangeType) -> RangeTree:
         """Where what had that fate in an account is, in the moment's range. May take long."""
         key = (fate, touched.account, moment.since, touched.last)
         found = self._arrangements.get(key)
         if found is None:
-            found = Arrangement(moment.reader, touched, fate)
+            found = RangeTree(moment.reader, touched, fate)
             self._arrangements.put(key, found)
         return found

@@ -12,7 +12,7 @@ deleted itself. There is no `.deleted` and no `.maildir` in a range.
 from __future__ import annotations
 
 from engine.domain.model import ROOT, DeletedEntry, Entry
-from engine.journal.changes import Fate, Happened, Touched
+from engine.journal.changes import AccountChanges, ChangeType, Happened
 from engine.journal.deleted import DeletedListing
 from engine.journal.range_tree import accounts_listing
 from engine.system.mounts import TIME
@@ -34,9 +34,9 @@ from timefs.view.places import (
 from timefs.view.views import Moment
 
 FATES = {
-    Place.CREATED: Fate.CREATED,
-    Place.CHANGED: Fate.CHANGED,
-    Place.DELETED: Fate.DELETED,
+    Place.CREATED: ChangeType.CREATED,
+    Place.CHANGED: ChangeType.CHANGED,
+    Place.DELETED: ChangeType.DELETED,
 }
 """What the directories of a range show."""
 
@@ -95,7 +95,9 @@ class RangeDirectory(Directory):
         _refuse_many(moment, len(done.accounts))
         return Listing(self._rows(moment, accounts_listing(moment.reader, done, self._fate)))
 
-    def _folder(self, moment: Moment, item: int, account: Entry, touched: Touched) -> Listing:
+    def _folder(
+        self, moment: Moment, item: int, account: Entry, touched: AccountChanges
+    ) -> Listing:
         """What is in a folder of the account, or in the account."""
         _refuse_many(moment, len(touched))
         arrangement = self.lists.arrangement(moment, touched, self._fate)
@@ -120,7 +122,7 @@ class RangeDirectory(Directory):
         item, sequence, version, _ = entry
         if version.container:
             return directory(self._place, item)
-        if self._fate is Fate.DELETED:
+        if self._fate is ChangeType.DELETED:
             return file_node(Tag.DELETED, item, version, moment.reader.time_of(sequence))
         return file_node(Tag.ITEM, item, version, version.since)
 

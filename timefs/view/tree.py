@@ -45,7 +45,7 @@ from timefs.view.maildir_tree import (
     MarkDocument,
     MessagesDirectory,
 )
-from timefs.view.places import Directory, Document, Gone, Lists, Shown, account_node, file_node
+from timefs.view.places import Directory, Document, Gone, Lists, ViewNode, account_node, file_node
 from timefs.view.ranges import FATES, RangeDirectory, RangeTopDirectory
 from timefs.view.root import GuideDocument, RootDirectory
 from timefs.view.views import Moment, View, Views
@@ -114,7 +114,7 @@ class Tree:
         self._views = Views(zone, backup.clock)
         self._at = None if at is None else self._base(at)
         lists = self._lists = Lists()
-        self._shown: dict[Place, Shown] = {
+        self._shown: dict[Place, ViewNode] = {
             Place.TOP: TopDirectory(lists),
             Place.FOLDER: FolderDirectory(lists),
             Place.DELETED: DeletedDirectory(lists),
@@ -129,14 +129,14 @@ class Tree:
             Place.MARK: MarkDocument(lists),
             **own.places(lists),
         }
-        self._ranges: dict[Place, Shown] = {
+        self._ranges: dict[Place, ViewNode] = {
             Place.TOP: RangeTopDirectory(lists),
             Place.README: PrehistoryDocument(lists, zone),
             Place.TIME: TimeDocument(lists),
             **{place: RangeDirectory(lists, place) for place in FATES},
         }
         created = backup.identity.created
-        self._root: dict[Place, Shown] = {
+        self._root: dict[Place, ViewNode] = {
             Place.TOP: RootDirectory(lists, self._views, created),
             Place.README: GuideDocument(lists, documents.readme(zone), created),
         }
@@ -288,7 +288,7 @@ class Tree:
             raise Gone from None
         return self._views.moment(view, reader, slot, patient)
 
-    def _shown_at(self, moment: Moment) -> dict[Place, Shown]:
+    def _shown_at(self, moment: Moment) -> dict[Place, ViewNode]:
         if moment.slot == MOUNT_POINT and self._at is None:
             return self._root
         return self._shown if moment.since < 0 else self._ranges

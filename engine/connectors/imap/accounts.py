@@ -7,13 +7,13 @@ with, where that is another one; `#` begins a comment.
 
 from __future__ import annotations
 
-from engine.connectors.imap.options import Options
+from engine.connectors.imap.options import ImapOptions
 from engine.domain.errors import SourceEmpty, SourceUnavailable
 from engine.settings import secrets
 from engine.system.text import shown
 
 
-def logins(options: Options) -> dict[str, str]:
+def logins(options: ImapOptions) -> dict[str, str]:
     """The name to log in with for each account, in order of the accounts. Blocks while a command
     runs. Raises SourceUnavailable, and SourceEmpty where there is no account."""
     if options.accounts:

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import BinaryIO, NamedTuple, Protocol, TypeVar, cast
 
-from engine.connectors.imap.client.connection import Refused
-from engine.connectors.imap.client.responses import Hopeless, Lost
+from engine.connectors.imap.client.connection import CommandRefused
+from engine.connectors.imap.client.responses import ConnectionLost, PermanentLoss
 from engine.connectors.imap.client.session import Session, refusal, says_gone
 from engine.connectors.imap.client.wire import Literal, Value, count, uid_sets
 from engine.connectors.imap.names import date_of
@@ -47,7 +47,7 @@ Open = Callable[[Session, FolderPath, bool], int]
 """Opens a folder in a session, anew if the last argument says so, and returns its UIDVALIDITY."""
 
 
-class Lend(Protocol):
+class SessionLender(Protocol):
     """Runs something with a session."""
 
     def __call__(self, path: FolderPath, work: Callable[[Session], T]) -> T: ...
@@ -102,10 +102,12 @@ class _Expected:
         self._window = 1
 
 
-class Contents:
+class MessageContents:
     """The contents of one mailbox's messages. Methods may run in any thread."""
 
-    def __init__(self, lend: Lend, open_folder: Open, shown: Callable[[SourceItem], str]) -> None:
+    def __init__(
+        self, lend: SessionLender, open_folder: Open, shown: Callable[[SourceItem], str]
+    ) -> None:
         """`shown` names an item in messages."""
         self._lend = lend
         self._open = open_folder
@@ -148,16 +150,16 @@ class Contents:
             expected = self._expected[item.folder] = _Expected(listed)
         wanted = expected.ahead(item)
         key = (item.folder, item.identity)
-        trouble: Lost | Refused | None = None
+        trouble: ConnectionLost | CommandRefused | None = None
         for _ in range(ATTEMPTS):
             alone = len(wanted) == 1
             try:
                 left = self._lend(item.folder, partial(self._read, wanted))
-            except (Lost, Refused) as error:
+            except (ConnectionLost, CommandRefused) as error:
                 if key in self._held:
                     return
                 trouble = error
-                if alone and isinstance(error, Refused | Hopeless):
+                if alone and isinstance(error, CommandRefused | PermanentLoss):
                     break
                 expected.separate(
                     each for each in wanted if (each.folder, each.identity) not in self._held
@@ -251,9 +253,9 @@ class Contents:
         for attempt in range(ATTEMPTS):
             try:
                 return self._lend(item.folder, partial(self._read_one, item, attempt > 0))
-            except (Lost, Refused) as error:
+            except (ConnectionLost, CommandRefused) as error:
                 trouble = error
-                if isinstance(error, Refused | Hopeless):
+                if isinstance(error, CommandRefused | PermanentLoss):
                     break
         raise _failure(self._shown(item), trouble)
 
@@ -303,7 +305,7 @@ class Contents:
 class _Late(io.RawIOBase):
     """A message that is downloaded when it is first read."""
 
-    def __init__(self, contents: Contents, item: SourceItem) -> None:
+    def __init__(self, contents: MessageContents, item: SourceItem) -> None:
         self._contents = contents
         self._item = item
         self._file: BinaryIO | None = None
@@ -373,7 +375,7 @@ def _body(row: dict[str, Value]) -> Literal | None:
 
 def _failure(where: str, trouble: Exception | None) -> ItemUnreadable | ItemVanished:
     """What it means that a message can't be read."""
-    if not isinstance(trouble, Refused):
+    if not isinstance(trouble, CommandRefused):
         return ItemUnreadable(f"{where}: {trouble}")
     if says_gone(trouble.status):
         return ItemVanished(f"{where}: its folder is gone")

@@ -13,14 +13,14 @@ from dataclasses import replace
 
 from engine.connectors.events import Give, Hint, Note
 from engine.connectors.imap.accounts import logins
-from engine.connectors.imap.client.connection import Refused, Response
+from engine.connectors.imap.client.connection import CommandRefused, Response
 from engine.connectors.imap.client.login import open_session
 from engine.connectors.imap.client.overview import Overview
-from engine.connectors.imap.client.responses import Lost
+from engine.connectors.imap.client.responses import ConnectionLost
 from engine.connectors.imap.client.session import Session
-from engine.connectors.imap.client.wire import Data, Nonsense, Status
+from engine.connectors.imap.client.wire import Data, ProtocolError, StatusResponse
 from engine.connectors.imap.folders import arrange
-from engine.connectors.imap.options import Options
+from engine.connectors.imap.options import ImapOptions
 from engine.domain.errors import Interrupted, SourceUnavailable, explained
 from engine.domain.paths import INBOX, FolderPath
 from engine.system.logs import Log
@@ -48,12 +48,12 @@ LASTING = 60.0
 class ImapEvents:
     """See `engine.connectors.events.Events`."""
 
-    def __init__(self, options: Options, poll: float) -> None:
+    def __init__(self, options: ImapOptions, poll: float) -> None:
         self._options = replace(options, interrupt=Interrupt())
         self._poll = poll
         self._closed = threading.Event()
         self._lock = threading.Lock()
-        self._listeners: dict[str, Listener] = {}
+        self._listeners: dict[str, FolderListener] = {}
         self._accounts: frozenset[str] = frozenset()
         self._found: dict[str, str] = {}
 
@@ -103,7 +103,7 @@ class ImapEvents:
             ended = [self._listeners.pop(name) for name in set(self._listeners) - wanted]
             begun = []
             for name in sorted(wanted - set(self._listeners)):
-                listener = Listener(self._options, name, found[name], self._poll, give, note)
+                listener = FolderListener(self._options, name, found[name], self._poll, give, note)
                 self._listeners[name] = listener
                 begun.append(listener)
             silent = [
@@ -129,12 +129,12 @@ class ImapEvents:
                 give(Hint(name))
 
 
-class Listener:
+class FolderListener:
     """Listens to one account until it is closed. Says *look at all of it* each time it begins to
     hear: what happened before is found so."""
 
     def __init__(
-        self, options: Options, account: str, login: str, poll: float, give: Give, note: Note
+        self, options: ImapOptions, account: str, login: str, poll: float, give: Give, note: Note
     ) -> None:
         self.complete = False
         """Whether every change is told now."""
@@ -175,7 +175,9 @@ class Listener:
             except Interrupted:
                 return
             except Exception as error:
-                if not isinstance(error, SourceUnavailable | Lost | Refused | Nonsense):
+                if not isinstance(
+                    error, SourceUnavailable | ConnectionLost | CommandRefused | ProtocolError
+                ):
                     _log.defect("defect", error, account=self._account)
                 if self._began is not None and time.monotonic() - self._began > LASTING:
                     failures, said = 0, ""
@@ -216,15 +218,15 @@ class Listener:
         """Asks to be told of all folders; False where the server won't."""
         try:
             session.connection.run(NOTIFY, take=self._take)
-        except Refused:
+        except CommandRefused:
             return False
         return True
 
     def _take(self, response: Response) -> None:
         """A change: NOTIFY tells of it by STATUS and LIST, IDLE as the open folder has it."""
         if not isinstance(response, Data):
-            if isinstance(response, Status) and response.code == "NOTIFICATIONOVERFLOW":
-                raise Lost("more happened than the server could tell")
+            if isinstance(response, StatusResponse) and response.code == "NOTIFICATIONOVERFLOW":
+                raise ConnectionLost("more happened than the server could tell")
             return
         if response.name in ("EXISTS", "EXPUNGE", "VANISHED", "FETCH"):
             self._give(Hint(self._account, INBOX))
@@ -246,4 +248,8 @@ class Listener:
 
 
 def _why(error: Exception) -> str:
-    return str(error) if isinstance(error, Lost | Refused | Nonsense) else explained(error)
+    return (
+        str(error)
+        if isinstance(error, ConnectionLost | CommandRefused | ProtocolError)
+        else explained(error)
+    )

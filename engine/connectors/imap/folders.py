@@ -11,7 +11,7 @@ from engine.domain.paths import INBOX, FolderPath
 from engine.system.text import shown
 
 
-class Folder(NamedTuple):
+class ListedFolder(NamedTuple):
     """A folder, and what it is at the server."""
 
     shown: SourceFolder
@@ -33,14 +33,14 @@ def selectable(overview: Overview, *, shared: bool) -> list[Listed]:
 
 def arrange(
     overview: Overview, rights: dict[bytes, dict[str, str]], *, shared: bool
-) -> tuple[FolderList, dict[FolderPath, Folder]]:
+) -> tuple[FolderList, dict[FolderPath, ListedFolder]]:
     """The folders by their paths.
 
     Where two names mean the same path, the first keeps it, others get `~2`, `~3` and so on, and
     what the server calls them in `meta`. That isn't an error, for nobody could mend it: servers
     have an INBOX.INBOX, and names that aren't proper.
     """
-    found: dict[FolderPath, Folder] = {}
+    found: dict[FolderPath, ListedFolder] = {}
     prefix = _prefix(overview)
     for listed in selectable(overview, shared=shared):
         wanted = path = folder_path(listed.name, listed.separator, prefix)
@@ -57,11 +57,11 @@ def arrange(
         if listed.name in rights:
             meta["acl"] = rights[listed.name]
         identities = (counts.guid,) if counts and counts.guid else ()
-        found[path] = Folder(SourceFolder(path, identities, meta=meta), listed.name, counts)
+        found[path] = ListedFolder(SourceFolder(path, identities, meta=meta), listed.name, counts)
     for path in list(found):
         for length in range(1, len(path)):
             above = path[:length]
-            implied = Folder(SourceFolder(above, real=False), b"", None)
+            implied = ListedFolder(SourceFolder(above, real=False), b"", None)
             found.setdefault(above, implied)
     ordered = dict(sorted(found.items()))
     listed_folders = tuple(folder.shown for folder in ordered.values())
@@ -87,7 +87,7 @@ def subscriptions(overview: Overview, *, shared: bool) -> list[str]:
     )
 
 
-def inbox_identity(folders: dict[FolderPath, Folder]) -> MailboxIdentity:
+def inbox_identity(folders: dict[FolderPath, ListedFolder]) -> MailboxIdentity:
     """What the inbox is recognised by; its GUID as the Maildir source has it if it is the same."""
     inbox = folders.get(INBOX)
     if inbox is None:

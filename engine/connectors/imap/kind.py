@@ -11,7 +11,7 @@ from engine.domain.errors import UsageError
 from engine.settings.credentials import PASSWORD_WAYS
 from engine.settings.sources import SourceTable
 from engine.settings.table import Settings
-from engine.settings.types import Text
+from engine.settings.types import TextSetting
 from engine.system.clock import Clock
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def _target(table: SourceTable, clock: Clock, settings: Settings) -> Target:
 
 
 CONNECTOR = Connector(
-    location=Text("HOST or HOST:PORT", _LOCATION.pattern),
+    location=TextSetting("HOST or HOST:PORT", _LOCATION.pattern),
     options=ImapSettings,
     stem="mail",
     ways=(PASSWORD_WAYS, ACCOUNTS_WAYS),

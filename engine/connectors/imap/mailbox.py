@@ -14,16 +14,16 @@ from typing import Any, TypeVar
 from engine.connectors.imap import cursor as cursors
 from engine.connectors.imap import differences
 from engine.connectors.imap import folders as arrangement
-from engine.connectors.imap.client.connection import Refused
+from engine.connectors.imap.client.connection import CommandRefused
 from engine.connectors.imap.client.overview import Counts, Overview
 from engine.connectors.imap.client.pool import Pool
-from engine.connectors.imap.client.responses import Hopeless, Lost
+from engine.connectors.imap.client.responses import ConnectionLost, PermanentLoss
 from engine.connectors.imap.client.rows import Prints, Rows, guid_kind
 from engine.connectors.imap.client.session import Session, refusal, says_gone
 from engine.connectors.imap.client.sieve import Scripts, read_scripts
-from engine.connectors.imap.client.wire import Nonsense
-from engine.connectors.imap.contents import ATTEMPTS, Contents
-from engine.connectors.imap.folders import Folder
+from engine.connectors.imap.client.wire import ProtocolError
+from engine.connectors.imap.contents import ATTEMPTS, MessageContents
+from engine.connectors.imap.folders import ListedFolder
 from engine.connectors.imap.likeness import likenesses
 from engine.connectors.source import (
     NEVER_WRITTEN,
@@ -34,10 +34,10 @@ from engine.connectors.source import (
     FolderListing,
     Likeness,
     MailboxIdentity,
+    RewrittenItems,
     SourceError,
     SourceFolder,
     SourceItem,
-    Written,
 )
 from engine.domain.errors import ItemUnreadable, ItemVanished, MailboxReplaced, SourceUnavailable
 from engine.domain.paths import FolderPath
@@ -69,7 +69,7 @@ class ImapMailbox:
         self._asking = threading.Lock()
         """Held by the one who asks for all cursors; taken before any session."""
         self._closed = False
-        self._folders: dict[FolderPath, Folder] | None = None
+        self._folders: dict[FolderPath, ListedFolder] | None = None
         self._arranged: FolderList | None = None
         """All folders, where they were asked for to know the account by, and nobody has seen them
         since."""
@@ -85,7 +85,7 @@ class ImapMailbox:
         self._listed: set[FolderPath] = set()
         """Those that were listed since then."""
         self._prints: dict[FolderPath, Prints] = {}
-        self._contents = Contents(self._lend, self._open, self._item_shown)
+        self._contents = MessageContents(self._lend, self._open, self._item_shown)
         pool.enter(account)
 
     def close(self) -> None:
@@ -146,7 +146,7 @@ class ImapMailbox:
     def add(self, path: FolderPath, name: bytes) -> None:
         """Makes a folder readable that was made since `folders` was asked, or that the server lists
         under another name."""
-        folder = Folder(SourceFolder(path), name, None)
+        folder = ListedFolder(SourceFolder(path), name, None)
         with self._lock:
             self._folders = {**(self._folders or {}), path: folder}
 
@@ -180,7 +180,7 @@ class ImapMailbox:
         self._contents.expect(path, listing.items)
         return listing
 
-    def written(self, path: FolderPath, since: int) -> Written:
+    def written(self, path: FolderPath, since: int) -> RewrittenItems:
         """Contents never change: RFC 9051, 2.3.1.1."""
         return NEVER_WRITTEN
 
@@ -204,7 +204,7 @@ class ImapMailbox:
                 return None
             try:
                 return differences.told(session, path, position, counts, rows)
-            except Refused as refused:
+            except CommandRefused as refused:
                 if says_gone(refused.status):
                     raise
                 return None
@@ -244,13 +244,13 @@ class ImapMailbox:
             known = path not in self._answered and path not in self._listed
             return not known and (bool(self._listed) or old)
 
-    def _known_folders(self) -> dict[FolderPath, Folder]:
+    def _known_folders(self) -> dict[FolderPath, ListedFolder]:
         if self._folders is None:
             self.folders()
         assert self._folders is not None
         return self._folders
 
-    def _folder(self, path: FolderPath) -> Folder:
+    def _folder(self, path: FolderPath) -> ListedFolder:
         folder = self._known_folders().get(path)
         if folder is None:
             raise ItemVanished(f"{self._shown(path)}: there is no such folder")
@@ -260,7 +260,7 @@ class ImapMailbox:
         overview = self._look(session)
         inbox = overview.counts.get(b"INBOX", Counts())
         if not inbox.validity:  # by that an account is recognised
-            with suppress(Refused, Nonsense):
+            with suppress(CommandRefused, ProtocolError):
                 overview.counts[b"INBOX"] = session.examine(b"INBOX")._replace(guid=inbox.guid)
         rights: dict[bytes, dict[str, str]] = {}
         if session.has("ACL"):
@@ -288,13 +288,13 @@ class ImapMailbox:
             self._listed = set()
         return overview
 
-    def _examine(self, session: Session, path: FolderPath, folder: Folder) -> Counts:
+    def _examine(self, session: Session, path: FolderPath, folder: ListedFolder) -> Counts:
         """Opens a folder. Raises ItemVanished and ItemUnreadable."""
         with self._lock:
             self._listed.add(path)
         try:
             counts = session.examine(folder.name)
-        except Refused as refused:
+        except CommandRefused as refused:
             raise self._refused(path, refused) from refused
         if not counts.validity:
             raise ItemUnreadable(
@@ -308,7 +308,9 @@ class ImapMailbox:
             self._examine(session, path, folder)
         return session.validity
 
-    def _rows(self, session: Session, path: FolderPath, folder: Folder, counts: Counts) -> Rows:
+    def _rows(
+        self, session: Session, path: FolderPath, folder: ListedFolder, counts: Counts
+    ) -> Rows:
         prints = self._known_prints(path, counts)
         return Rows(session, folder.name, counts, prints, self._shown(path))
 
@@ -328,7 +330,7 @@ class ImapMailbox:
             with self._pool.lent(self._account, self._login, folder.name) as session:
                 self.require_same(session)
                 return work(session)
-        except Lost:
+        except ConnectionLost:
             self._pool.drop(self._account)
             raise
 
@@ -340,16 +342,16 @@ class ImapMailbox:
                 with self._pool.lent(self._account, self._login, folder) as session:
                     self.require_same(session)
                     return work(session)
-            except Lost as lost:
+            except ConnectionLost as lost:
                 self._pool.drop(self._account)
-                if attempt == ATTEMPTS or isinstance(lost, Hopeless):
+                if attempt == ATTEMPTS or isinstance(lost, PermanentLoss):
                     raise
         raise AssertionError
 
     def _unavailable(self, work: Callable[[Session], T]) -> T:
         try:
             return self._repeat(work)
-        except (Lost, Refused) as error:
+        except (ConnectionLost, CommandRefused) as error:
             raise SourceUnavailable(f"{self._shown()}: {_why(error)}") from error
 
     def _settled(self, path: FolderPath, work: Callable[[Session], T]) -> T:
@@ -366,9 +368,9 @@ class ImapMailbox:
 
         try:
             return self._persist(path, listing)
-        except Lost as error:
+        except ConnectionLost as error:
             raise ItemUnreadable(f"{self._shown(path)}: {_why(error)}") from error
-        except Refused as refused:
+        except CommandRefused as refused:
             raise self._refused(path, refused) from refused
 
     def _persist(self, path: FolderPath, work: Callable[[Session], T]) -> T:
@@ -378,14 +380,14 @@ class ImapMailbox:
         for _ in range(_DROPS):
             try:
                 return self._repeat(work, self._folder(path).name)
-            except Lost:
+            except ConnectionLost:
                 prints = self._prints.get(path, Prints())
                 if prints.progress <= progress or not prints.progress:
                     raise
                 progress = prints.progress
-        raise Lost("the connection is dropped again and again")
+        raise ConnectionLost("the connection is dropped again and again")
 
-    def _refused(self, path: FolderPath, refused: Refused) -> ItemVanished | ItemUnreadable:
+    def _refused(self, path: FolderPath, refused: CommandRefused) -> ItemVanished | ItemUnreadable:
         if says_gone(refused.status):
             return ItemVanished(f"{self._shown(path)}: is gone")
         return ItemUnreadable(f"{self._shown(path)}: {refusal(refused.status)}")
@@ -411,5 +413,5 @@ def _differs(judged: MailboxIdentity, inbox: Counts) -> bool:
     return judged.validity != inbox.validity or fewer
 
 
-def _why(error: Lost | Refused) -> str:
-    return refusal(error.status) if isinstance(error, Refused) else str(error)
+def _why(error: ConnectionLost | CommandRefused) -> str:
+    return refusal(error.status) if isinstance(error, CommandRefused) else str(error)

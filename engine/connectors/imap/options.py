@@ -20,7 +20,7 @@ from engine.system.stop import Interrupt
 
 
 @dataclass(slots=True)
-class Manner:
+class ServerBehaviour:
     """What was learned of how a server behaves."""
 
     plain_fails: bool = False
@@ -28,7 +28,7 @@ class Manner:
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class ImapOptions:
     """Everything that a source needs to know, allowed and complete."""
 
     spec: str
@@ -53,10 +53,10 @@ class Options:
     bounds: Bounds
     interrupt: Interrupt = field(default_factory=Interrupt, compare=False)
     """Ends whatever is waited for."""
-    manner: Manner = field(default_factory=Manner, compare=False)
+    manner: ServerBehaviour = field(default_factory=ServerBehaviour, compare=False)
 
 
-def options(table: SourceTable, largest: int, *, listed: bool = True) -> Options:
+def options(table: SourceTable, largest: int, *, listed: bool = True) -> ImapOptions:
     """`listed`: it must be told which accounts there are; else those that are asked for are.
 
     Raises UsageError for what isn't a location, or where settings contradict each other, and
@@ -82,7 +82,7 @@ def options(table: SourceTable, largest: int, *, listed: bool = True) -> Options
         accounts = (values.login,)
     if missing:
         raise SettingMissing(f"{where}: {'; '.join(missing)}")
-    return Options(
+    return ImapOptions(
         spec=table.spec,
         endpoint=Endpoint(
             host,

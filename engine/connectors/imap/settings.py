@@ -4,7 +4,13 @@ from typing import Annotated
 
 from engine.settings.credentials import Credentials
 from engine.settings.declared import Setting
-from engine.settings.types import Choice, Switch, Text, Texts, Whole
+from engine.settings.types import (
+    BooleanSetting,
+    ChoiceSetting,
+    IntegerSetting,
+    TextListSetting,
+    TextSetting,
+)
 
 ACCOUNTS_WAYS = ("accounts", "accounts_file", "accounts_command")
 """Of which one at most is to be given."""
@@ -17,7 +23,7 @@ class ImapSettings(Credentials, frozen=True, kw_only=True):
         str,
         Setting(
             "method",
-            Choice(("master", "authzid", "each", "xoauth2")),
+            ChoiceSetting(("master", "authzid", "each", "xoauth2")),
             "How mailboxes of IMAP servers are opened. master: the administrator logs in as "
             "ACCOUNT*LOGIN (Dovecot). authzid: the administrator logs in with the account as "
             "authorization identity (Cyrus, Zimbra, Dovecot). each: every account with its own "
@@ -28,7 +34,7 @@ class ImapSettings(Credentials, frozen=True, kw_only=True):
         str,
         Setting(
             "login",
-            Text("a name, or nothing"),
+            TextSetting("a name, or nothing"),
             "The administrator's name at the IMAP server.",
         ),
     ] = ""
@@ -36,7 +42,7 @@ class ImapSettings(Credentials, frozen=True, kw_only=True):
         str,
         Setting(
             "separator",
-            Text("one or more characters", r"[^\0\r\n]+"),
+            TextSetting("one or more characters", r"[^\0\r\n]+"),
             "What stands between the account and the login for the method master.",
         ),
     ] = "*"
@@ -44,7 +50,7 @@ class ImapSettings(Credentials, frozen=True, kw_only=True):
         str,
         Setting(
             "token_command",
-            Text("a command, or nothing"),
+            TextSetting("a command, or nothing"),
             "A command that prints an access token, for the method xoauth2.",
         ),
     ] = ""
@@ -52,7 +58,7 @@ class ImapSettings(Credentials, frozen=True, kw_only=True):
         tuple[str, ...],
         Setting(
             "accounts",
-            Texts('a list of accounts, as in ["alice@example.com"]'),
+            TextListSetting('a list of accounts, as in ["alice@example.com"]'),
             "The accounts of the IMAP server.",
         ),
     ] = ()
@@ -60,7 +66,7 @@ class ImapSettings(Credentials, frozen=True, kw_only=True):
         str,
         Setting(
             "accounts_file",
-            Text("a file's path, or nothing"),
+            TextSetting("a file's path, or nothing"),
             "Or a file of them, one in a line. A second word in a line is the name that the "
             "account logs in with, where that is another one.",
         ),
@@ -69,7 +75,7 @@ class ImapSettings(Credentials, frozen=True, kw_only=True):
         str,
         Setting(
             "accounts_command",
-            Text("a command, or nothing"),
+            TextSetting("a command, or nothing"),
             "Or a command that prints such lines, as in \"doveadm user '*'\". An account that it "
             "names no more is taken for deleted.",
         ),
@@ -78,7 +84,7 @@ class ImapSettings(Credentials, frozen=True, kw_only=True):
         bool,
         Setting(
             "unencrypted",
-            Switch(),
+            BooleanSetting(),
             "Whether a source of the kind imap may do without STARTTLS. On the way to this "
             "machine itself they always do.",
         ),
@@ -87,7 +93,7 @@ class ImapSettings(Credentials, frozen=True, kw_only=True):
         str,
         Setting(
             "ca_file",
-            Text("a file's path, or nothing"),
+            TextSetting("a file's path, or nothing"),
             "Certificates (PEM) to trust instead of the system's, for an authority of your own.",
         ),
     ] = ""
@@ -95,7 +101,7 @@ class ImapSettings(Credentials, frozen=True, kw_only=True):
         int,
         Setting(
             "connections",
-            Whole(1, 256),
+            IntegerSetting(1, 256),
             "How many connections there are to a server at most. Fewer than scan.workers makes "
             "accounts wait for each other.",
         ),
@@ -104,7 +110,7 @@ class ImapSettings(Credentials, frozen=True, kw_only=True):
         int,
         Setting(
             "listeners",
-            Whole(0, 10000),
+            IntegerSetting(0, 10000),
             "How many accounts of a server the real-time scan listens to at most, each with a "
             "connection of its own beside connections. Others are looked at every "
             "realtime.poll_seconds.",
@@ -114,7 +120,7 @@ class ImapSettings(Credentials, frozen=True, kw_only=True):
         int,
         Setting(
             "timeout",
-            Whole(1, 3600),
+            IntegerSetting(1, 3600),
             "For how many seconds a server may be silent before it is given up. So it is where a "
             "command takes 5 times as long and less than 256 bytes a second come, or 60 times as "
             "long and less than 64 KiB a second. That is for each command: an account as a whole "
@@ -125,7 +131,7 @@ class ImapSettings(Credentials, frozen=True, kw_only=True):
         bool,
         Setting(
             "pipelining",
-            Switch(),
+            BooleanSetting(),
             "Whether commands are sent before the ones before them are answered. Servers must "
             "allow that; for one that can't, set it to false: it takes longer then.",
         ),
@@ -134,7 +140,7 @@ class ImapSettings(Credentials, frozen=True, kw_only=True):
         int,
         Setting(
             "most_folders",
-            Whole(1, 100_000_000),
+            IntegerSetting(1, 100_000_000),
             "How many folders a server may list for one account. One that lists more is given up, "
             "for it may list without end.",
         ),
@@ -143,7 +149,7 @@ class ImapSettings(Credentials, frozen=True, kw_only=True):
         int,
         Setting(
             "most_messages",
-            Whole(1, 1_000_000_000),
+            IntegerSetting(1, 1_000_000_000),
             "How many messages it may list of one folder. Each takes about 400 bytes of memory "
             "during a scan.",
         ),
@@ -152,7 +158,7 @@ class ImapSettings(Credentials, frozen=True, kw_only=True):
         bool,
         Setting(
             "shared",
-            Switch(),
+            BooleanSetting(),
             "Whether the folders that others share with an account, and public ones, are backed "
             "up as if they were its own. Each account then has a copy of them.",
         ),
@@ -161,7 +167,7 @@ class ImapSettings(Credentials, frozen=True, kw_only=True):
         int,
         Setting(
             "sieve_port",
-            Whole(0, 65535),
+            IntegerSetting(0, 65535),
             "Port of ManageSieve, usually 4190: the accounts' filters are backed up, too. 0 for "
             "none.",
         ),

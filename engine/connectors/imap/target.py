@@ -20,17 +20,17 @@ from blake3 import blake3
 
 from engine.connectors.imap import folders as arrangement
 from engine.connectors.imap.accounts import logins
-from engine.connectors.imap.client.connection import Refused, Upload
+from engine.connectors.imap.client.connection import CommandRefused, Upload
 from engine.connectors.imap.client.overview import Overview
 from engine.connectors.imap.client.pool import Pool
-from engine.connectors.imap.client.responses import Lost
+from engine.connectors.imap.client.responses import ConnectionLost
 from engine.connectors.imap.client.session import Session, argument, refusal
-from engine.connectors.imap.client.wire import Nonsense, Value
+from engine.connectors.imap.client.wire import ProtocolError, Value
 from engine.connectors.imap.crlf import with_crlf
 from engine.connectors.imap.mailbox import ImapMailbox
 from engine.connectors.imap.names import flags_of
 from engine.connectors.imap.options import options
-from engine.connectors.imap.target_flags import Flags, Way, left, ways
+from engine.connectors.imap.target_flags import AppendAttempt, Flags, left, ways
 from engine.connectors.imap.target_names import (
     date_time,
     flag_list,
@@ -284,14 +284,14 @@ class ImapTargetMailbox:
             nonlocal place
             attempts = flags.attempts(kept_flags(delivery.flags))
             trying = ways(attempts, date_time(delivery.date))
-            why: Refused | None = None
+            why: CommandRefused | None = None
             made = False
             while True:
                 given = trying[0].flags
                 try:
                     place = _append(session, name, trying[0], content)
                     break
-                except Refused as refused:
+                except CommandRefused as refused:
                     if refused.status.code == "TRYCREATE" and not made:
                         _create(session, name)
                         made = True
@@ -313,7 +313,7 @@ class ImapTargetMailbox:
             with self._pool.lent(self._account, self._login) as session:
                 self._reading.require_same(session)
                 return work(session)
-        except (Lost, Refused) as error:
+        except (ConnectionLost, CommandRefused) as error:
             raise SourceUnavailable(f"{self.where}: {error}") from error
 
     def _change(self, path: FolderPath, work: Callable[[Session], None]) -> None:
@@ -322,10 +322,10 @@ class ImapTargetMailbox:
             with self._pool.lent(self._account, self._login) as session:
                 self._reading.require_same(session)
                 work(session)
-        except Lost as lost_:
+        except ConnectionLost as lost_:
             self._pool.drop(self._account)
             raise DeliveryFailed(f"{where}: {lost_}") from lost_
-        except Refused as refused:
+        except CommandRefused as refused:
             kind = TargetFull if says_full(refused.status) else DeliveryFailed
             raise kind(f"{where}: {refusal(refused.status)}") from refused
 
@@ -378,14 +378,14 @@ def _create(session: Session, name: bytes) -> bool:
     """Makes a folder; False where the server says that it is there. Raises Refused and Lost."""
     try:
         session.connection.run(b"CREATE ", *argument(name))
-    except Refused as refused:
+    except CommandRefused as refused:
         if not says_exists(refused.status):
             raise
         return False
     return True
 
 
-def _append(session: Session, name: bytes, way: Way, content: BinaryIO) -> bytes:
+def _append(session: Session, name: bytes, way: AppendAttempt, content: BinaryIO) -> bytes:
     """Appends once. Returns the message's place, where the server tells it. Raises Refused and
     Lost."""
     size = content.seek(0, 2)
@@ -410,7 +410,7 @@ def _look_for(
         session.examine(name)
         session.fetch([place.split()[1]], b"FLAGS", take)
         flags.saw(given, flags_of(found[-1]) if found else given)
-    except (Lost, Refused, Nonsense, IndexError, ValueError):
+    except (ConnectionLost, CommandRefused, ProtocolError, IndexError, ValueError):
         flags.saw(given, given)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from engine.connectors.imap.client.wire import Status
+from engine.connectors.imap.client.wire import StatusResponse
 from engine.connectors.imap.target_names import SYSTEM_FLAGS, lost
 from engine.connectors.imap.target_refusals import over_flags
 
@@ -56,7 +56,7 @@ class Flags:
         self.refused |= set(given) - kept
 
 
-class Way(NamedTuple):
+class AppendAttempt(NamedTuple):
     """How a message may be appended."""
 
     flags: tuple[str, ...]
@@ -64,12 +64,12 @@ class Way(NamedTuple):
     """As APPEND has it; empty for none, which is when it comes."""
 
 
-def ways(attempts: Sequence[tuple[str, ...]], date: bytes) -> list[Way]:
+def ways(attempts: Sequence[tuple[str, ...]], date: bytes) -> list[AppendAttempt]:
     """All that may be tried, with the date first."""
-    return [Way(flags, when) for when in dict.fromkeys((date, b"")) for flags in attempts]
+    return [AppendAttempt(flags, when) for when in dict.fromkeys((date, b"")) for flags in attempts]
 
 
-def left(tried: Sequence[Way], status: Status) -> list[Way]:
+def left(tried: Sequence[AppendAttempt], status: StatusResponse) -> list[AppendAttempt]:
     """What may be tried yet after the first of these was refused. Without the date, only where the
     refusal names dates, or calls the command wrong."""
     rest = list(tried[1:])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from engine.connectors.imap.client.wire import Status
+from engine.connectors.imap.client.wire import StatusResponse
 
 _OTHER_REASONS = {
     "OVERQUOTA",
@@ -32,7 +32,7 @@ _FULL = re.compile(
 )
 
 
-def says_full(status: Status) -> bool:
+def says_full(status: StatusResponse) -> bool:
     """Whether a refusal says that nothing more can be stored: by its code, or where it has none in
     words."""
     if status.code:
@@ -40,7 +40,7 @@ def says_full(status: Status) -> bool:
     return bool(_FULL.search(status.text))
 
 
-def says_exists(status: Status) -> bool:
+def says_exists(status: StatusResponse) -> bool:
     """Whether a refusal to make a folder says that it is there (RFC 5530), by its code or, where it
     has none, in words."""
     if status.code:
@@ -48,6 +48,6 @@ def says_exists(status: Status) -> bool:
     return status.word == "NO" and "exist" in status.text.lower()
 
 
-def over_flags(status: Status) -> bool:
+def over_flags(status: StatusResponse) -> bool:
     """Whether a refusal may be over flags, or a date."""
     return status.code not in _OTHER_REASONS and not (not status.code and says_full(status))

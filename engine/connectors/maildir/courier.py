@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from engine.connectors.maildir import names
-from engine.system.beneath import Tree
+from engine.system.beneath import BeneathTree
 
 KEYWORDS = "courierimapkeywords"
 SUBSCRIBED = "courierimapsubscribed"
@@ -34,7 +34,7 @@ _LONGEST = 200
 _OLDER = re.compile(r"\.([0-9]{1,12})\.(.+)", re.DOTALL)
 
 
-def read_keywords(tree: Tree, parts: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+def read_keywords(tree: BeneathTree, parts: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
     """The keywords of a folder's messages by their unique names. Raises OSError, also where there
     are more than are read."""
     inside = (*parts, KEYWORDS)

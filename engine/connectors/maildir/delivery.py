@@ -30,7 +30,7 @@ from engine.connectors.maildir.names import flag_letters
 from engine.connectors.ownership import make_directory, make_file, owner_beside, owner_of, write_all
 from engine.connectors.target import Delivery
 from engine.domain.errors import BlobDamaged, DeliveryFailed, TargetFull
-from engine.system.beneath import Tree
+from engine.system.beneath import BeneathTree
 from engine.system.text import reason, shown
 
 _NUMBERS = itertools.count(1)
@@ -53,7 +53,7 @@ class MaildirFolder:
     def __init__(
         self,
         path: str,
-        tree: Tree,
+        tree: BeneathTree,
         parts: tuple[str, ...],
         flags: Collection[str],
         patience: Patience,

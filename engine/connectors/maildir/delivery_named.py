@@ -20,7 +20,7 @@ from engine.connectors.maildir.dotlock import Patience
 from engine.connectors.maildir.names import flag_letters, unique_part
 from engine.connectors.ownership import PRIVATE, make_directory, owner_of
 from engine.connectors.target import Delivery
-from engine.system.beneath import Tree
+from engine.system.beneath import BeneathTree
 from engine.system.files import sync_directory
 
 KEPT = "timefs-damaged"
@@ -36,7 +36,7 @@ class NamedFolder(MaildirFolder):
     def __init__(
         self,
         path: str,
-        tree: Tree,
+        tree: BeneathTree,
         parts: tuple[str, ...],
         flags: Collection[str],
         patience: Patience,

@@ -13,9 +13,9 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from engine.connectors.maildir import courier, names
-from engine.connectors.maildir.folders import Place
+from engine.connectors.maildir.folders import FolderPlace
 from engine.connectors.source import SourceError
-from engine.system.beneath import Tree
+from engine.system.beneath import BeneathTree
 from engine.system.stop import Interrupt
 from engine.system.text import reason, shown
 
@@ -48,7 +48,7 @@ class Stamps(NamedTuple):
 class Directories:
     """Those of one mailbox. `interrupt` ends the reading of long ones."""
 
-    def __init__(self, path: str, tree: Tree, interrupt: Interrupt) -> None:
+    def __init__(self, path: str, tree: BeneathTree, interrupt: Interrupt) -> None:
         self._path = path
         self._tree = tree
         self._interrupt = interrupt
@@ -121,7 +121,7 @@ class Directories:
         finally:
             os.close(fd)
 
-    def look(self, place: Place) -> Stamps | None:
+    def look(self, place: FolderPlace) -> Stamps | None:
         """A look at the three things that a listing is made from; None if there is no directory."""
         prefix = "".join(part + "/" for part in place.parts)
         cursor, newest, directories = b"", 0, 0
@@ -148,7 +148,7 @@ class Directories:
         except OSError:
             return os.stat(path, dir_fd=self._tree.root, follow_symlinks=False)
 
-    def look_for_real(self, place: Place) -> Stamps:
+    def look_for_real(self, place: FolderPlace) -> Stamps:
         """A look where a directory must be. Raises OSError where there is none."""
         stamps = self.look(place)
         if stamps is None:

@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from engine.connectors.ownership import Owner, make_file, write_all
+from engine.connectors.ownership import FileOwner, make_file, write_all
 from engine.system.files import sync_directory
 
 PATIENCE = 10.0
@@ -48,7 +48,7 @@ class Patience:
 
 
 @contextmanager
-def locked(directory: int, name: str, owner: Owner, patience: Patience) -> Iterator[None]:
+def locked(directory: int, name: str, owner: FileOwner, patience: Patience) -> Iterator[None]:
     """Holds the lock on `name` in a directory for as long as the block lasts: keep it short. Raises
     TimeoutError where somebody else keeps it, NotOurs, and OSError where it can't be made."""
     lock = f"{name}.lock"
@@ -110,7 +110,7 @@ def content(directory: int, name: str) -> bytes | None:
     return bytes(found)
 
 
-def replace(directory: int, name: str, content: bytes, owner: Owner) -> None:
+def replace(directory: int, name: str, content: bytes, owner: FileOwner) -> None:
     """Makes `content` that of the file: wholly or, after a crash, not at all. Raises OSError."""
     temporary = f"{name}.{secrets.token_hex(8)}.tmp"
     fd = make_file(directory, temporary, owner)
@@ -128,7 +128,7 @@ def replace(directory: int, name: str, content: bytes, owner: Owner) -> None:
     sync_directory(directory)
 
 
-def _made(directory: int, lock: str, owner: Owner) -> bool:
+def _made(directory: int, lock: str, owner: FileOwner) -> bool:
     """Takes the lock if it is free. It is never there without saying whose it is: one that doesn't
     would outlast its process."""
     temporary = f"{lock}.{secrets.token_hex(8)}.tmp"

@@ -22,14 +22,14 @@ from inotify_simple import Event, INotify, flags
 
 from engine.connectors.events import Give, Hint, Note
 from engine.connectors.maildir.courier import SUBSCRIBED
-from engine.connectors.maildir.location import Location
+from engine.connectors.maildir.location import MaildirLocation
 from engine.connectors.maildir.unfinished import Unfinished
 from engine.connectors.maildir.watches import (
     LIMIT,
-    Account,
-    Folder,
     Kernel,
     Names,
+    WatchedAccount,
+    WatchedFolder,
     Watches,
     inode,
     polled,
@@ -45,7 +45,7 @@ _OVERFLOW = int(flags.Q_OVERFLOW)
 _SETTINGS = "/proc/sys/fs/inotify"
 
 
-class Reading(Kernel, Protocol):
+class EventReading(Kernel, Protocol):
     """What is used of an inotify instance."""
 
     def fileno(self) -> int: ...
@@ -58,17 +58,17 @@ class MaildirEvents:
 
     def __init__(
         self,
-        location: Location,
+        location: MaildirLocation,
         poll: float,
         *,
-        kernel: Callable[[], Reading] = INotify,
+        kernel: Callable[[], EventReading] = INotify,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._location = location
         self._poll = poll
         self._open = kernel
         self._clock = clock
-        self._kernel: Reading | None = None
+        self._kernel: EventReading | None = None
         self._watches: Watches | None = None
         self._unfinished = Unfinished()
         self._told: set[str] = set()
@@ -116,10 +116,10 @@ class MaildirEvents:
         self._end()
         self._changed: set[Names] = set()
         """Places on the way to mailboxes at which something was made or removed."""
-        self._torn: set[Account] = set()
+        self._torn: set[WatchedAccount] = set()
         """Accounts of which other directories are to be watched."""
-        self._touched: set[tuple[str, Folder]] = set()
-        self._written: set[tuple[str, Folder]] = set()
+        self._touched: set[tuple[str, WatchedFolder]] = set()
+        self._written: set[tuple[str, WatchedFolder]] = set()
         """Those of them in which files were written to."""
         self._subscribed: set[str] = set()
         self._overflow = False
@@ -220,7 +220,7 @@ class MaildirEvents:
             elif (names := watches.changed_by(level.names, name)) is not None:
                 self._changed.add(names)
 
-    def _lose(self, wd: int, mask: int, account: Account) -> None:
+    def _lose(self, wd: int, mask: int, account: WatchedAccount) -> None:
         self._torn.add(account)
         if mask & int(flags.IGNORED) and self._watches:
             self._watches.lost(wd)

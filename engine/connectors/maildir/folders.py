@@ -17,7 +17,7 @@ from engine.connectors.source import FolderList, SourceError, SourceFolder
 from engine.domain.errors import SourceUnavailable
 from engine.domain.mutf7 import decode_name
 from engine.domain.paths import INBOX, FolderPath
-from engine.system.beneath import Tree, open_untouched
+from engine.system.beneath import BeneathTree, open_untouched
 from engine.system.text import reason, shown
 
 DEPTH = 64
@@ -33,7 +33,7 @@ TRASHED = "DOVECOT-TRASHED"
 """Dovecot renames a folder to this, after a dot or two, while it removes it."""
 
 
-class Place(NamedTuple):
+class FolderPlace(NamedTuple):
     """Where a folder is."""
 
     parts: tuple[str, ...]
@@ -49,13 +49,13 @@ class Place(NamedTuple):
 
 class _Found(NamedTuple):
     path: FolderPath
-    place: Place
+    place: FolderPlace
     identities: tuple[str, ...] = ()
 
 
 def find_folders(
-    tree: Tree, root: str, guid: str = ""
-) -> tuple[FolderList, dict[FolderPath, Place]]:
+    tree: BeneathTree, root: str, guid: str = ""
+) -> tuple[FolderList, dict[FolderPath, FolderPlace]]:
     """All folders and where they are; `root` is the mailbox's path, for messages, and `guid` that
     of the root, where its list of UIDs has just been looked at.
 
@@ -75,7 +75,7 @@ def find_folders(
     return walk.result()
 
 
-def read_uidlist(tree: Tree, parts: Sequence[str]) -> bytes:
+def read_uidlist(tree: BeneathTree, parts: Sequence[str]) -> bytes:
     """How the list of a folder's UIDs begins, Dovecot's or Courier's; empty where there is none.
     Raises OSError if it can't be read."""
     for name in UIDLISTS:
@@ -88,7 +88,7 @@ def read_uidlist(tree: Tree, parts: Sequence[str]) -> bytes:
 class _Walk:
     """Goes through the directories of one mailbox once."""
 
-    def __init__(self, tree: Tree, root: str, guid: str) -> None:
+    def __init__(self, tree: BeneathTree, root: str, guid: str) -> None:
         self._guid = guid
         self._tree = tree
         self._root = root
@@ -137,7 +137,7 @@ class _Walk:
             self.disturbed = True
             self._complete = False
         if folder:
-            place = Place(parts, courier=courier and not (guid or dovecot))
+            place = FolderPlace(parts, courier=courier and not (guid or dovecot))
             self._take(path or INBOX, place, guid, status)
         elif parts and parts[-1].startswith("."):
             return
@@ -165,7 +165,9 @@ class _Walk:
         except OSError as error:
             self._unread(parts, reason(error))
 
-    def _take(self, path: FolderPath, place: Place, guid: bool, status: os.stat_result) -> None:
+    def _take(
+        self, path: FolderPath, place: FolderPlace, guid: bool, status: os.stat_result
+    ) -> None:
         parts = place.parts
         identities = [f"dir:{status.st_dev}:{status.st_ino}"]
         if guid:
@@ -193,11 +195,11 @@ class _Walk:
                 continue
             trouble = "is a symbolic link to a directory that isn't a folder of this mailbox"
             if any(self._exists(f"{name}/{directory}") for directory in ("cur", "new")):
-                self._found.append(_Found(path, Place(parts, trouble=trouble)))
+                self._found.append(_Found(path, FolderPlace(parts, trouble=trouble)))
             elif not parts[-1].startswith("."):
                 self._errors.append(SourceError(self._shown(parts), trouble))
 
-    def result(self) -> tuple[FolderList, dict[FolderPath, Place]]:
+    def result(self) -> tuple[FolderList, dict[FolderPath, FolderPlace]]:
         folders: dict[FolderPath, _Found] = {}
         for found in self._found:
             path, number = found.path, 1
@@ -209,11 +211,11 @@ class _Walk:
                 what = f"is shown as {shown('/'.join(path))}: {other} has its name"
                 self._notes.append(SourceError(self._shown(found.place.parts), what))
             folders[path] = found
-        folders.setdefault(INBOX, _Found(INBOX, Place(())))
+        folders.setdefault(INBOX, _Found(INBOX, FolderPlace(())))
         for path in list(folders):
             for length in range(1, len(path)):
                 parent = path[:length]
-                folders.setdefault(parent, _Found(parent, Place((), implied=True)))
+                folders.setdefault(parent, _Found(parent, FolderPlace((), implied=True)))
         listed = tuple(
             SourceFolder(path, found.identities, real=not found.place.implied)
             for path, found in sorted(folders.items())

@@ -21,7 +21,7 @@ from engine.connectors.maildir.names import (
     suffix_letters,
     unique_part,
 )
-from engine.connectors.ownership import Owner
+from engine.connectors.ownership import FileOwner
 
 _FILE = "dovecot-keywords"
 _LOCK = "dovecot-uidlist"
@@ -62,7 +62,7 @@ def present(folder: int) -> Letters:
 
 
 def prepare(
-    folder: int, current: int, flags: Collection[str], owner: Owner, patience: Patience
+    folder: int, current: int, flags: Collection[str], owner: FileOwner, patience: Patience
 ) -> Letters:
     """Sees to it that a folder (its descriptor, and that of its `cur`) has letters for the keywords
     among these flags. Raises NotOurs, TimeoutError, and OSError.

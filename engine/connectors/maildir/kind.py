@@ -8,7 +8,7 @@ from engine.connectors.connector import Connector
 from engine.settings.declared import Setting
 from engine.settings.sources import SourceTable
 from engine.settings.table import Settings
-from engine.settings.types import Text
+from engine.settings.types import TextSetting
 from engine.system.clock import Clock
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class MaildirSettings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         Setting(
             "account",
-            Text("an account's name, or nothing"),
+            TextSetting("an account's name, or nothing"),
             "Whose mailbox it is, where the location is that of a single one.",
         ),
     ] = ""
@@ -48,7 +48,7 @@ def _target(table: SourceTable, clock: Clock, settings: Settings) -> "Target":
 
 
 CONNECTOR = Connector(
-    location=Text("an absolute path, as in /var/vmail/{domain}/{user}/Maildir", r"[^\0]+"),
+    location=TextSetting("an absolute path, as in /var/vmail/{domain}/{user}/Maildir", r"[^\0]+"),
     options=MaildirSettings,
     stem="mail",
     source=_source,

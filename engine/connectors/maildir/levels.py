@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 
-from engine.connectors.maildir.location import Location, Place
+from engine.connectors.maildir.location import MailboxPlace, MaildirLocation
 from engine.connectors.source import SourceError
 from engine.system.beneath import entries
 from engine.system.text import reason, shown
@@ -26,28 +26,28 @@ class Levels:
     bounds, is added to `errors`."""
 
     def __init__(
-        self, location: Location, errors: list[SourceError], account: str | None = None
+        self, location: MaildirLocation, errors: list[SourceError], account: str | None = None
     ) -> None:
         """`account`: only this one's mailboxes are looked for."""
         self._location = location
         self._errors = errors
         self._account = account
         self._left = _DIRECTORIES
-        self.refused: list[tuple[Place, str]] = []
+        self.refused: list[tuple[MailboxPlace, str]] = []
         """Mailboxes behind levels that aren't backed up, and why; of each level the first."""
 
-    def places(self, place: Place) -> list[Place]:
+    def places(self, place: MailboxPlace) -> list[MailboxPlace]:
         """What is behind a place if it is a level; empty where it is none, or is a mailbox."""
         if not self._is_level(place):
             return []
-        found: list[Place] = []
+        found: list[MailboxPlace] = []
         self._enter(place, found, frozenset())
         return found
 
-    def _is_level(self, place: Place) -> bool:
+    def _is_level(self, place: MailboxPlace) -> bool:
         return self._location.may_be_level(place.parts) and not self._is_mailbox(place)
 
-    def _enter(self, level: Place, found: list[Place], above: frozenset[str]) -> None:
+    def _enter(self, level: MailboxPlace, found: list[MailboxPlace], above: frozenset[str]) -> None:
         """Adds what is behind a level. `above`: the directories that led here."""
         home = self._location.home(level.parts)
         if is_trusted(self._location.path(home[:-1]), self._location.path(home)):
@@ -55,7 +55,7 @@ class Levels:
             return
         untrusted = Levels(self._location, [], self._account)
         untrusted._left = _UNTRUSTED
-        others: list[Place] = []
+        others: list[MailboxPlace] = []
         untrusted._look(level, others, above, anyhow=True)
         for place in others:
             if self._is_mailbox(place):
@@ -67,7 +67,12 @@ class Levels:
                 self.refused.append((place, what))
 
     def _look(
-        self, level: Place, found: list[Place], above: frozenset[str], *, anyhow: bool = False
+        self,
+        level: MailboxPlace,
+        found: list[MailboxPlace],
+        above: frozenset[str],
+        *,
+        anyhow: bool = False,
     ) -> None:
         """The same; `anyhow`: whoever the levels beneath belong to."""
         path = self._location.path(self._location.home(level.parts))
@@ -87,7 +92,7 @@ class Levels:
         except OSError as error:
             self._errors.append(SourceError(shown(path), reason(error)))
             return
-        others: list[Place] = []
+        others: list[MailboxPlace] = []
         for place in places:
             count = len(found)
             if self._is_level(place):
@@ -111,7 +116,7 @@ class Levels:
                 self.refused.append((place, what))
                 break
 
-    def _is_mailbox(self, place: Place) -> bool:
+    def _is_mailbox(self, place: MailboxPlace) -> bool:
         return may_be_mailbox(self._location.path(place.parts))
 
 

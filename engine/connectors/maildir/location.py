@@ -34,7 +34,7 @@ _PIECE = re.compile(r"\{(\w+)\}|([*?])")
 _WILD = {"*": ".*", "?": "."}
 
 
-class Place(NamedTuple):
+class MailboxPlace(NamedTuple):
     """A path that matches, whether or not there is anything."""
 
     account: str
@@ -43,7 +43,7 @@ class Place(NamedTuple):
     """The components below the location's base."""
 
 
-class Location:
+class MaildirLocation:
     """A parsed location. Pure, except for `places`."""
 
     def __init__(self, text: str) -> None:
@@ -220,7 +220,7 @@ class Location:
         """The components of the mailbox of which these are the account's own directory."""
         return (*names, *self._tail)
 
-    def behind(self, level: Sequence[str], account: str | None) -> Iterator[Place]:
+    def behind(self, level: Sequence[str], account: str | None) -> Iterator[MailboxPlace]:
         """The directories behind a level, which is given by the components of what would be its
         mailbox, as places; with `account` only those of this one, and levels to it. Of no account
         are those whose names don't begin with the levels' characters. Raises OSError."""
@@ -230,7 +230,7 @@ class Location:
             if is_directory and _matchable(name):
                 found = self.account_at(parts) or ""
                 if account in (found, None) or self.may_be_level(parts, account):
-                    yield Place(found, parts)
+                    yield MailboxPlace(found, parts)
 
     def _values(self, account: str) -> Mapping[str, str] | None:
         """What the placeholders stand for in an account's path; None if it can't have one."""
@@ -247,7 +247,7 @@ class Location:
         *,
         account: str | None = None,
         files: list[tuple[str, ...]] | None = None,
-    ) -> Iterator[Place]:
+    ) -> Iterator[MailboxPlace]:
         """All paths behind no levels that match directories which exist now, the part after the
         last placeholder left unchecked; with `account` those of this one, and levels to it. What
         can't be read on the way is added to `errors`, and what is a file where a mailbox is
@@ -261,7 +261,7 @@ class Location:
             for parts in self._expand((), wanted, errors, files):
                 found = self.account_at(parts) or ""
                 if account in (found, None) or self.may_be_level(parts, account):
-                    yield Place(found, parts)
+                    yield MailboxPlace(found, parts)
         except OSError as error:
             kind = SourceEmpty if isinstance(error, FileNotFoundError) else SourceUnavailable
             raise kind(

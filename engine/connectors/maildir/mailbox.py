@@ -24,19 +24,19 @@ from engine.connectors.maildir.directories import (
     STRIDE,
     Directories,
 )
-from engine.connectors.maildir.folders import UIDLISTS, Place, find_folders, read_uidlist
+from engine.connectors.maildir.folders import UIDLISTS, FolderPlace, find_folders, read_uidlist
 from engine.connectors.source import (
     Fetched,
     FolderList,
     FolderListing,
     MailboxIdentity,
+    RewrittenItems,
     SourceError,
     SourceItem,
-    Written,
 )
 from engine.domain.errors import ItemUnreadable, ItemVanished, SourceUnavailable
 from engine.domain.paths import FolderPath
-from engine.system.beneath import Tree
+from engine.system.beneath import BeneathTree
 from engine.system.birth import born
 from engine.system.clock import Clock
 from engine.system.stop import Interrupt
@@ -66,7 +66,7 @@ class MaildirMailbox:
     def __init__(
         self,
         path: str,
-        tree: Tree,
+        tree: BeneathTree,
         clock: Clock,
         *,
         largest: int | None = None,
@@ -80,7 +80,7 @@ class MaildirMailbox:
         self._directories = Directories(path, tree, self._interrupt)
         self._clock = clock
         self._largest = largest
-        self._places: dict[FolderPath, Place] = {}
+        self._places: dict[FolderPath, FolderPlace] = {}
         self._fingerprint = b""
         self._guid = ""
         """That of the root, where its list of UIDs was looked at to know the mailbox by."""
@@ -231,13 +231,13 @@ class MaildirMailbox:
     def changes(self, path: FolderPath, cursor: bytes) -> None:
         """None: what a directory held before is not to be had from a file system."""
 
-    def written(self, path: FolderPath, since: int) -> Written:
+    def written(self, path: FolderPath, since: int) -> RewrittenItems:
         """By the time of change of each file, which nobody can set. A change of flags sets it too,
         and so does whoever makes a link to the file or changes its mode. Where a directory can't be
         read, the same is to be asked again: `listing` names it."""
         place = self._place(path)
         if place.implied:
-            return Written(since)
+            return RewrittenItems(since)
         latest = (self._clock.now() - SETTLING) * 1000
         found: set[str] = set()
         whole = True
@@ -255,7 +255,7 @@ class MaildirMailbox:
         except OSError as error:
             raise self._failure(place.parts, error) from error
         identities = frozenset(name.encode(_ENCODING, "surrogateescape") for name in found)
-        return Written(min(newest, latest) if whole else since, identities)
+        return RewrittenItems(min(newest, latest) if whole else since, identities)
 
     def fetch(self, item: SourceItem) -> Fetched:
         parts = self._place(item.folder).parts
@@ -313,7 +313,7 @@ class MaildirMailbox:
             errors.append(SourceError(self._shown(*parts, courier.KEYWORDS), reason(error)))
             return {}
 
-    def _place(self, path: FolderPath) -> Place:
+    def _place(self, path: FolderPath) -> FolderPlace:
         place = self._places.get(path)
         if place is None:
             raise ItemVanished(f"{self._shown()}: has no folder {shown('/'.join(path))}")

@@ -13,7 +13,7 @@ from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
 from engine.connectors.maildir.levels import Levels, directory_of, is_mailbox, may_be_mailbox
-from engine.connectors.maildir.location import Location, Place
+from engine.connectors.maildir.location import MailboxPlace, MaildirLocation
 from engine.connectors.maildir.mailbox import MaildirMailbox
 from engine.connectors.maildir.other_formats import is_mbox, other_mail
 from engine.connectors.source import AccountList, Rival, SourceError
@@ -38,7 +38,7 @@ class MaildirSource:
     def __init__(self, location: str, clock: Clock, *, largest: int | None = None) -> None:
         """Raises UsageError if `location` isn't one; looks at nothing yet. `largest`: how many
         bytes a message may have; None for any number."""
-        self._location = Location(location)
+        self._location = MaildirLocation(location)
         self._clock = clock
         self._largest = largest
         self.interrupt = Interrupt()
@@ -147,7 +147,7 @@ class _Looking:
 
     def __init__(
         self,
-        location: Location,
+        location: MaildirLocation,
         chosen: dict[str, str],
         found: dict[str, _Parts],
         guid: Callable[[_Parts], str],
@@ -207,7 +207,7 @@ class _Looking:
             f"check the location and that the mail volume is mounted{self._hint}"
         )
 
-    def _look_behind(self, place: Place, levels: Levels) -> bool:
+    def _look_behind(self, place: MailboxPlace, levels: Levels) -> bool:
         """Whether a place is a level that leads to users."""
         refused = len(levels.refused)
         behind = levels.places(place)
@@ -295,7 +295,7 @@ class _Looking:
         return directory_of(self._location.path(parts))
 
 
-def mailboxes_of(location: Location, account: str) -> list[_Parts]:
+def mailboxes_of(location: MaildirLocation, account: str) -> list[_Parts]:
     """The directories of an account, below the base of a location: those that are Maildirs, or
     where none is all of them; one that has several names once. Raises SourceUnavailable where none
     can be looked for."""
@@ -309,7 +309,7 @@ def mailboxes_of(location: Location, account: str) -> list[_Parts]:
     return [parts for parts in places if may_be_mailbox(location.path(parts))] or places
 
 
-def _choose(location: Location, found: Sequence[_Parts], directory: str) -> _Parts:
+def _choose(location: MaildirLocation, found: Sequence[_Parts], directory: str) -> _Parts:
     """The mailbox in this directory; where it is in none of them, the last."""
     if len(found) > 1 and directory:
         for parts in found:

@@ -9,7 +9,7 @@ from collections.abc import Collection
 
 from engine.connectors.maildir import dotlock
 from engine.connectors.maildir.dotlock import Patience
-from engine.connectors.ownership import Owner
+from engine.connectors.ownership import FileOwner
 from engine.domain.mutf7 import encode_name
 from engine.domain.paths import FolderPath
 
@@ -43,7 +43,7 @@ def added(
 def add(
     root: int,
     paths: Collection[FolderPath],
-    owner: Owner,
+    owner: FileOwner,
     patience: Patience,
     *,
     begin: bool,

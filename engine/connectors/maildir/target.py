@@ -22,13 +22,13 @@ from engine.connectors.maildir.delivery import MaildirFolder, failure
 from engine.connectors.maildir.delivery_named import KEPT, NamedFolder
 from engine.connectors.maildir.delivery_names import directories, is_nested, is_utf8
 from engine.connectors.maildir.dotlock import Patience
-from engine.connectors.maildir.folders import Place, find_folders
-from engine.connectors.maildir.location import Location
+from engine.connectors.maildir.folders import FolderPlace, find_folders
+from engine.connectors.maildir.location import MaildirLocation
 from engine.connectors.maildir.mailbox import MaildirMailbox
 from engine.connectors.maildir.source import mailboxes_of
 from engine.connectors.ownership import (
     PRIVATE,
-    Owner,
+    FileOwner,
     finish_directory,
     make_directory,
     make_file,
@@ -45,7 +45,7 @@ from engine.domain.errors import (
     UsageError,
 )
 from engine.domain.paths import FolderPath
-from engine.system.beneath import Tree, open_tree
+from engine.system.beneath import BeneathTree, open_tree
 from engine.system.clock import Clock
 from engine.system.files import sync_directory
 from engine.system.text import reason, shown
@@ -83,7 +83,7 @@ class MaildirTarget:
             raise SourceUnavailable(f"{shown(path)}: {reason(error)}") from error
         return MaildirTargetMailbox(path, tree, self._clock)
 
-    def _found(self, location: Location, account: str, plain: list[str] | None) -> list[str]:
+    def _found(self, location: MaildirLocation, account: str, plain: list[str] | None) -> list[str]:
         """Where a mailbox is that must be looked for, or where a new one is to be: in its plain
         path if it has one. Raises SourceUnavailable where it can't be said which one is meant."""
         found: list[tuple[str, ...]] = []
@@ -112,8 +112,8 @@ class MaildirTarget:
             raise SourceUnavailable(f"{shown(path)}: {reason(error)}") from error
         return MaildirTargetMailbox(path, tree, self._clock)
 
-    def _location(self, account: str) -> Location:
-        return Location(f"{self._text}?account={account}" if self.single else self._text)
+    def _location(self, account: str) -> MaildirLocation:
+        return MaildirLocation(f"{self._text}?account={account}" if self.single else self._text)
 
 
 class MaildirTargetMailbox:
@@ -121,7 +121,7 @@ class MaildirTargetMailbox:
 
     verbatim = True
 
-    def __init__(self, path: str, tree: Tree, clock: Clock) -> None:
+    def __init__(self, path: str, tree: BeneathTree, clock: Clock) -> None:
         """Takes over the tree. Raises SourceUnavailable if the mailbox can't be read."""
         self._path = path
         self._tree = tree
@@ -216,7 +216,7 @@ class MaildirTargetMailbox:
         except OSError as error:
             raise failure(self._shown(parts), error) from error
         if not real:
-            self._places[path] = Place(parts)
+            self._places[path] = FolderPlace(parts)
             self._names[parts] = path
         return new
 
@@ -306,7 +306,7 @@ class MaildirTargetMailbox:
         return shown("/".join((self._path, *parts)))
 
 
-def _mark(folder: int, owner: Owner) -> None:
+def _mark(folder: int, owner: FileOwner) -> None:
     """Writes `maildirfolder`, by which programs know that a Maildir is a folder of another."""
     try:
         os.close(make_file(folder, "maildirfolder", owner))
@@ -320,7 +320,7 @@ def _make(base: str, parts: list[str]) -> None:
     may enter those beside them; with the owner of the one above, or for a user who isn't root with
     that user. Raises OSError."""
     fd = os.open("/", _STEP)
-    made: Owner | None = None
+    made: FileOwner | None = None
     try:
         above = [part for part in base.split("/") if part]
         for number, part in enumerate((*above, *parts)):
@@ -338,12 +338,12 @@ def _make(base: str, parts: list[str]) -> None:
         os.close(fd)
 
 
-def _new_owner(directory: int) -> Owner:
+def _new_owner(directory: int) -> FileOwner:
     """Whose a new mailbox in a directory is."""
     own, beside = owner_of(directory), owner_beside(directory, directories=True)
     group = beside.group if beside != own or os.geteuid() == 0 else os.getegid()
     mode = PRIVATE if beside == own else PRIVATE | beside.mode & _OF_GROUP
-    return Owner(os.geteuid() or own.user, group, mode)
+    return FileOwner(os.geteuid() or own.user, group, mode)
 
 
 def _exists(directory: int, name: str) -> bool:

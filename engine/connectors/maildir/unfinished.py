@@ -7,7 +7,7 @@ events, and asked what to do.
 
 from __future__ import annotations
 
-from engine.connectors.maildir.watches import Folder
+from engine.connectors.maildir.watches import WatchedFolder
 
 WRITING = 0.2
 """Seconds since a file last grew for which it may still be written."""
@@ -15,7 +15,7 @@ WRITING_MOST = 5.0
 """Seconds after which the folder is looked at anyway."""
 
 
-Key = tuple[str, Folder]
+Key = tuple[str, WatchedFolder]
 """An account, and a folder in it."""
 
 

@@ -18,7 +18,7 @@ from inotify_simple import flags
 from engine.connectors.maildir.courier import KEYWORDS
 from engine.connectors.maildir.folders import DEPTH, TRASHED, path_below
 from engine.connectors.maildir.levels import is_trusted, may_be_mailbox
-from engine.connectors.maildir.location import Location
+from engine.connectors.maildir.location import MaildirLocation
 from engine.domain.paths import INBOX, FolderPath
 from engine.system.text import reason, shown
 
@@ -52,7 +52,7 @@ class LimitReached(Exception):
     """The system lets us watch no more directories."""
 
 
-class Account:
+class WatchedAccount:
     """A mailbox that is watched, or that was to be."""
 
     __slots__ = ("inode", "name", "names", "trouble", "watches")
@@ -67,12 +67,12 @@ class Account:
         """Why not all of it is watched; empty where all is."""
 
 
-class Folder:
+class WatchedFolder:
     """A folder's directory, or one that only leads to others."""
 
     __slots__ = ("account", "directory", "path")
 
-    def __init__(self, account: Account, directory: str, path: FolderPath | None) -> None:
+    def __init__(self, account: WatchedAccount, directory: str, path: FolderPath | None) -> None:
         self.account = account
         self.directory = directory
         self.path = path
@@ -86,7 +86,7 @@ class Folder:
         return False
 
 
-class Level(NamedTuple):
+class WatchedLevel(NamedTuple):
     """A directory on the way to mailboxes."""
 
     names: Names
@@ -96,15 +96,15 @@ class Level(NamedTuple):
 class Watches:
     """The watches of one inotify instance. For one thread."""
 
-    def __init__(self, kernel: Kernel, location: Location) -> None:
+    def __init__(self, kernel: Kernel, location: MaildirLocation) -> None:
         self._kernel = kernel
         self._location = location
-        self.levels: dict[int, Level] = {}
-        self.folders: dict[int, Folder] = {}
+        self.levels: dict[int, WatchedLevel] = {}
+        self.folders: dict[int, WatchedFolder] = {}
         """By the watch of a folder's own directory."""
-        self.boxes: dict[int, Folder] = {}
+        self.boxes: dict[int, WatchedFolder] = {}
         """By the watches of `cur` and `new`."""
-        self.accounts: dict[Names, Account] = {}
+        self.accounts: dict[Names, WatchedAccount] = {}
         self.troubles: dict[Names, str] = {}
         """Levels that can't be watched, and why."""
 
@@ -115,29 +115,29 @@ class Watches:
         """The path of what is at these components below the base."""
         return os.path.join(self._location.base, *names)
 
-    def follow(self, names: Names) -> list[Account]:
+    def follow(self, names: Names) -> list[WatchedAccount]:
         """Watches what is at these components, and all that lies below on the way to mailboxes, and
         in them. Returns the accounts. What isn't there is left out."""
         self.forget(names)
-        found: list[Account] = []
+        found: list[WatchedAccount] = []
         self._descend(names, found)
         return found
 
-    def _descend(self, names: Names, found: list[Account]) -> None:
+    def _descend(self, names: Names, found: list[WatchedAccount]) -> None:
         if self._is_behind_none(names):
             return
         path = self.path(names)
         account = self._location.account_at(names)
         if not self._location.leads_on(names) or self.is_mailbox(names):
             if account is not None:
-                found.append(self._take(Account(account, names)))
+                found.append(self._take(WatchedAccount(account, names)))
             return
         self.troubles.pop(names, None)
         try:
             mask = _LEVEL if names else _LEVEL | int(flags.MOVE_SELF)
             wd = self._kernel.add_watch(path, mask)
             status = os.stat(path)
-            other = self.levels.setdefault(wd, Level(names, (status.st_dev, status.st_ino)))
+            other = self.levels.setdefault(wd, WatchedLevel(names, (status.st_dev, status.st_ino)))
             if other.names != names:  # its events are told as those of the other
                 what = f"is another name of {shown(self.path(other.names))}, which is watched"
                 self.troubles[names] = f"{shown(path)}: {what}"
@@ -195,14 +195,14 @@ class Watches:
             return self._below(names, path)
         return []
 
-    def _take(self, account: Account) -> Account:
+    def _take(self, account: WatchedAccount) -> WatchedAccount:
         account.inode = inode(self.path(account.names))
         if account.inode is not None:
             self.accounts[account.names] = account
             self.walk(account)
         return account
 
-    def forget(self, names: Names) -> list[Account]:
+    def forget(self, names: Names) -> list[WatchedAccount]:
         """Lets go of all at and below these components; returns the accounts that were there."""
         length = len(names)
         for place in [n for n in self.troubles if n[:length] == names]:
@@ -224,7 +224,7 @@ class Watches:
             self._drop(account, account.watches)
         return gone
 
-    def walk(self, account: Account) -> None:
+    def walk(self, account: WatchedAccount) -> None:
         """Watches all directories of a mailbox as they are now, and no others any more."""
         account.trouble = ""
         walk = _Walk(self, account)
@@ -245,7 +245,9 @@ class Watches:
             if folder:
                 folder.account.watches.discard(wd)
 
-    def watch(self, path: str, mask: int, folder: Folder, table: dict[int, Folder]) -> int | None:
+    def watch(
+        self, path: str, mask: int, folder: WatchedFolder, table: dict[int, WatchedFolder]
+    ) -> int | None:
         """Watches one directory of a mailbox; None where it is gone. Raises LimitReached, and
         OSError where it can't be watched."""
         try:
@@ -262,7 +264,7 @@ class Watches:
         table[wd] = folder
         return wd
 
-    def _drop(self, account: Account, watches: set[int]) -> None:
+    def _drop(self, account: WatchedAccount, watches: set[int]) -> None:
         for wd in watches:
             known = self.folders.get(wd) or self.boxes.get(wd)
             if known and known.account is account:
@@ -285,11 +287,11 @@ class _Walk:
     """Goes through the directories of one mailbox once, and watches them. Goes where
     `maildir_folders` looks, and where something may come that it would look at."""
 
-    def __init__(self, watches: Watches, account: Account) -> None:
+    def __init__(self, watches: Watches, account: WatchedAccount) -> None:
         self._watches = watches
         self._account = account
         self.seen: set[int] = set()
-        self._paths: dict[FolderPath, Folder] = {}
+        self._paths: dict[FolderPath, WatchedFolder] = {}
 
     def enter(self, path: str, below: FolderPath, name: str | None, depth: int) -> None:
         """Watches a directory, its `cur` and `new`, and what lies beneath. Raises LimitReached,
@@ -321,16 +323,18 @@ class _Walk:
             if not other.lstrip(".").startswith(TRASHED):
                 self.enter(f"{path}/{other}", path_below(below, other), other, depth + 1)
 
-    def _folder(self, directory: str, path: FolderPath) -> Folder:
+    def _folder(self, directory: str, path: FolderPath) -> WatchedFolder:
         """The folder of a directory. Which one is meant where there are two of a path is not for us
         to say."""
-        folder = Folder(self._account, directory, path)
+        folder = WatchedFolder(self._account, directory, path)
         twin = self._paths.setdefault(path, folder)
         if twin is not folder:
             twin.path = folder.path = None
         return folder
 
-    def _add(self, path: str, mask: int, folder: Folder, table: dict[int, Folder]) -> bool:
+    def _add(
+        self, path: str, mask: int, folder: WatchedFolder, table: dict[int, WatchedFolder]
+    ) -> bool:
         wd = self._watches.watch(path, mask, folder, table)
         if wd is None:
             return False
@@ -349,7 +353,7 @@ def inode(path: str) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def polled(watches: Watches) -> Iterator[Account]:
+def polled(watches: Watches) -> Iterator[WatchedAccount]:
     """The accounts of which events don't tell all."""
     for account in watches.accounts.values():
         if account.trouble or any(

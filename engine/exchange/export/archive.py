@@ -22,9 +22,9 @@ from blake3 import blake3
 
 from engine.domain.errors import BlobDamaged, TargetFull, UsageError
 from engine.exchange.export import form
-from engine.exchange.export.form import Head, Tail
+from engine.exchange.export.form import ExportEnd, ExportHead
 from engine.exchange.export.plan import DIRECTORY_MODE, FILE_MODE
-from engine.exchange.export.records import Content
+from engine.exchange.export.records import ExportedContent
 from engine.system.files import sync_directory
 
 SUFFIX = ".tar.zst"
@@ -50,13 +50,13 @@ class Archive:
             fileobj=self._stream, mode="w|", format=tarfile.PAX_FORMAT, bufsize=1 << 18
         )
 
-    def records(self, head: Head, root: Path) -> None:
+    def records(self, head: ExportHead, root: Path) -> None:
         """Writes `export.json`, and all that is beneath a directory. Raises TargetFull, OSError."""
         with self._explained():
             self._bytes(form.HEAD, form.document(head))
             self._beneath(root, "")
 
-    def put(self, content: Content, chunks: Iterable[bytes]) -> None:
+    def put(self, content: ExportedContent, chunks: Iterable[bytes]) -> None:
         """Writes a content, or nothing where it can't be read. Raises what `chunks` raises,
         BlobDamaged where it isn't what it should be, TargetFull, OSError."""
         with tempfile.SpooledTemporaryFile(max_size=_SPOOL) as spool:
@@ -73,7 +73,7 @@ class Archive:
             with self._explained():
                 self._add(info, spool)  # type: ignore[arg-type]
 
-    def finish(self, tail: Tail) -> None:
+    def finish(self, tail: ExportEnd) -> None:
         """Writes the end."""
         with self._explained():
             self._bytes(form.TAIL, form.document(tail))

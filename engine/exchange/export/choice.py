@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 from engine.domain.errors import UsageError
 
 
-class Choice(NamedTuple):
+class AccountChoice(NamedTuple):
     """What was asked for; with both empty, everything."""
 
     accounts: tuple[str, ...] = ()
@@ -33,7 +33,9 @@ class Candidate(Protocol):
     def source_name(self) -> str: ...
 
 
-def chosen(choice: Choice, candidates: Iterable[Candidate], where: str) -> Collection[int] | None:
+def chosen(
+    choice: AccountChoice, candidates: Iterable[Candidate], where: str
+) -> Collection[int] | None:
     """The items of the accounts that are meant, deleted ones included; None for all. Raises
     UsageError for a name or a domain that none has; `where` is what they were looked for in."""
     if choice.everything:

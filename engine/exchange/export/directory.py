@@ -13,9 +13,9 @@ from blake3 import blake3
 
 from engine.domain.errors import BlobDamaged, NotAnExport, TargetFull, UsageError
 from engine.exchange.export import form
-from engine.exchange.export.form import Head, Tail
+from engine.exchange.export.form import ExportEnd, ExportHead
 from engine.exchange.export.plan import DIRECTORY_MODE, FILE_MODE
-from engine.exchange.export.records import Content
+from engine.exchange.export.records import ExportedContent
 from engine.system.files import locked_directory, sync_directory
 
 _PART = ".part"
@@ -33,18 +33,18 @@ This export is not complete. The same command again goes on with it, and removes
 class ExportDirectory:
     """A directory for one export, locked. See `opened`."""
 
-    def __init__(self, path: Path, head: Head | None) -> None:
+    def __init__(self, path: Path, head: ExportHead | None) -> None:
         self.path = path
         self.head = head
         """Of the export that was begun here; None for none."""
 
-    def begin(self, head: Head) -> None:
+    def begin(self, head: ExportHead) -> None:
         """Before anything else: says what this will be."""
         with _explained(self.path):
             self._whole(form.UNFINISHED, _TEXT.encode())
             self.announce(head)
 
-    def announce(self, head: Head) -> None:
+    def announce(self, head: ExportHead) -> None:
         """Says what this is."""
         with _explained(self.path):
             self._whole(form.HEAD, form.document(head))
@@ -55,7 +55,7 @@ class ExportDirectory:
             if (self.path / name).exists():
                 shutil.rmtree(self.path / name)
 
-    def put(self, content: Content, chunks: Iterable[bytes]) -> None:
+    def put(self, content: ExportedContent, chunks: Iterable[bytes]) -> None:
         """Writes a content, unless it is there. Raises what `chunks` raises, TargetFull,
         OSError."""
         path = self.path / content.file
@@ -77,7 +77,7 @@ class ExportDirectory:
                 os.utime(file.fileno(), ns=(content.date * 1000, content.date * 1000))
             os.rename(part, path)
 
-    def finish(self, tail: Tail) -> None:
+    def finish(self, tail: ExportEnd) -> None:
         """Makes all of it durable, and says that it is complete."""
         with _explained(self.path):
             for name in (_PART, LISTING):
@@ -111,7 +111,7 @@ def opened(path: Path) -> Iterator[ExportDirectory]:
         yield ExportDirectory(path, _begun(path))
 
 
-def _begun(path: Path) -> Head | None:
+def _begun(path: Path) -> ExportHead | None:
     """What was begun in a directory. Raises UsageError."""
     names = set(os.listdir(path)) - {_PART}
     if not names:
@@ -121,14 +121,14 @@ def _begun(path: Path) -> Head | None:
     if form.UNFINISHED in names and names <= {form.UNFINISHED, LISTING}:
         return None
     try:
-        return form.parse(Head, (path / form.HEAD).read_bytes(), form.HEAD)
+        return form.parse(ExportHead, (path / form.HEAD).read_bytes(), form.HEAD)
     except (OSError, NotAnExport):
         raise UsageError(
             f"{path}: is not empty, and no export that was begun: choose another directory"
         ) from None
 
 
-def _there(path: Path, content: Content) -> bool:
+def _there(path: Path, content: ExportedContent) -> bool:
     """Whether an earlier run has written it; what a crash has cut short is not taken for it."""
     hasher = blake3()
     try:

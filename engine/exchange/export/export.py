@@ -17,10 +17,10 @@ from engine.domain.errors import BackupUnusable, Damaged, EngineError, UsageErro
 from engine.domain.model import item_id
 from engine.exchange.export import directory
 from engine.exchange.export.archive import Archive, output_file
-from engine.exchange.export.choice import Choice, chosen
-from engine.exchange.export.form import Head, Missing, Tail
-from engine.exchange.export.plan import Plan, make_plan
-from engine.exchange.export.records import Content, Records
+from engine.exchange.export.choice import AccountChoice, chosen
+from engine.exchange.export.form import ExportEnd, ExportHead, Missing
+from engine.exchange.export.plan import ExportPlan, make_plan
+from engine.exchange.export.records import ExportedContent, Records
 from engine.journal.reader import Reader
 from engine.query.accounts import accounts
 from engine.system.progress import Progress
@@ -30,10 +30,10 @@ _ATTEMPTS = 5
 """How often an export begins anew because a purge took what it had planned to write."""
 
 
-class Wanted(NamedTuple):
+class WantedExport(NamedTuple):
     """What shall be exported."""
 
-    choice: Choice
+    choice: AccountChoice
     instant: int | None = None
     """The time of which the state is wanted, in microseconds; None: the newest there is."""
     history: bool = False
@@ -44,7 +44,7 @@ class Wanted(NamedTuple):
 class Exported:
     """What an export did."""
 
-    head: Head
+    head: ExportHead
     contents: int = 0
     size: int = 0
     missing: list[Missing] = field(default_factory=list)
@@ -56,7 +56,7 @@ class _Purged(Exception):
 
 
 def to_directory(
-    backup: Backup, wanted: Wanted, path: Path, stop: Stop, progress: Progress
+    backup: Backup, wanted: WantedExport, path: Path, stop: Stop, progress: Progress
 ) -> Exported:
     """Exports to a directory, which is made if it isn't there. One in which the same export was
     begun is gone on with, for the same instant.
@@ -81,13 +81,13 @@ def to_directory(
                 exported = _put(backup, plan, opened.put, stop, progress)
             except _Purged:
                 continue
-            opened.finish(Tail(True, tuple(exported.missing)))
+            opened.finish(ExportEnd(True, tuple(exported.missing)))
             return exported
     raise _too_often(backup)
 
 
 def to_archive(
-    backup: Backup, wanted: Wanted, path: Path, stop: Stop, progress: Progress
+    backup: Backup, wanted: WantedExport, path: Path, stop: Stop, progress: Progress
 ) -> Exported:
     """Exports to a new file. Raises as `to_directory`."""
     for _ in range(_ATTEMPTS):
@@ -100,7 +100,7 @@ def to_archive(
 
 
 def to_stream(
-    backup: Backup, wanted: Wanted, output: BinaryIO, stop: Stop, progress: Progress
+    backup: Backup, wanted: WantedExport, output: BinaryIO, stop: Stop, progress: Progress
 ) -> Exported:
     """Exports to a pipe. Raises as `to_directory`, and EngineError where a purge gets in between,
     for what was written can't be taken back."""
@@ -115,7 +115,7 @@ def to_stream(
 
 def _archive(
     backup: Backup,
-    wanted: Wanted,
+    wanted: WantedExport,
     output: BinaryIO,
     where: str,
     stop: Stop,
@@ -136,13 +136,13 @@ def _archive(
         archive = Archive(output, where, backup.clock.now())
         archive.records(plan.head, root)
         exported = _put(backup, plan, archive.put, stop, progress)
-        archive.finish(Tail(True, tuple(exported.missing)))
+        archive.finish(ExportEnd(True, tuple(exported.missing)))
         return exported
 
 
 def _records(
-    backup: Backup, reader: Reader, wanted: Wanted, begun: Head | None
-) -> tuple[Records, Head]:
+    backup: Backup, reader: Reader, wanted: WantedExport, begun: ExportHead | None
+) -> tuple[Records, ExportHead]:
     """Raises UsageError."""
     picked = chosen(wanted.choice, accounts(reader), str(backup.path))
     purges = reader.purge_state()
@@ -152,7 +152,7 @@ def _records(
     sequence = reader.sequence_at(instant)
     if sequence == 0 and not wanted.history:
         raise UsageError(f"{backup.path}: nothing was recorded by then")
-    head = Head(
+    head = ExportHead(
         id=os.urandom(16).hex(),
         backup=backup.identity.backup.hex(),
         history=wanted.history,
@@ -181,10 +181,10 @@ def _records(
     return Records(reader, head.sequence, picked), head
 
 
-def _same(begun: Head, head: Head, *, newest: bool) -> bool:
+def _same(begun: ExportHead, head: ExportHead, *, newest: bool) -> bool:
     """Whether what was begun is what is asked for now. With `newest` any instant will do."""
 
-    def asked(one: Head) -> tuple[object, ...]:
+    def asked(one: ExportHead) -> tuple[object, ...]:
         return (one.backup, one.history, one.accounts, one.domains)
 
     return asked(begun) == asked(head) and (newest or begun.instant == head.instant)
@@ -192,8 +192,8 @@ def _same(begun: Head, head: Head, *, newest: bool) -> bool:
 
 def _put(
     backup: Backup,
-    plan: Plan,
-    put: Callable[[Content, Iterator[bytes]], None],
+    plan: ExportPlan,
+    put: Callable[[ExportedContent, Iterator[bytes]], None],
     stop: Stop,
     progress: Progress,
 ) -> Exported:

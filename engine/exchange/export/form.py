@@ -49,7 +49,7 @@ Hex = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{32}$")]
 Word = Literal["create", "change", "content", "move", "delete", "return"]
 
 
-class Head(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=False):
+class ExportHead(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=False):
     """`export.json`."""
 
     format: Literal["timefs export"] = "timefs export"
@@ -91,14 +91,14 @@ class Missing(msgspec.Struct, frozen=True):
     what: str
 
 
-class Tail(msgspec.Struct, frozen=True):
+class ExportEnd(msgspec.Struct, frozen=True):
     """`complete.json`."""
 
     complete: Literal[True]
     missing: tuple[Missing, ...] = ()
 
 
-class State(msgspec.Struct, frozen=True, kw_only=True):
+class ExportedState(msgspec.Struct, frozen=True, kw_only=True):
     """A version of an item, as JSON has it."""
 
     kind: str
@@ -117,7 +117,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     meta: dict[str, Any] = {}
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True):
+class ExportedRow(msgspec.Struct, frozen=True, kw_only=True):
     """A transaction: a line of `transactions.jsonl`, or of `items.jsonl`, where it is the last of a
     living item."""
 
@@ -129,13 +129,13 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     path: str = ""
     """Where the item is after it, or was before its deletion: account, folders and name, with
     slashes. For people and other tools; an import goes by the IDs."""
-    state: State | None
+    state: ExportedState | None
     """None: deleted."""
     file: str = ""
     """The file in the export that has the content; empty where there is none."""
 
 
-class Commit(msgspec.Struct, frozen=True):
+class ExportedCommit(msgspec.Struct, frozen=True):
     """A line of `commits.jsonl`: transaction number i of them has time `time + i`."""
 
     transaction: Sequence
@@ -143,14 +143,14 @@ class Commit(msgspec.Struct, frozen=True):
     count: Annotated[int, msgspec.Meta(ge=1, lt=2**32)]
 
 
-class Held(msgspec.Struct, frozen=True):
+class ExportedHold(msgspec.Struct, frozen=True):
     """A hold on an account."""
 
     since: Time
     reason: str = ""
 
 
-class Owner(msgspec.Struct, frozen=True, kw_only=True):
+class ExportedOwner(msgspec.Struct, frozen=True, kw_only=True):
     """A line of `history/accounts.jsonl`: an account that is in the history."""
 
     item: Id
@@ -161,7 +161,7 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True):
     origin: str = ""
     guid: str = ""
     scanned: Time = 0
-    hold: Held | None = None
+    hold: ExportedHold | None = None
 
 
 class Scan(msgspec.Struct, frozen=True, kw_only=True):
@@ -177,18 +177,18 @@ class Scan(msgspec.Struct, frozen=True, kw_only=True):
     errors: Count
 
 
-Record = TypeVar("Record", Head, Tail, Row, Commit, Owner, Scan)
+Record = TypeVar("Record", ExportHead, ExportEnd, ExportedRow, ExportedCommit, ExportedOwner, Scan)
 
 _encoder = msgspec.json.Encoder()
 _decoders: dict[type[Any], msgspec.json.Decoder[Any]] = {}
 
 
-def line(record: Row | Commit | Owner | Scan) -> bytes:
+def line(record: ExportedRow | ExportedCommit | ExportedOwner | Scan) -> bytes:
     """A record as a line."""
     return _encoder.encode(record) + b"\n"
 
 
-def document(record: Head | Tail) -> bytes:
+def document(record: ExportHead | ExportEnd) -> bytes:
     """A record as a file of its own."""
     return msgspec.json.format(_encoder.encode(record), indent=2) + b"\n"
 
@@ -211,13 +211,13 @@ def content_file(digest: bytes) -> str:
     return f"{CONTENTS}/{name[:2]}/{name}"
 
 
-def to_state(version: Version) -> State:
+def to_state(version: Version) -> ExportedState:
     """A version of the journal as JSON has it."""
     try:
         identity, raw = version.identity.decode(), None
     except UnicodeDecodeError:
         identity, raw = "", version.identity
-    return State(
+    return ExportedState(
         kind=kind_word(version.kind),
         folder="" if version.kind == Kind.ACCOUNT else item_id(version.folder),
         name=version.name,
@@ -233,7 +233,7 @@ def to_state(version: Version) -> State:
     )
 
 
-def from_state(state: State, root: int) -> Version:
+def from_state(state: ExportedState, root: int) -> Version:
     """The inverse of `to_state`; `root` is the item that holds accounts. Raises UsageError for an
     ID that is none, ValueError for an unknown kind and for numbers that no journal holds."""
     if state.meta:

@@ -19,34 +19,34 @@ from engine.connectors.maildir.names import format_keywords
 from engine.connectors.maildir.trees import INBOX, KEYWORDS, MARK
 from engine.domain.model import Entry, Version, parse_item_id
 from engine.exchange.export import form
-from engine.exchange.export.form import Head, Row
-from engine.exchange.export.records import Box, Content, Records
+from engine.exchange.export.form import ExportedRow, ExportHead
+from engine.exchange.export.records import Box, ExportedContent, Records
 from engine.query.accounts import account_json
 
 FILE_MODE, DIRECTORY_MODE = 0o600, 0o700
 
-_decoder = msgspec.json.Decoder(Content)
+_decoder = msgspec.json.Decoder(ExportedContent)
 
 
 @dataclass(slots=True)
-class Plan:
+class ExportPlan:
     """What is to be done, and how much that is."""
 
-    head: Head
+    head: ExportHead
     listing: Path
     """A file with the contents, a line each, each once."""
     contents: int
     size: int
     """Bytes of these."""
 
-    def __iter__(self) -> Iterator[Content]:
+    def __iter__(self) -> Iterator[ExportedContent]:
         with self.listing.open("rb") as file:
             yield from map(_decoder.decode, file)
 
 
 def make_plan(
-    records: Records, head: Head, root: Path, listing: Path, progress: Callable[[], None]
-) -> Plan:
+    records: Records, head: ExportHead, root: Path, listing: Path, progress: Callable[[], None]
+) -> ExportPlan:
     """Writes the records of an export into the directory `root`, where records of the same export
     may be already, and the list of its contents to `listing`. `progress` is called for each record,
     and may raise what ends it. Raises OSError, RecordDamaged."""
@@ -57,7 +57,7 @@ class _Planning:
     def __init__(
         self,
         records: Records,
-        head: Head,
+        head: ExportHead,
         root: Path,
         listing: Path,
         progress: Callable[[], None],
@@ -73,7 +73,7 @@ class _Planning:
         self._whole = False
         """Whether it has come to the history."""
 
-    def run(self) -> Plan:
+    def run(self) -> ExportPlan:
         with _written(self._listing) as listing:
             self._directory(form.ACCOUNTS)
             for account in self._records.accounts():
@@ -91,9 +91,9 @@ class _Planning:
             bytes=self._bytes + self._size,
             transactions=self._transactions,
         )
-        return Plan(head, self._listing, self._contents, self._size)
+        return ExportPlan(head, self._listing, self._contents, self._size)
 
-    def _state(self, account: Entry) -> Iterator[tuple[Row, Version]]:
+    def _state(self, account: Entry) -> Iterator[tuple[ExportedRow, Version]]:
         """What an account holds; makes its Maildirs on the way."""
         for box in self._records.boxes(account):
             self._box(box)
@@ -120,27 +120,29 @@ class _Planning:
         self._lines(form.SCANS, map(form.line, self._records.scans(self._head.instant)))
 
     def _counted(
-        self, rows: Iterable[tuple[Row, Version | None]]
-    ) -> Iterator[tuple[Row, Version | None]]:
+        self, rows: Iterable[tuple[ExportedRow, Version | None]]
+    ) -> Iterator[tuple[ExportedRow, Version | None]]:
         for row in rows:
             self._transactions += 1
             yield row
 
     def _listed(
-        self, rows: Iterable[tuple[Row, Version | None]], write: Callable[[bytes], object]
+        self, rows: Iterable[tuple[ExportedRow, Version | None]], write: Callable[[bytes], object]
     ) -> Iterator[bytes]:
         """The lines of these rows; on the way their contents are listed."""
         for row, version in rows:
             self._progress()
             if version and row.file and self._new(row, version):
                 item = parse_item_id(row.item)
-                content = Content(row.file, version.digest, version.size, version.date, item)
+                content = ExportedContent(
+                    row.file, version.digest, version.size, version.date, item
+                )
                 write(msgspec.json.encode(content) + b"\n")
                 self._contents += 1
                 self._size += version.size
             yield form.line(row)
 
-    def _new(self, row: Row, version: Version) -> bool:
+    def _new(self, row: ExportedRow, version: Version) -> bool:
         """Whether its content isn't listed yet."""
         if not row.file.startswith(form.CONTENTS):  # in a Maildir: listed with the state
             return not self._whole

@@ -11,13 +11,19 @@ from engine.domain.errors import RecordDamaged
 from engine.domain.kinds import MAIL, Kind
 from engine.domain.model import ROOT, Action, Entry, Recorded, Version, item_id
 from engine.exchange.export import form
-from engine.exchange.export.form import Commit, Held, Owner, Row, Scan
+from engine.exchange.export.form import (
+    ExportedCommit,
+    ExportedHold,
+    ExportedOwner,
+    ExportedRow,
+    Scan,
+)
 from engine.journal.reader import Reader
 from engine.journal.records import Transaction
 from engine.query.accounts import accounts as all_accounts
 
 
-class Content(NamedTuple):
+class ExportedContent(NamedTuple):
     """A content that belongs into an export."""
 
     file: str
@@ -86,7 +92,7 @@ class Records:
             below.sort(key=lambda entry: entry.version.name, reverse=True)
             waiting += [(inner, (*path, inner.version.name)) for inner in below]
 
-    def rows(self, box: Box) -> Iterator[tuple[Row, Version]]:
+    def rows(self, box: Box) -> Iterator[tuple[ExportedRow, Version]]:
         """The container itself, then what it holds but for containers."""
         where = "/".join((box.account.version.name, *box.path))
         yield self._living(box.account.item, box.entry, where), box.entry.version
@@ -100,8 +106,8 @@ class Records:
             if entry.version.kind in MAIL:
                 yield entry.item, entry.version
 
-    def _living(self, account: int, entry: Entry, path: str) -> Row:
-        return Row(
+    def _living(self, account: int, entry: Entry, path: str) -> ExportedRow:
+        return ExportedRow(
             transaction=entry.sequence,
             time=self._reader.time_of(entry.sequence),
             action=_word(self._reader.transaction(entry.sequence)),
@@ -125,7 +131,7 @@ class Records:
 
     # The history
 
-    def history(self, first: int = 1) -> Iterator[tuple[Row, Version | None]]:
+    def history(self, first: int = 1) -> Iterator[tuple[ExportedRow, Version | None]]:
         """All transactions from `first` on, in order. Where a content is that the state has, is
         known only after all `boxes`."""
         for sequence, transaction in self._reader.transactions(first, self._sequence):
@@ -138,7 +144,7 @@ class Records:
                 )
             yield self._happened(recorded, transaction), recorded.version
 
-    def _happened(self, recorded: Recorded, transaction: Transaction) -> Row:
+    def _happened(self, recorded: Recorded, transaction: Transaction) -> ExportedRow:
         item, sequence, version = recorded
         shown = version or self._reader.version_before(item, sequence)
         path = shown.name
@@ -146,7 +152,7 @@ class Records:
             path = f"{self._path(shown.folder, sequence)}/{shown.name}"
         if shown.container:
             self._paths.clear()
-        return Row(
+        return ExportedRow(
             transaction=sequence,
             time=self._reader.time_of(sequence),
             action=_word(transaction),
@@ -164,15 +170,15 @@ class Records:
             found = self._paths[container] = "/".join(entry.version.name for entry in path)
         return found
 
-    def commits(self) -> Iterator[Commit]:
+    def commits(self) -> Iterator[ExportedCommit]:
         """All commits, whosever transactions they hold."""
         for span in self._reader.spans():
             count = min(span.length, self._sequence - span.sequence + 1)
             if count < 1:
                 return
-            yield Commit(span.sequence, span.time, count)
+            yield ExportedCommit(span.sequence, span.time, count)
 
-    def owners(self) -> Iterator[Owner]:
+    def owners(self) -> Iterator[ExportedOwner]:
         """The accounts that ever were."""
         for account in all_accounts(self._reader):
             if self._chosen is not None and account.item not in self._chosen:
@@ -181,7 +187,7 @@ class Records:
                 continue
             state = self._reader.store(account.item)
             hold = self._reader.hold(account.item)
-            yield Owner(
+            yield ExportedOwner(
                 item=item_id(account.item),
                 name=account.name,
                 source_name=account.source_name.encode("utf-8", "surrogateescape").decode(
@@ -190,7 +196,7 @@ class Records:
                 origin=state.location,
                 guid=state.guid,
                 scanned=state.scanned,
-                hold=Held(hold.time, hold.reason) if hold else None,
+                hold=ExportedHold(hold.time, hold.reason) if hold else None,
             )
 
     def scans(self, until: int) -> Iterator[Scan]:

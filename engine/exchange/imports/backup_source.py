@@ -8,8 +8,8 @@ from contextlib import ExitStack
 from typing import BinaryIO, cast
 
 from engine.backup import Backup
-from engine.exchange.export.choice import Choice, chosen
-from engine.exchange.export.form import Commit, Head, Owner, Row, Scan
+from engine.exchange.export.choice import AccountChoice, chosen
+from engine.exchange.export.form import ExportedCommit, ExportedOwner, ExportedRow, ExportHead, Scan
 from engine.exchange.export.records import Records
 from engine.journal.reader import Reader
 from engine.query.accounts import accounts
@@ -22,7 +22,7 @@ class BackupPast:
     it is closed: other writers may go on, but the space that they free isn't used again
     meanwhile."""
 
-    def __init__(self, backup: Backup, choice: Choice, instant: int | None = None) -> None:
+    def __init__(self, backup: Backup, choice: AccountChoice, instant: int | None = None) -> None:
         """Reads from an open backup path. `instant` is up to when its history is wanted, in
         microseconds. Raises UsageError for accounts that it doesn't have."""
         self.where = str(backup.path)
@@ -35,13 +35,13 @@ class BackupPast:
             self._closing.close()
             raise
 
-    def _begin(self, choice: Choice, instant: int | None) -> None:
+    def _begin(self, choice: AccountChoice, instant: int | None) -> None:
         reader = self._reader
         picked = chosen(choice, accounts(reader), self.where)
         horizon = reader.horizon()
         until = horizon if instant is None else min(instant, horizon)
         purges = reader.purge_state()
-        self.head = Head(
+        self.head = ExportHead(
             id=self._backup.identity.backup.hex(),
             backup=self._backup.identity.backup.hex(),
             history=True,
@@ -55,25 +55,25 @@ class BackupPast:
         )
         self._records = Records(reader, self.head.sequence, picked)
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[ExportedRow]:
         return (row for row, _ in self._records.history())
 
-    def commits(self) -> Iterator[Commit]:
+    def commits(self) -> Iterator[ExportedCommit]:
         return self._records.commits()
 
-    def owners(self) -> Iterator[Owner]:
+    def owners(self) -> Iterator[ExportedOwner]:
         return self._records.owners()
 
     def scans(self) -> Iterator[Scan]:
         return self._records.scans(self.head.instant)
 
-    def accounts(self) -> Iterator[Iterable[Row]]:
+    def accounts(self) -> Iterator[Iterable[ExportedRow]]:
         for account in self._records.accounts():
             yield (
                 row for box in self._records.boxes(account) for row, _ in self._records.rows(box)
             )
 
-    def open(self, row: Row) -> BinaryIO:
+    def open(self, row: ExportedRow) -> BinaryIO:
         assert row.state
         digest = bytes.fromhex(row.state.digest)
         chunks = self._backup.store.chunks(digest, self._backup.location(digest))

@@ -24,8 +24,8 @@ from engine.domain.errors import (
 from engine.domain.model import ROOT, Kind, Version, parse_item_id
 from engine.domain.paths import FolderPath
 from engine.exchange.export import form
-from engine.exchange.export.choice import Choice, chosen
-from engine.exchange.export.form import Row
+from engine.exchange.export.choice import AccountChoice, chosen
+from engine.exchange.export.form import ExportedRow
 from engine.exchange.imports.importable import Past
 from engine.query.accounts import Account
 from engine.restore.delivery import Delivered, deliver, foresee
@@ -44,7 +44,7 @@ Erased = Callable[[bytes, bytes], bool]
 whole account)."""
 
 
-class Told(NamedTuple):
+class AccountResult(NamedTuple):
     """An account and what became of it."""
 
     selection: Selection
@@ -61,15 +61,15 @@ class _Account:
 
     selection: Selection
     identity: bytes
-    rows: dict[bytes, Row] = field(default_factory=dict)
+    rows: dict[bytes, ExportedRow] = field(default_factory=dict)
     """For each content one that has it."""
     erased: int = 0
 
 
-class Contents:
-    """See `engine.restore.delivery.Contents`. Those of one account."""
+class ImportedContents:
+    """See `engine.restore.delivery.RestoredContents`. Those of one account."""
 
-    def __init__(self, past: Past, rows: dict[bytes, Row], settings: Settings) -> None:
+    def __init__(self, past: Past, rows: dict[bytes, ExportedRow], settings: Settings) -> None:
         self._past = past
         self._rows = rows
         self.settings = settings
@@ -87,14 +87,14 @@ class Contents:
 def deliver_state(
     past: Past,
     target: Target,
-    choice: Choice,
+    choice: AccountChoice,
     settings: Settings,
     stop: Stop,
     *,
     erased: Erased,
     dry_run: bool,
     progress: Progress,
-) -> Iterator[Told]:
+) -> Iterator[AccountResult]:
     """Delivers the living accounts that are chosen, and tells of each when it is done with. Blocks.
 
     Raises NotAnExport, Interrupted, and UsageError for accounts that aren't in it, or that are
@@ -111,7 +111,7 @@ def deliver_state(
         last, in_a_row = "", 0
         for account in _accounts(past, picked, erased):
             stop.check()
-            contents = Contents(past, account.rows, settings)
+            contents = ImportedContents(past, account.rows, settings)
             told = _delivered(account, target, contents, stop, progress, dry_run=dry_run)
             yield told
             ended = told.outcome.ended
@@ -124,12 +124,12 @@ def deliver_state(
 def _delivered(
     account: _Account,
     target: Target,
-    contents: Contents,
+    contents: ImportedContents,
     stop: Stop,
     progress: Progress,
     *,
     dry_run: bool,
-) -> Told:
+) -> AccountResult:
     """One account. Raises Interrupted where it wasn't even compared."""
     selection, made, where = account.selection, Plan(), ""
     try:
@@ -142,7 +142,7 @@ def _delivered(
                 outcome = deliver(contents, made, mailbox, stop, progress)
     except (SourceUnavailable, UsageError) as error:
         outcome = Delivered(unfinished=len(selection.messages), ended=error)
-    return Told(selection, where, made, outcome, account.erased)
+    return AccountResult(selection, where, made, outcome, account.erased)
 
 
 def _refuse_several(past: Past, picked: set[int] | None, target: Target) -> None:
@@ -159,7 +159,7 @@ def _refuse_several(past: Past, picked: set[int] | None, target: Target) -> None
             )
 
 
-def _picked(past: Past, choice: Choice) -> set[int] | None:
+def _picked(past: Past, choice: AccountChoice) -> set[int] | None:
     """The accounts that are chosen; None for all."""
     if choice.everything:
         return None
@@ -182,7 +182,7 @@ def _accounts(past: Past, picked: set[int] | None, erased: Erased) -> Iterator[_
 
 
 def _read(
-    past: Past, rows: Iterable[Row], picked: set[int] | None, erased: Erased
+    past: Past, rows: Iterable[ExportedRow], picked: set[int] | None, erased: Erased
 ) -> _Account | None:
     """An account's state; None where it isn't wanted. Raises NotAnExport."""
     account: _Account | None = None
@@ -221,7 +221,7 @@ def _read(
     return account
 
 
-def _version(past: Past, row: Row) -> Version:
+def _version(past: Past, row: ExportedRow) -> Version:
     if row.state is None:
         raise NotAnExport(f"{past.where}: {row.path}: is deleted, in a list of what is there")
     try:
@@ -239,11 +239,11 @@ def _make_folders(
         suppress(SourceUnavailable, UsageError),
         closing(target.mailbox(account.selection.account.source_name, make=True)) as mailbox,
     ):
-        deliver(Contents(past, {}, settings), folders, mailbox, stop)
+        deliver(ImportedContents(past, {}, settings), folders, mailbox, stop)
 
 
 def _there(
-    account: _Account, mailbox: TargetMailbox, contents: Contents, stop: Stop
+    account: _Account, mailbox: TargetMailbox, contents: ImportedContents, stop: Stop
 ) -> dict[FolderPath, Counter[bytes]]:
     """How often each content is in the folder that it is to come to."""
     wanted: dict[FolderPath, set[Wanted]] = {}

@@ -11,8 +11,16 @@ from typing import BinaryIO
 
 from engine.domain.errors import BlobMissing, NotAnExport
 from engine.exchange.export import form
-from engine.exchange.export.form import Commit, Head, Owner, Record, Row, Scan, Tail
-from engine.system.beneath import Tree
+from engine.exchange.export.form import (
+    ExportedCommit,
+    ExportedOwner,
+    ExportedRow,
+    ExportEnd,
+    ExportHead,
+    Record,
+    Scan,
+)
+from engine.system.beneath import BeneathTree
 
 _SMALL = 1 << 20
 """No document is larger, in bytes; but the last one, which names what is missing."""
@@ -24,13 +32,13 @@ class ExportedPast:
     def __init__(self, path: Path) -> None:
         """Opens an export. Raises NotAnExport where it isn't one, or not complete, and OSError."""
         self.where = str(path)
-        self._tree = Tree(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+        self._tree = BeneathTree(os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
         try:
-            self.head = self._document(Head, form.HEAD, _SMALL)
+            self.head = self._document(ExportHead, form.HEAD, _SMALL)
             if self.head.version > form.VERSION:
                 raise NotAnExport(f"{path}: was written by a newer version: install that")
             try:
-                tail = self._document(Tail, form.TAIL, form.MAX_DOCUMENT)
+                tail = self._document(ExportEnd, form.TAIL, form.MAX_DOCUMENT)
             except FileNotFoundError:
                 raise NotAnExport(
                     f"{path}: this export is not complete: run 'engine export' to it again"
@@ -43,28 +51,28 @@ class ExportedPast:
             raise
         self._missing = {one.file: one.what for one in tail.missing}
 
-    def rows(self) -> Iterator[Row]:
-        return self._lines(Row, form.TRANSACTIONS)
+    def rows(self) -> Iterator[ExportedRow]:
+        return self._lines(ExportedRow, form.TRANSACTIONS)
 
-    def commits(self) -> Iterator[Commit]:
-        return self._lines(Commit, form.COMMITS)
+    def commits(self) -> Iterator[ExportedCommit]:
+        return self._lines(ExportedCommit, form.COMMITS)
 
-    def owners(self) -> Iterator[Owner]:
-        return self._lines(Owner, form.OWNERS)
+    def owners(self) -> Iterator[ExportedOwner]:
+        return self._lines(ExportedOwner, form.OWNERS)
 
     def scans(self) -> Iterator[Scan]:
         return self._lines(Scan, form.SCANS)
 
-    def accounts(self) -> Iterator[Iterator[Row]]:
+    def accounts(self) -> Iterator[Iterator[ExportedRow]]:
         fd = self._tree.open_listing([form.ACCOUNTS])
         try:
             names = sorted(os.listdir(fd))
         finally:
             os.close(fd)
         for name in names:
-            yield self._lines(Row, f"{form.ACCOUNTS}/{name}/{form.ITEMS}")
+            yield self._lines(ExportedRow, f"{form.ACCOUNTS}/{name}/{form.ITEMS}")
 
-    def open(self, row: Row) -> BinaryIO:
+    def open(self, row: ExportedRow) -> BinaryIO:
         if row.file in self._missing:
             raise BlobMissing(self._missing[row.file])
         return self._open(row.file)

@@ -22,18 +22,18 @@ from engine.domain.description import HEAD, headers_of
 from engine.domain.errors import Damaged, EngineError, ImportRefused, NotAnExport, UsageError
 from engine.domain.model import MAX_ITEM, ROOT, Action, Headers, Kind, Version, parse_item_id
 from engine.exchange.export import form
-from engine.exchange.export.choice import Choice, chosen
-from engine.exchange.export.form import Row
+from engine.exchange.export.choice import AccountChoice, chosen
+from engine.exchange.export.form import ExportedRow
 from engine.exchange.imports.importable import Past
 from engine.journal import erasures
 from engine.journal.reader import Reader
 from engine.journal.records import (
     Hold,
     ImportMark,
+    JournalState,
     PurgeState,
     ScanRecord,
     Span,
-    State,
     StoreState,
     Transaction,
 )
@@ -52,7 +52,7 @@ _SMALL = 4 << 20
 _NEW_CONTENT = frozenset(("create", "content", "return"))
 
 
-class Lost(NamedTuple):
+class LostContents(NamedTuple):
     """A content that couldn't be imported. Its item is there, and shown as damaged."""
 
     item: int
@@ -71,7 +71,7 @@ class Imported:
     contents: int = 0
     """That were stored by this run."""
     size: int = 0
-    lost: list[Lost] = field(default_factory=list)
+    lost: list[LostContents] = field(default_factory=list)
     erased: int = 0
     """Items that the ledger of erasures keeps out."""
 
@@ -93,7 +93,7 @@ class _Known:
 class _Change(NamedTuple):
     """A row, as the journal has it."""
 
-    row: Row
+    row: ExportedRow
     transaction: Transaction
     version: Version | None
 
@@ -106,7 +106,7 @@ def begun(backup: Backup) -> int | None:
     return found.instant if found else None
 
 
-def begin_import(backup: Backup, past: Past, choice: Choice) -> None:
+def begin_import(backup: Backup, past: Past, choice: AccountChoice) -> None:
     """Marks the backup path as one into which this is imported.
 
     Raises ImportRefused where it isn't empty, UsageError where something else was begun.
@@ -130,7 +130,7 @@ def begin_import(backup: Backup, past: Past, choice: Choice) -> None:
 
 
 def import_history(
-    backup: Backup, past: Past, choice: Choice, stop: Stop, progress: Progress
+    backup: Backup, past: Past, choice: AccountChoice, stop: Stop, progress: Progress
 ) -> Imported:
     """Imports the accounts that are chosen, after `begin_import`. Blocks.
 
@@ -147,7 +147,7 @@ def import_history(
 
 class _Import:
     def __init__(
-        self, backup: Backup, past: Past, choice: Choice, stop: Stop, progress: Progress
+        self, backup: Backup, past: Past, choice: AccountChoice, stop: Stop, progress: Progress
     ) -> None:
         self._backup = backup
         self._past = past
@@ -250,7 +250,7 @@ class _Import:
             if not there:
                 self._lose(item, change.row.file, version.digest, "could not be read before")
 
-    def _change(self, row: Row) -> _Change:
+    def _change(self, row: ExportedRow) -> _Change:
         """Raises ImportRefused."""
         try:
             item, account = parse_item_id(row.item), parse_item_id(row.account)
@@ -324,7 +324,7 @@ class _Import:
         return Headers()
 
     def _lose(self, item: int, file: str, digest: bytes, what: str) -> None:
-        self._done.lost.append(Lost(item, file, digest, what))
+        self._done.lost.append(LostContents(item, file, digest, what))
 
     def _store(self, first: bytes, file: BinaryIO, version: Version, writer: PackWriter) -> Headers:
         """Stores what a file has after `first`, with that. Raises Damaged."""
@@ -388,7 +388,7 @@ class _Import:
         self._done.transactions, self._done.accounts = count, len(kept)
         with self._replaying() as replay:
             replay.end(
-                state=State(following, head.sequence + 1, head.instant),
+                state=JournalState(following, head.sequence + 1, head.instant),
                 scans=scans,
                 stores=kept,
                 holds={a: hold for a, hold in known.holds.items() if a in kept},
@@ -403,7 +403,7 @@ class _Import:
         """A write transaction for a part of the history."""
         return replaying(self._backup.journal.environment, self._known.owners, self._known.lacking)
 
-    def _wrong(self, row: Row, what: str) -> EngineError:
+    def _wrong(self, row: ExportedRow, what: str) -> EngineError:
         return ImportRefused(f"{self._past.where}: transaction {row.transaction}: {what}")
 
 
@@ -413,7 +413,7 @@ class _Candidate(NamedTuple):
     source_name: str
 
 
-def _candidate(owner: form.Owner) -> _Candidate:
+def _candidate(owner: form.ExportedOwner) -> _Candidate:
     return _Candidate(parse_item_id(owner.item), owner.name, owner.source_name)
 
 

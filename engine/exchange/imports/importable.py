@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO, Protocol
 
-from engine.exchange.export.form import Commit, Head, Owner, Row, Scan
+from engine.exchange.export.form import ExportedCommit, ExportedOwner, ExportedRow, ExportHead, Scan
 
 
 class Past(Protocol):
@@ -20,19 +20,19 @@ class Past(Protocol):
         ...
 
     @property
-    def head(self) -> Head:
+    def head(self) -> ExportHead:
         """What it is."""
         ...
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[ExportedRow]:
         """All transactions, in order."""
         ...
 
-    def commits(self) -> Iterator[Commit]:
+    def commits(self) -> Iterator[ExportedCommit]:
         """All commits, in order."""
         ...
 
-    def owners(self) -> Iterator[Owner]:
+    def owners(self) -> Iterator[ExportedOwner]:
         """The accounts that the history has."""
         ...
 
@@ -40,12 +40,12 @@ class Past(Protocol):
         """The scans, in order of their ends."""
         ...
 
-    def accounts(self) -> Iterator[Iterable[Row]]:
+    def accounts(self) -> Iterator[Iterable[ExportedRow]]:
         """The state of each living account: itself first, then folders, each after the one that
         holds it, and messages after their folder."""
         ...
 
-    def open(self, row: Row) -> BinaryIO:
+    def open(self, row: ExportedRow) -> BinaryIO:
         """The content of a row that has one, to be read once. It may be anything: it must be
         compared with its digest. Raises BlobMissing where it is known to be lost; reading it may
         raise Damaged."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from engine.backup import Backup
 from engine.domain.errors import NotAnExport
-from engine.exchange.export.choice import Choice
+from engine.exchange.export.choice import AccountChoice
 from engine.exchange.imports.backup_source import BackupPast
 from engine.exchange.imports.exported import ExportedPast
 from engine.exchange.imports.importable import Past
@@ -25,7 +25,7 @@ UNPACKED = "unpacked-import"
 @contextmanager
 def opened_past(
     path: Path,
-    choice: Choice,
+    choice: AccountChoice,
     stop: Stop,
     *,
     work: Path | None,

@@ -38,7 +38,7 @@ class TarError(Exception):
     """What is read is no archive, is cut short, or holds what isn't read."""
 
 
-class Member(NamedTuple):
+class TarMember(NamedTuple):
     """A file or a directory in an archive."""
 
     name: str
@@ -58,7 +58,7 @@ class TarReader:
         self._fill = 0
         """and of what fills up its last block."""
 
-    def next(self) -> Member | None:
+    def next(self) -> TarMember | None:
         """The next member; None at the end. What wasn't read of the one before is passed over."""
         while self.read(1 << 18):
             pass
@@ -89,16 +89,16 @@ class TarReader:
             return self._member(name, length if size is None else size, kind)
         raise TarError("has too many headers before a file")
 
-    def _member(self, name: str, size: int, kind: bytes) -> Member:
+    def _member(self, name: str, size: int, kind: bytes) -> TarMember:
         if kind == b"5" or (kind == b"\0" and name.endswith("/")):
             if size:
                 raise TarError(f"holds a directory that has bytes, {name[:_SHOWN]!r}")
-            return Member(name.rstrip("/"), 0, True)
+            return TarMember(name.rstrip("/"), 0, True)
         if kind not in (b"0", b"\0", b"7"):
             raise _no_file(name, kind)
         self._left = size
         self._fill = -size % BLOCK
-        return Member(name, size, False)
+        return TarMember(name, size, False)
 
     def read(self, limit: int) -> bytes:
         """The next bytes of the current file, at most so many; none at its end."""

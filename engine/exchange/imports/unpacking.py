@@ -15,8 +15,8 @@ import zstandard
 
 from engine.domain.errors import EngineError, NotAnExport
 from engine.exchange.export import form
-from engine.exchange.export.form import Head
-from engine.exchange.imports.tar import Member, TarError, TarReader
+from engine.exchange.export.form import ExportHead
+from engine.exchange.imports.tar import TarError, TarMember, TarReader
 from engine.system.stop import Stop
 
 _CHUNK = 1 << 20
@@ -81,11 +81,11 @@ class _Unpacking:
         if not ended:
             raise self._wrong("is cut short")
 
-    def _begin(self, first: Member) -> None:
+    def _begin(self, first: TarMember) -> None:
         if first.size > _SMALL:
             raise self._wrong(f"has a {form.HEAD} that is too long")
         text = b"".join(iter(lambda: self._tar.read(_SMALL), b""))
-        head = form.parse(Head, text, f"{self._archive}: {form.HEAD}")
+        head = form.parse(ExportHead, text, f"{self._archive}: {form.HEAD}")
         self._files, self._bytes = head.files, head.bytes
         self._directories = 4 * head.files + 8  # four for each folder, which has files
         room = os.statvfs(self._directory)
@@ -97,7 +97,7 @@ class _Unpacking:
             )
         (self._directory / form.HEAD).write_bytes(text)
 
-    def _file(self, member: Member, *, extra: bool) -> None:
+    def _file(self, member: TarMember, *, extra: bool) -> None:
         """Writes a file. `extra`: it is the last one, which the first doesn't count."""
         if extra and member.size > form.MAX_DOCUMENT:
             raise self._wrong(f"has a {form.TAIL} that is too long")
@@ -112,7 +112,7 @@ class _Unpacking:
                 self._stop.check()
                 file.write(chunk)
 
-    def _place(self, member: Member) -> Path:
+    def _place(self, member: TarMember) -> Path:
         """Where it goes. Raises NotAnExport for what would be elsewhere, or is there already."""
         parts = member.name.split("/")
         odd = any(part in ("", ".", "..") or "\0" in part for part in parts)

@@ -8,7 +8,7 @@ from engine.journal.chain_rules import check_chain
 from engine.journal.forms import examine
 from engine.journal.journal import Journal
 from engine.journal.reader import Reader
-from engine.journal.repair.quarantine import Aside
+from engine.journal.repair.quarantine import Quarantine
 
 _TABLES = ("chain", "ledger")
 
@@ -23,7 +23,7 @@ class _Any:
         self.found = True
 
 
-def mend_chain(journal: Journal, now: int, aside: Aside) -> bool:
+def mend_chain(journal: Journal, now: int, aside: Quarantine) -> bool:
     """Begins the chain anew, over all transactions that there are, where it is broken; returns
     whether it was. What can't be read of it is moved aside."""
     environment = journal.environment

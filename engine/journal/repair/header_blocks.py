@@ -13,13 +13,13 @@ from engine.journal.headers import blocks, unpack_block
 from engine.journal.journal import Journal
 from engine.journal.keys import edition_key
 from engine.journal.records import seal, unseal
-from engine.journal.repair.quarantine import Aside
+from engine.journal.repair.quarantine import Quarantine
 
 Found = tuple[int, int, Headers]
 """Edition and item of a content, and its header."""
 
 
-def drop_damaged(journal: Journal, aside: Aside) -> None:
+def drop_damaged(journal: Journal, aside: Quarantine) -> None:
     """Puts blocks aside that can't be read."""
     environment = journal.environment
     with journal.reader() as reader:

@@ -38,14 +38,14 @@ from engine.journal.records import (
 )
 from engine.journal.removal import count_removal
 from engine.journal.repair.outside import Outside
-from engine.journal.repair.quarantine import Aside
+from engine.journal.repair.quarantine import Quarantine
 from engine.journal.rewriting import Rewriting
 
 BATCH = 500
 """Items that one write transaction mends."""
 
 
-def mend_items(journal: Journal, outside: Outside, aside: Aside) -> tuple[int, int]:
+def mend_items(journal: Journal, outside: Outside, aside: Quarantine) -> tuple[int, int]:
     """Mends what can be mended; returns how many records were made, and how many were moved
     aside."""
     made = removed = 0
@@ -106,7 +106,7 @@ class _Item:
         txn: Txn,
         rewriting: Rewriting,
         item: int,
-        aside: Aside,
+        aside: Quarantine,
     ) -> None:
         self._environment = environment
         self._tables = environment.tables
@@ -355,7 +355,7 @@ def _add_cursors(journal: Journal, outside: Outside) -> int:
     return len(missing)
 
 
-def _remove_cursors(journal: Journal, aside: Aside) -> int:
+def _remove_cursors(journal: Journal, aside: Quarantine) -> int:
     """Moves rows of `cursors`, `accounts` and `stores` aside whose folder, account or root isn't
     there; returns how many."""
     tables = journal.environment.tables

@@ -24,9 +24,9 @@ from engine.journal.reader import Reader
 from engine.journal.records import (
     FolderCursor,
     Hold,
+    JournalState,
     PurgeState,
     Record,
-    State,
     pack,
     pack_span,
     seal,
@@ -36,7 +36,7 @@ from engine.journal.repair.flipped import put_right
 from engine.journal.repair.gaps import count_lost, fill_times
 from engine.journal.repair.items import mend_items
 from engine.journal.repair.outside import Outside
-from engine.journal.repair.quarantine import Aside
+from engine.journal.repair.quarantine import Quarantine
 from engine.journal.rewriting import Rewriting
 from engine.system.text import counted
 
@@ -70,7 +70,7 @@ _SPARED = frozenset({"scans", "verified", "revisions", "chain", "ledger", *_HINT
 that lacks a link is begun anew."""
 
 
-def mend_records(journal: Journal, outside: Outside, aside: Aside) -> list[str]:
+def mend_records(journal: Journal, outside: Outside, aside: Quarantine) -> list[str]:
     """Mends what can be mended of the primary tables; returns what was done, in words. Timelines
     and names must be made anew afterwards."""
     mending = _Mending(journal.environment, outside, aside)
@@ -103,7 +103,7 @@ def _flawed(reader: Reader, table: str) -> Iterator[tuple[bytes, bytes]]:
 
 
 class _Mending:
-    def __init__(self, environment: Environment, outside: Outside, aside: Aside) -> None:
+    def __init__(self, environment: Environment, outside: Outside, aside: Quarantine) -> None:
         self._environment = environment
         self._outside = outside
         self._tables = environment.tables
@@ -215,12 +215,12 @@ class _Mending:
             purge = self._purge_state(txn, reader)
             ends = self._ends(txn, reader)
             count = int(txn.stat(self._tables.transactions)["entries"])
-            state = self._readable(txn, State, b"state")
+            state = self._readable(txn, JournalState, b"state")
             transactions = purge.transactions if purge else 0
             if state is None:
                 item = self._last_item(txn) + 1 + transactions
-                state = State(min(item, MAX_ITEM), ends[0], ends[1])
-            wanted = State(
+                state = JournalState(min(item, MAX_ITEM), ends[0], ends[1])
+            wanted = JournalState(
                 max(state.next_item, self._last_item(txn) + 1),
                 max(state.next_sequence, ends[0]),
                 max(state.last_time, ends[1]),

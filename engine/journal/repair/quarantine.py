@@ -20,7 +20,7 @@ from engine.system import plainfile
 from engine.system.files import sync_directory
 
 
-class Aside:
+class Quarantine:
     """The directory of one repair, made when it is first needed. A context manager."""
 
     def __init__(self, backup: Path, now: int) -> None:

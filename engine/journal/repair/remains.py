@@ -23,22 +23,22 @@ from engine.journal.pages import (
     FIRST,
     LEAF,
     OVERFLOW,
-    Meta,
-    Node,
+    MetaPage,
     PageDamaged,
     PageFile,
+    PageNode,
     Root,
     header,
     overflow_pages,
     pages_for,
     readable,
 )
-from engine.journal.records import PurgeState, State, is_intact, unpack
+from engine.journal.records import JournalState, PurgeState, is_intact, unpack
 
 _META = (b"identity", b"state", b"purge", b"deep", b"import")
 
 
-class Row(NamedTuple):
+class RemainingRow(NamedTuple):
     """A row that was found."""
 
     table: str
@@ -46,18 +46,18 @@ class Row(NamedTuple):
     value: bytes
 
 
-class Moment(NamedTuple):
+class FormerMoment(NamedTuple):
     """Where a file's tables are, at one of its moments."""
 
     tables: dict[str, Root]
-    state: State | None
+    state: JournalState | None
     purge: PurgeState | None
     """None: that can't be read. Where nothing was removed, an empty one."""
 
     @property
     def rank(self) -> tuple[int, int, int]:
         """The later one has the higher."""
-        state = self.state or State(0, 0, 0)
+        state = self.state or JournalState(0, 0, 0)
         return state.last_time, state.next_sequence, self.purge.count if self.purge else 0
 
 
@@ -81,7 +81,7 @@ class Remains:
 
     # The moment
 
-    def _choose(self) -> Moment:
+    def _choose(self) -> FormerMoment:
         """The newest moment that is whole, or the newest that there is. Where the first pages don't
         lead to any, another page may."""
         file = self._file
@@ -97,9 +97,9 @@ class Remains:
                 self.newest = moment.rank == found[0].rank and not lost
                 return moment
         self.newest = False
-        return found[0] if found else Moment({}, None, None)
+        return found[0] if found else FormerMoment({}, None, None)
 
-    def _is_whole(self, moment: Moment) -> bool:
+    def _is_whole(self, moment: FormerMoment) -> bool:
         for table, root in moment.tables.items():
             damaged: list[str] = []
             if sum(1 for _ in self._rows(table, root, damaged)) != root.entries or damaged:
@@ -107,26 +107,26 @@ class Remains:
                 return False
         return moment.tables.keys() >= _NEEDED
 
-    def _moment(self, main: Root) -> Moment:
+    def _moment(self, main: Root) -> FormerMoment:
         tables: dict[str, Root] = {}
         for found, data in self._file.walk(main, []):
             tables |= _tables(self._file, found.kind, data)
         return self._told(tables)
 
-    def _told(self, tables: dict[str, Root]) -> Moment:
+    def _told(self, tables: dict[str, Root]) -> FormerMoment:
         state, purge = None, PurgeState()
         damaged: list[str] = []
         if "meta" not in tables:
-            return Moment(tables, None, None)
+            return FormerMoment(tables, None, None)
         for row in self._rows("meta", tables["meta"], damaged):
             with suppress(RecordDamaged):
                 if row.key == b"state":
-                    state = unpack(State, "meta", row.key, row.value)
+                    state = unpack(JournalState, "meta", row.key, row.value)
                 elif row.key == b"purge":
                     purge = unpack(PurgeState, "meta", row.key, row.value)
-        return Moment(tables, state, None if damaged else purge)
+        return FormerMoment(tables, state, None if damaged else purge)
 
-    def _stale_moments(self) -> Iterator[Moment]:
+    def _stale_moments(self) -> Iterator[FormerMoment]:
         """Those of which only the page that leads to the tables is left."""
         for page in range(FIRST, self._file.count):
             with suppress(PageDamaged):
@@ -139,7 +139,7 @@ class Remains:
     def _walk_free(self) -> bool:
         """Notes the pages that are free; returns whether all that are could be."""
         damaged: list[str] = []
-        meta: Meta = self._file.metas[0]
+        meta: MetaPage = self._file.metas[0]
         for found, data in self._file.walk(meta.free, damaged):
             self._mark(found.number, 1)
             for node in readable(data, found) if found.kind == LEAF else ():
@@ -164,7 +164,7 @@ class Remains:
 
     # Rows
 
-    def current(self) -> Iterator[Row]:
+    def current(self) -> Iterator[RemainingRow]:
         """The rows of the moment that can be read, of all tables. `hurt` is right afterwards, and
         not before."""
         for table in Tables._fields:
@@ -185,7 +185,7 @@ class Remains:
                 if not self._live[page] and not self._free[page]:
                     yield from self._loose(page)
 
-    def older(self) -> Iterator[Row]:
+    def older(self) -> Iterator[RemainingRow]:
         """Those of all other pages, for `hurt` tables, after `current`."""
         for page in range(FIRST, self._file.count):
             if not self._live[page] and (self._free[page] or not self._whole):
@@ -193,7 +193,7 @@ class Remains:
                     if row.table in self.hurt:
                         yield row
 
-    def _rows(self, table: str, root: Root, damaged: list[str]) -> Iterator[Row]:
+    def _rows(self, table: str, root: Root, damaged: list[str]) -> Iterator[RemainingRow]:
         for found, data in self._file.walk(root, damaged):
             self._mark(found.number, 1)
             for node in readable(data, found) if found.kind == LEAF else ():
@@ -208,16 +208,16 @@ class Remains:
                     if len(node.key) != key_width(table, node.key):
                         damaged.append(str(error))
                         continue
-                yield Row(table, node.key, value)
+                yield RemainingRow(table, node.key, value)
 
-    def _value(self, node: Node, damaged: list[str]) -> bytes | None:
+    def _value(self, node: PageNode, damaged: list[str]) -> bytes | None:
         try:
             return self._file.value(node)
         except PageDamaged as error:
             damaged.append(str(error))
             return None
 
-    def _loose(self, page: int) -> Iterator[Row]:
+    def _loose(self, page: int) -> Iterator[RemainingRow]:
         """The rows of a page that nothing leads to."""
         try:
             data = self._file.read(page)
@@ -231,7 +231,7 @@ class Remains:
         for node in readable(data, found):
             value = self._value(node, [])
             if value is not None and (table := table_of(node.key, value)):
-                yield Row(table, node.key, value)
+                yield RemainingRow(table, node.key, value)
 
 
 _NEEDED = frozenset({"meta", "versions", "transactions", "times"})

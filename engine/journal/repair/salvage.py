@@ -38,8 +38,8 @@ from engine.journal.records import (
     unpack_account,
 )
 from engine.journal.repair.flipped import put_right
-from engine.journal.repair.quarantine import Aside
-from engine.journal.repair.remains import Remains, Row
+from engine.journal.repair.quarantine import Quarantine
+from engine.journal.repair.remains import RemainingRow, Remains
 from engine.journal.rewriting import Rewriting
 from engine.system import filesystem, plainfile
 from engine.system.batched import batches
@@ -116,7 +116,7 @@ def salvage_journal(path: Path, clock: Clock, owner: Callable[[], bytes]) -> Sal
                 saved = _Salvage(path, environment, clock, owner).run()
             finally:
                 environment.close()
-            with Aside(path, clock.now()) as aside:
+            with Quarantine(path, clock.now()) as aside:
                 kept = aside.journal(path / "journal" / "data.mdb")
             if kept:
                 saved.done.append(f"kept the damaged journal as {kept}")
@@ -193,7 +193,7 @@ class _Salvage:
 
     # Rows
 
-    def _put(self, origin: str, rows: Iterable[Row], *, surely: bool = False) -> None:
+    def _put(self, origin: str, rows: Iterable[RemainingRow], *, surely: bool = False) -> None:
         """Saves rows that aren't saved yet. `surely`: none of them was removed since."""
         surely = surely or origin == "file"
         count = self._saved[origin]
@@ -215,7 +215,7 @@ class _Salvage:
                     elif row.table in _REVISED and origin != "file":
                         _prefer_later(txn, handle, _REVISED[row.table], *found)
 
-    def _believed(self, txn: Txn, row: Row) -> bool:
+    def _believed(self, txn: Txn, row: RemainingRow) -> bool:
         """Whether a row that was once there belongs there still."""
         if row.table == "meta":
             return row.key in (b"identity", b"state", b"purge")
@@ -338,7 +338,7 @@ def _remains(file: Path) -> Iterator[Remains | None]:
         os.close(descriptor)
 
 
-def _right(row: Row) -> tuple[bytes, bytes] | None:
+def _right(row: RemainingRow) -> tuple[bytes, bytes] | None:
     """Key and value, with a flipped bit put right; None where more is wrong."""
     if is_intact(row.key, row.value):
         return row.key, row.value
@@ -353,7 +353,7 @@ def _right(row: Row) -> tuple[bytes, bytes] | None:
     return put_right(row.key, row.value, fits)
 
 
-def _sequence(row: Row) -> bytes:
+def _sequence(row: RemainingRow) -> bytes:
     """The sequence that a row is of, in 6 bytes: of a commit, its first."""
     return row.value[:6] if row.table == "times" else row.key[-6:]
 

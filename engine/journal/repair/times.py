@@ -39,7 +39,7 @@ from engine.journal.records import (
     unpack,
     unpack_version,
 )
-from engine.journal.repair.quarantine import Aside
+from engine.journal.repair.quarantine import Quarantine
 from engine.journal.rewriting import Rewriting
 from engine.system.clock import Clock
 
@@ -55,7 +55,7 @@ class Corrected(NamedTuple):
     """How far the last one was ahead of the clock, in microseconds."""
 
 
-def set_times_right(journal: Journal, clock: Clock, aside: Aside) -> Corrected | None:
+def set_times_right(journal: Journal, clock: Clock, aside: Quarantine) -> Corrected | None:
     """Gives what was recorded at times that haven't come the times up to now; returns None where
     scans aren't kept from recording. What is replaced is kept aside.
 
@@ -112,7 +112,7 @@ class NewTimes:
 
 
 class _Correction:
-    def __init__(self, environment: Environment, txn: Txn, aside: Aside, now: int) -> None:
+    def __init__(self, environment: Environment, txn: Txn, aside: Quarantine, now: int) -> None:
         self._tables = environment.tables
         self._missing = environment.missing
         self._reader = Reader(environment, txn)

@@ -27,7 +27,7 @@ class Job(NamedTuple):
     account: str
 
 
-class Look(NamedTuple):
+class DueScan(NamedTuple):
     """A job that is due."""
 
     job: Job
@@ -59,7 +59,7 @@ class Agenda:
         self._quiet = quiet
         self._patience = max(patience, quiet)
         self._waiting: dict[Job, _Waiting] = {}
-        self._busy: dict[Job, Look] = {}
+        self._busy: dict[Job, DueScan] = {}
         self._failures: dict[Job, int] = {}
         self._heap: list[tuple[float, int, Job]] = []
         """Every waiting job that isn't busy, at a time that isn't later than when it is due. It may
@@ -91,7 +91,7 @@ class Agenda:
         elif waiting.folders is not None:
             waiting.folders.add(folder)
 
-    def take(self, now: float) -> Look | None:
+    def take(self, now: float) -> DueScan | None:
         """The look that is due longest; `done` or `failed` must follow. None where none is."""
         while self._heap and self._heap[0][0] <= now:
             _, _, job = heapq.heappop(self._heap)
@@ -104,7 +104,7 @@ class Agenda:
             del self._waiting[job]
             folders = None if waiting.folders is None else frozenset(waiting.folders)
             written = frozenset(waiting.written)
-            look = self._busy[job] = Look(job, folders, waiting.first, written)
+            look = self._busy[job] = DueScan(job, folders, waiting.first, written)
             return look
         return None
 
@@ -112,12 +112,12 @@ class Agenda:
         """When to ask again; None: not before something was put or has ended."""
         return self._heap[0][0] if self._heap else None
 
-    def done(self, look: Look) -> None:
+    def done(self, look: DueScan) -> None:
         """The look came to its end."""
         self._failures.pop(look.job, None)
         self._end(look)
 
-    def failed(self, look: Look, now: float, *, alone: bool) -> None:
+    def failed(self, look: DueScan, now: float, *, alone: bool) -> None:
         """The look must be made again, after a while. `alone`: it is the account that can't be
         looked at, and nobody waits for that: it counts among the oldest no longer."""
         failures = self._failures.get(look.job, 0)
@@ -141,7 +141,7 @@ class Agenda:
         times += [look.told for look in self._busy.values()]
         return min(times, default=None)
 
-    def _end(self, look: Look) -> None:
+    def _end(self, look: DueScan) -> None:
         del self._busy[look.job]
         waiting = self._waiting.get(look.job)
         if waiting is not None:

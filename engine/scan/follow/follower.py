@@ -30,14 +30,14 @@ from engine.domain.errors import (
     SourceUnavailable,
 )
 from engine.scan import guard
-from engine.scan.folder_cache import Memory
-from engine.scan.follow.agenda import Job, Look
+from engine.scan.folder_cache import FolderCache
+from engine.scan.follow.agenda import DueScan, Job
 from engine.scan.follow.job import look_at
 from engine.scan.follow.listener import Following, Ledger, Listener
 from engine.scan.follow.queue import Queue
-from engine.scan.follow.rescans import Roster, Scan
+from engine.scan.follow.rescans import RescanRequests, Scan
 from engine.scan.report import Tally
-from engine.scan.smart import NamedSource, Options, Result, scan
+from engine.scan.smart import NamedSource, Result, ScanOptions, scan
 from engine.system.stop import Stop
 
 TICK = 1.0
@@ -72,13 +72,13 @@ class Follower:
         self._pulse = pulse
         self._stop = Stop()
         self._queue = Queue(settings.realtime_quiet / 1000, settings.realtime_patience / 1000)
-        self._roster = Roster(backup, sources, scan_all or self._scan_all, self._ledger)
+        self._roster = RescanRequests(backup, sources, scan_all or self._scan_all, self._ledger)
         poll = float(settings.realtime_poll)
         self._events: list[Events] = [
             s.source.events(poll) if isinstance(s.source, Followable) else Polling(poll)
             for s in sources
         ]
-        self._memory = Memory()
+        self._memory = FolderCache()
         self._failures: list[BaseException] = []
         self._last_event: int | None = None
 
@@ -170,7 +170,7 @@ class Follower:
         except BaseException as error:
             self._failures.append(error)
 
-    def _scan_all(self, options: Options, stop: Stop) -> Result:
+    def _scan_all(self, options: ScanOptions, stop: Stop) -> Result:
         return scan(self._backup, self._sources, options, stop)
 
     # Events
@@ -194,7 +194,7 @@ class Follower:
                 else:
                     writer.close()
 
-    def _look(self, look: Look, writer: DeferredWriter) -> None:
+    def _look(self, look: DueScan, writer: DeferredWriter) -> None:
         """One look at one account. What concerns it alone ends nothing but this look."""
         source, account = self._sources[look.job.source], look.job.account
         tally = Tally()

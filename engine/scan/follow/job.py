@@ -15,8 +15,8 @@ from engine.connectors.source import MailboxIdentity
 from engine.domain.errors import MailboxReplaced, SourceEmpty
 from engine.scan.account import scan_account
 from engine.scan.comparison import Subject
-from engine.scan.folder_cache import Memory
-from engine.scan.follow.agenda import Look
+from engine.scan.folder_cache import FolderCache
+from engine.scan.follow.agenda import DueScan
 from engine.scan.known import (
     count_messages,
     known_accounts,
@@ -25,7 +25,7 @@ from engine.scan.known import (
 )
 from engine.scan.mailboxes import refuse_other_content, shows_messages
 from engine.scan.recognition import (
-    Doubted,
+    DoubtfulMailbox,
     KnownAccount,
     doubtful,
     recognised,
@@ -40,11 +40,11 @@ from engine.system.stop import Stop
 def look_at(
     backup: Backup,
     source: NamedSource,
-    look: Look,
+    look: DueScan,
     writer: Callable[[], PackWriter],
     stop: Stop,
     tally: Tally,
-    memory: Memory | None = None,
+    memory: FolderCache | None = None,
 ) -> bool:
     """Records what changed in an account; False, and nothing is done, where it isn't clear which
     account of the journal the mailbox is. Raises as `scan_account` does, and SourceEmpty where all
@@ -62,7 +62,7 @@ def look_at(
 
         def replaced() -> None:
             if doubtful(known, identity, what_is_shared(known_accounts(backup))):
-                raise Doubted
+                raise DoubtfulMailbox
 
         try:
             if doubtful(known, identity):
@@ -79,7 +79,7 @@ def look_at(
                 emptied=emptied,
                 replaced=replaced,
             )
-        except (Doubted, MailboxReplaced):
+        except (DoubtfulMailbox, MailboxReplaced):
             return False
     return True
 

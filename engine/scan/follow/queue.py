@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from engine.domain.paths import FolderPath
-from engine.scan.follow.agenda import Agenda, Job, Look
+from engine.scan.follow.agenda import Agenda, DueScan, Job
 
 
 class Queue:
@@ -34,7 +34,7 @@ class Queue:
             if after is not None and (before is None or after < before):
                 self._changed.notify()  # else somebody wakes up for what waits already
 
-    def take(self, seconds: float) -> Look | None:
+    def take(self, seconds: float) -> DueScan | None:
         """Waits for a look, so long at most. `done` or `failed` must follow. None where there is
         none, or once it is closed."""
         end = self._clock() + seconds
@@ -54,13 +54,13 @@ class Queue:
                 self._changed.wait(wake - now)
             return None
 
-    def done(self, look: Look) -> None:
+    def done(self, look: DueScan) -> None:
         """The look came to its end."""
         with self._changed:
             self._agenda.done(look)
             self._changed.notify()
 
-    def failed(self, look: Look, *, alone: bool) -> None:
+    def failed(self, look: DueScan, *, alone: bool) -> None:
         """The look must be made again, after a while; see `Agenda`."""
         with self._changed:
             self._agenda.failed(look, self._clock(), alone=alone)

@@ -23,18 +23,18 @@ from engine.domain.errors import (
 from engine.scan import guard
 from engine.scan.follow.agenda import FIRST_PAUSE, LONGEST_PAUSE
 from engine.scan.follow.listener import Listener
-from engine.scan.smart import NamedSource, Options, Result, known_accounts
+from engine.scan.smart import NamedSource, Result, ScanOptions, known_accounts
 from engine.system.pauses import pause
 from engine.system.stop import Stop
 
 QUIET = 0.05
 """Seconds that the names of one moment are gathered: a rename has two."""
 
-Scan = Callable[[Options, Stop], Result]
+Scan = Callable[[ScanOptions, Stop], Result]
 """A smart scan of all sources."""
 
 
-class Roster:
+class RescanRequests:
     """Asks for smart scans. `ask` and `stop` from any thread, `run` in one of its own."""
 
     def __init__(
@@ -153,7 +153,7 @@ class Roster:
         if everything:
             written, self._written = self._written, False
             try:
-                result = self._scan(Options(listed=not self.ready, written=written), stop)
+                result = self._scan(ScanOptions(listed=not self.ready, written=written), stop)
             except EngineError:
                 self._written = self._written or written
                 raise
@@ -174,7 +174,7 @@ class Roster:
 
     def _ask_for(self, names: tuple[str, ...], stop: Stop) -> None:
         if names:
-            result = self._scan(Options(accounts=names), stop)
+            result = self._scan(ScanOptions(accounts=names), stop)
             self._heard(names[0] if len(names) == 1 else "", result, names)
 
     def _heard(self, account: str, result: Result, names: Sequence[str] = ()) -> None:

@@ -12,8 +12,15 @@ from collections.abc import Callable, Sequence
 from typing import BinaryIO, NamedTuple, TypeAlias, cast
 
 from engine.connectors.imap.client import wire
-from engine.connectors.imap.client.responses import MOST, Hopeless, Lost, Most, Responses, close
-from engine.connectors.imap.client.stream import CHUNK, Slow, Stalled, Stream
+from engine.connectors.imap.client.responses import (
+    MOST,
+    ConnectionLost,
+    PermanentLoss,
+    ResponseLimits,
+    Responses,
+    close,
+)
+from engine.connectors.imap.client.stream import CHUNK, ServerSlow, ServerStalled, Stream
 from engine.system.stop import Interrupt
 from engine.system.text import reason
 
@@ -22,10 +29,10 @@ _AHEAD = 64
 for the other one to read."""
 
 
-class Refused(Exception):
+class CommandRefused(Exception):
     """The server said NO or BAD to a command."""
 
-    def __init__(self, status: wire.Status) -> None:
+    def __init__(self, status: wire.StatusResponse) -> None:
         super().__init__(status.said)
         self.status = status
 
@@ -60,7 +67,7 @@ class Upload(NamedTuple):
 Command: TypeAlias = Sequence[bytes | Upload]
 """What follows the tag, with blanks where they belong."""
 
-Response: TypeAlias = wire.Status | wire.Data | wire.Garbled
+Response: TypeAlias = wire.StatusResponse | wire.Data | wire.GarbledLine
 Take: TypeAlias = Callable[[Response], None]
 """Takes a response that isn't the end of a command."""
 
@@ -136,7 +143,9 @@ class Connection:
         """Goes on with TLS, after STARTTLS was agreed on. Raises Lost."""
         try:
             if self._stream.waiting():
-                raise Lost("sent something between STARTTLS and TLS: somebody is on the line")
+                raise ConnectionLost(
+                    "sent something between STARTTLS and TLS: somebody is on the line"
+                )
             self._encrypt()
         except OSError as error:
             self.close()
@@ -146,21 +155,21 @@ class Connection:
             raise
 
     def run(
-        self, *command: bytes | Upload, take: Take = ignore, most: Most | None = None
-    ) -> wire.Status:
+        self, *command: bytes | Upload, take: Take = ignore, most: ResponseLimits | None = None
+    ) -> wire.StatusResponse:
         """Runs one command, and gives what the server says meanwhile to `take`. Raises Refused
         where it isn't OK, and Lost."""
         status = self.run_all([command], take, most)[0]
         if status.word != "OK":
-            raise Refused(status)
+            raise CommandRefused(status)
         return status
 
     def run_all(
-        self, commands: Sequence[Command], take: Take = ignore, most: Most | None = None
-    ) -> list[wire.Status]:
+        self, commands: Sequence[Command], take: Take = ignore, most: ResponseLimits | None = None
+    ) -> list[wire.StatusResponse]:
         """Runs several commands that don't depend on each other, with few round trips. Returns how
         each ended. `most` is for each of them. Raises Lost."""
-        ended: list[wire.Status] = []
+        ended: list[wire.StatusResponse] = []
         ahead = _AHEAD if self.endpoint.pipelining else 1
         with _Closing(self):
             self._responses.begin(most or MOST)
@@ -178,7 +187,9 @@ class Connection:
             ended += [self._end(tag, take) for tag in waiting]
         return ended
 
-    def authenticate(self, mechanism: bytes, answer: bytes, *, at_once: bool) -> wire.Status:
+    def authenticate(
+        self, mechanism: bytes, answer: bytes, *, at_once: bool
+    ) -> wire.StatusResponse:
         """Runs AUTHENTICATE with one answer, already in base64, which is sent with the command
         where the server takes it so (SASL-IR, RFC 4959). Raises Refused and Lost."""
         with _Closing(self):
@@ -196,7 +207,7 @@ class Connection:
                 status = self._judge(pieces, ignore)
                 if status and status.tag == tag:
                     if status.word != "OK":
-                        raise Refused(status)
+                        raise CommandRefused(status)
                     return status
 
     def idle(self, take: Take, seconds: float, enough: Callable[[], bool]) -> None:
@@ -208,7 +219,7 @@ class Connection:
             self._stream.send(tag + b" IDLE\r\n")
             refused = self._asked(tag, take)
             if refused:
-                raise Refused(refused)
+                raise CommandRefused(refused)
             end = time.monotonic() + seconds
             while not enough() and self._stream.comes(end - time.monotonic()):
                 self._responses.begin()
@@ -223,7 +234,7 @@ class Connection:
         self._number += 1
         return b"T%d" % self._number
 
-    def _send(self, tag: bytes, command: Command, take: Take) -> wire.Status | None:
+    def _send(self, tag: bytes, command: Command, take: Take) -> wire.StatusResponse | None:
         """Sends a command; returns how it ended if it did so before it was sent whole."""
         line = tag + b" "
         for part in command:
@@ -248,11 +259,11 @@ class Connection:
         while left:
             chunk = part.content.read(min(left, CHUNK))
             if not chunk:
-                raise Lost("a message came to less than its size while it was sent")
+                raise ConnectionLost("a message came to less than its size while it was sent")
             self._stream.send(chunk)
             left -= len(chunk)
 
-    def _asked(self, tag: bytes, take: Take) -> wire.Status | None:
+    def _asked(self, tag: bytes, take: Take) -> wire.StatusResponse | None:
         """Waits until the server asks for a literal; returns its status where it refuses."""
         while True:
             pieces = self._responses.read()
@@ -262,20 +273,20 @@ class Connection:
             if status and status.tag == tag:
                 return status
 
-    def _end(self, tag: bytes, take: Take) -> wire.Status:
+    def _end(self, tag: bytes, take: Take) -> wire.StatusResponse:
         while True:
             status = self._judge(self._responses.read(), take)
             if status and status.tag == tag:
                 self._responses.begin()
                 return status
 
-    def _judge(self, pieces: Sequence[wire.Piece], take: Take) -> wire.Status | None:
+    def _judge(self, pieces: Sequence[wire.Piece], take: Take) -> wire.StatusResponse | None:
         """Gives a response to `take`, or returns it if it ends a command."""
         if cast(bytes, pieces[0]).startswith(b"+"):
             return None
         try:
             response: Response = self._parsed(pieces)
-        except wire.Nonsense:
+        except wire.ProtocolError:
             # Where literals are, one that isn't as long as announced may be the reason. What comes
             # next may be out of a message then, which anybody can have written.
             if not self.patient or len(pieces) > 1:
@@ -283,38 +294,38 @@ class Connection:
                 raise
             text = cast(bytes, pieces[0])
             masked = self._mask(text.decode("utf-8", "surrogateescape"))
-            response = wire.Garbled(text, masked.encode("utf-8", "surrogateescape"))
+            response = wire.GarbledLine(text, masked.encode("utf-8", "surrogateescape"))
             self._responses.odd += not response.text.startswith(b"*")
-        if isinstance(response, wire.Status):
+        if isinstance(response, wire.StatusResponse):
             if response.tag != b"*":
                 return response
             if response.word == "BYE":
-                raise Lost(f"the server hung up: {response.said}")
+                raise ConnectionLost(f"the server hung up: {response.said}")
         take(response)
         return None
 
-    def _parsed(self, pieces: Sequence[wire.Piece]) -> wire.Status | wire.Data:
+    def _parsed(self, pieces: Sequence[wire.Piece]) -> wire.StatusResponse | wire.Data:
         """A response, which shows no secrets. Raises Nonsense."""
         try:
             response = wire.parse(pieces)
-        except wire.Nonsense:
+        except wire.ProtocolError:
             text = b"".join(piece for piece in pieces if isinstance(piece, bytes))
             shown = text.decode("utf-8", "replace")
             if self._mask(shown) != shown:
-                raise wire.Nonsense("a line that has the password in it") from None
+                raise wire.ProtocolError("a line that has the password in it") from None
             raise
-        if isinstance(response, wire.Status):
+        if isinstance(response, wire.StatusResponse):
             return response._replace(mask=self._mask)
         return response
 
-    def _greeted(self) -> wire.Status:
+    def _greeted(self) -> wire.StatusResponse:
         with _Closing(self):
             self._responses.begin()
             greeting = self._parsed(self._responses.read())
-            if not isinstance(greeting, wire.Status) or greeting.tag != b"*":
-                raise wire.Nonsense("it doesn't greet")
+            if not isinstance(greeting, wire.StatusResponse) or greeting.tag != b"*":
+                raise wire.ProtocolError("it doesn't greet")
             if greeting.word not in ("OK", "PREAUTH"):
-                raise Lost(f"the server won't talk: {greeting.said}")
+                raise ConnectionLost(f"the server won't talk: {greeting.said}")
             return greeting
 
     def _encrypt(self) -> None:
@@ -322,15 +333,15 @@ class Connection:
         try:
             self._stream.encrypt(self.endpoint.context, self.endpoint.host)
         except ssl.SSLCertVerificationError as error:
-            raise Lost(
+            raise ConnectionLost(
                 f"its certificate isn't trusted: {error.verify_message}; if its authority is your "
                 "own, name that one's certificate in imap.ca_file"
             ) from error
 
 
-def _lost(what: str, error: OSError) -> Lost:
+def _lost(what: str, error: OSError) -> ConnectionLost:
     """A connection that failed so."""
-    kind = Hopeless if isinstance(error, Slow) else Lost
+    kind = PermanentLoss if isinstance(error, ServerSlow) else ConnectionLost
     return kind(f"{what}: {reason(error)}")
 
 
@@ -342,15 +353,17 @@ class _Closing:
 
     def __enter__(self) -> None:
         if not self._connection.usable:
-            raise Lost("the connection is closed")
+            raise ConnectionLost("the connection is closed")
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if error is None or isinstance(error, Refused):
+        if error is None or isinstance(error, CommandRefused):
             return
         self._connection.close()
-        if isinstance(error, Stalled):
-            raise (Hopeless if isinstance(error, Slow) else Lost)(str(error)) from error
-        if isinstance(error, wire.Nonsense):
-            raise Lost(f"the server sent what isn't IMAP: {error}") from error
+        if isinstance(error, ServerStalled):
+            raise (PermanentLoss if isinstance(error, ServerSlow) else ConnectionLost)(
+                str(error)
+            ) from error
+        if isinstance(error, wire.ProtocolError):
+            raise ConnectionLost(f"the server sent what isn't IMAP: {error}") from error
         if isinstance(error, OSError):
-            raise Lost(f"the connection was dropped: {reason(error)}") from error
+            raise ConnectionLost(f"the connection was dropped: {reason(error)}") from error

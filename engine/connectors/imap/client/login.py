@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 
-from engine.connectors.imap.client.connection import Connection, Endpoint, Refused, Response
-from engine.connectors.imap.client.responses import Lost
+from engine.connectors.imap.client.connection import CommandRefused, Connection, Endpoint, Response
+from engine.connectors.imap.client.responses import ConnectionLost
 from engine.connectors.imap.client.session import INTRODUCTION, Session, argument, refusal
-from engine.connectors.imap.client.stream import Stalled
-from engine.connectors.imap.client.wire import Data, Status
-from engine.connectors.imap.options import Options
+from engine.connectors.imap.client.stream import ServerStalled
+from engine.connectors.imap.client.wire import Data, StatusResponse
+from engine.connectors.imap.options import ImapOptions
 from engine.domain.errors import SourceUnavailable
 from engine.system.masking import Mask
 from engine.system.stop import Interrupt
@@ -23,7 +23,7 @@ class _PlainFailed(Exception):
     """AUTHENTICATE PLAIN failed where LOGIN may succeed."""
 
 
-def open_session(options: Options, account: str, login: str, xguid: bool | None) -> Session:
+def open_session(options: ImapOptions, account: str, login: str, xguid: bool | None) -> Session:
     """A session in an account's mailbox; `login` is the account's own name at the server. Raises
     SourceUnavailable where that can't be."""
     where = f"{options.endpoint}, {shown(account)}"
@@ -36,22 +36,22 @@ def open_session(options: Options, account: str, login: str, xguid: bool | None)
         except _PlainFailed:
             connection, capabilities = _opened(options, login, secret, by_name=True)
             options.manner.plain_fails = True
-    except Refused as refused:
+    except CommandRefused as refused:
         said = refusal(refused.status)
         raise SourceUnavailable(f"{where}: can't log in: {said}") from None
-    except Lost as lost:
+    except ConnectionLost as lost:
         raise SourceUnavailable(f"{where}: can't log in: {lost}") from lost.__cause__
     return Session(connection, capabilities, xguid, options.bounds)
 
 
 def _opened(
-    options: Options, login: str, secret: str, *, by_name: bool
+    options: ImapOptions, login: str, secret: str, *, by_name: bool
 ) -> tuple[Connection, frozenset[str]]:
     """A connection that is logged in, and its capabilities; `by_name`: with LOGIN, if that will
     do. Raises Refused, Lost, _PlainFailed, and SourceUnavailable where nobody is there."""
     try:
         connection = connect(options.endpoint, options.interrupt, Mask(secret))
-    except Lost as lost:
+    except ConnectionLost as lost:
         raise SourceUnavailable(f"{options.endpoint}: {lost}") from lost
     try:
         return connection, _log_in(connection, options, login, secret, by_name=by_name)
@@ -66,9 +66,9 @@ def connect(endpoint: Endpoint, interrupt: Interrupt, mask: Mask) -> Connection:
     if endpoint.starttls:
         try:
             connection.run(b"STARTTLS")
-        except Refused as refused:
+        except CommandRefused as refused:
             connection.close()
-            raise Lost(
+            raise ConnectionLost(
                 f"STARTTLS was refused: {refused}; use imaps:, or set imap.unencrypted"
             ) from refused
         connection.encrypt()
@@ -76,7 +76,7 @@ def connect(endpoint: Endpoint, interrupt: Interrupt, mask: Mask) -> Connection:
 
 
 def _log_in(
-    connection: Connection, options: Options, login: str, secret: str, *, by_name: bool
+    connection: Connection, options: ImapOptions, login: str, secret: str, *, by_name: bool
 ) -> frozenset[str]:
     """Logs in, and returns the capabilities from then on."""
     before = _stated(connection.greeting) if not options.endpoint.starttls else None
@@ -90,10 +90,10 @@ def _log_in(
         if f"AUTH={mechanism}" not in offered or by_name:
             return _log_in_by_name(connection, name, secret)
     elif not sasl and f"AUTH={mechanism}" not in offered:
-        raise Lost("the server offers no way to log in with a password here; use imaps:")
+        raise ConnectionLost("the server offers no way to log in with a password here; use imaps:")
     try:
         status = connection.authenticate(mechanism.encode(), answer, at_once="SASL-IR" in offered)
-    except (Refused, Lost) as error:
+    except (CommandRefused, ConnectionLost) as error:
         if sasl or "LOGINDISABLED" in offered or _is_final(error):
             raise
         # Some servers hang up then, at once or at what comes next: another connection it is.
@@ -101,11 +101,11 @@ def _log_in(
     return _stated(status) or _asked(connection)
 
 
-def _is_final(error: Refused | Lost) -> bool:
+def _is_final(error: CommandRefused | ConnectionLost) -> bool:
     """Whether another way to log in would fail likewise."""
-    if isinstance(error, Refused):
+    if isinstance(error, CommandRefused):
         return error.status.code in _FINAL
-    return isinstance(error.__cause__, Stalled)
+    return isinstance(error.__cause__, ServerStalled)
 
 
 def _log_in_by_name(connection: Connection, name: str, secret: str) -> frozenset[str]:
@@ -114,7 +114,7 @@ def _log_in_by_name(connection: Connection, name: str, secret: str) -> frozenset
     return _stated(status) or _asked(connection)
 
 
-def names(options: Options, login: str) -> tuple[str, str]:
+def names(options: ImapOptions, login: str) -> tuple[str, str]:
     """The name to log in with for an account, and the authorization identity, which may be
     empty."""
     if options.method == "master":
@@ -124,7 +124,7 @@ def names(options: Options, login: str) -> tuple[str, str]:
     return login, ""
 
 
-def credentials(options: Options, login: str, secret: str) -> tuple[str, bytes]:
+def credentials(options: ImapOptions, login: str, secret: str) -> tuple[str, bytes]:
     """A SASL mechanism, and what it is to be told, in base64 (RFC 4616; XOAUTH2 by its inventor's
     specification)."""
     name, identity = names(options, login)
@@ -133,7 +133,7 @@ def credentials(options: Options, login: str, secret: str) -> tuple[str, bytes]:
     return "PLAIN", base64.b64encode(f"{identity}\0{name}\0{secret}".encode())
 
 
-def _stated(status: Status) -> frozenset[str]:
+def _stated(status: StatusResponse) -> frozenset[str]:
     if status.code != "CAPABILITY":
         return frozenset()
     return frozenset(status.value.decode("latin-1").upper().split())
@@ -153,5 +153,5 @@ def _asked(connection: Connection) -> frozenset[str]:
     connection.run(b"CAPABILITY", take=take)
     if not words:
         connection.close()
-        raise Lost("the server doesn't say what it can")
+        raise ConnectionLost("the server doesn't say what it can")
     return frozenset(words)

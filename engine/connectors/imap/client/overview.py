@@ -6,7 +6,7 @@ import re
 from typing import NamedTuple
 
 from engine.connectors.imap.client.connection import Response
-from engine.connectors.imap.client.wire import Data, Garbled, Nonsense, Value, count, pairs
+from engine.connectors.imap.client.wire import Data, GarbledLine, ProtocolError, Value, count, pairs
 
 UNREAL = frozenset(("\\noselect", "\\nonexistent"))
 """Attributes of what is listed, and can't be opened."""
@@ -73,7 +73,7 @@ class OverviewTaker:
         self._unreadable: list[bytes] = []
 
     def take(self, response: Response) -> None:
-        if isinstance(response, Garbled):
+        if isinstance(response, GarbledLine):
             if _LISTING.match(response.text):
                 self._unreadable.append(response.shown.rstrip(b"\r\n"))
             return
@@ -92,7 +92,7 @@ class OverviewTaker:
     def _list(self, kind: str, values: list[Value]) -> None:
         attributes, separator, name = values[:3]
         if not isinstance(attributes, list) or not isinstance(name, bytes):
-            raise Nonsense("a folder without a name")
+            raise ProtocolError("a folder without a name")
         name = _key(name)
         if not name:
             return  # that is the root, where servers tell of it
@@ -150,7 +150,7 @@ class CountsTaker:
                 self.counted = True
                 self.found = self.found._replace(messages=response.number)
             return
-        if isinstance(response, Garbled):
+        if isinstance(response, GarbledLine):
             return
         if response.code == "UIDVALIDITY":
             self.found = self.found._replace(validity=count(response.value))

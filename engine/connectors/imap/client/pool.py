@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from engine.connectors.imap.client.login import open_session
-from engine.connectors.imap.client.responses import Lost
+from engine.connectors.imap.client.responses import ConnectionLost
 from engine.connectors.imap.client.session import Session
-from engine.connectors.imap.client.stream import Stalled
-from engine.connectors.imap.client.wire import Nonsense
-from engine.connectors.imap.options import Options
+from engine.connectors.imap.client.stream import ServerStalled
+from engine.connectors.imap.client.wire import ProtocolError
+from engine.connectors.imap.options import ImapOptions
 
 IMPATIENT = 2
 """So many accounts in a row may be kept waiting for nothing before the others wait for less long:
@@ -23,7 +23,7 @@ class Pool:
     """Lends sessions to threads. One that was used is kept for the same account, until another
     account needs its place or `release` is called."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: ImapOptions) -> None:
         self.options = options
         self._changed = threading.Condition()
         self._open = 0
@@ -53,10 +53,10 @@ class Pool:
                 raise
         try:
             yield session
-        except Nonsense as error:
+        except ProtocolError as error:
             session.connection.close()
-            raise Lost(f"the server sent what isn't IMAP: {error}") from error
-        except Lost as error:
+            raise ConnectionLost(f"the server sent what isn't IMAP: {error}") from error
+        except ConnectionLost as error:
             self._count(account, error)
             raise
         else:
@@ -65,7 +65,7 @@ class Pool:
         finally:
             self._put(account, session)
 
-    def _options(self) -> Options:
+    def _options(self) -> ImapOptions:
         """With as much patience as the server deserves."""
         beyond = len(self._stalled) - IMPATIENT
         if beyond < 0:
@@ -77,7 +77,7 @@ class Pool:
     def _count(self, account: str, error: BaseException) -> None:
         """Remembers a failure, if it was that nothing came."""
         reason: BaseException | None = error
-        while reason and not isinstance(reason, Stalled):
+        while reason and not isinstance(reason, ServerStalled):
             reason = reason.__cause__
         if reason:
             self._stalled.add(account)

@@ -22,15 +22,15 @@ _LITERALS = 100
 _BLANK = (b"\r\n", b"\n")
 
 
-class Lost(Exception):
+class ConnectionLost(Exception):
     """The connection is of no use any more. Says why."""
 
 
-class Hopeless(Lost):
+class PermanentLoss(ConnectionLost):
     """Likewise, and another one would end the same way."""
 
 
-class Most(NamedTuple):
+class ResponseLimits(NamedTuple):
     """What a server may send in answer to one command, at most. Nobody can hold what has no end."""
 
     rows: int = 100_000
@@ -45,7 +45,7 @@ class Most(NamedTuple):
     """What allows more responses."""
 
 
-MOST = Most()
+MOST = ResponseLimits()
 
 
 class Responses:
@@ -58,7 +58,7 @@ class Responses:
         """How many lines came that nothing announced, or may be out of a literal: that may not have
         been as long as the server said."""
 
-    def begin(self, most: Most | None = None) -> None:
+    def begin(self, most: ResponseLimits | None = None) -> None:
         """What follows is the answer to another command, which may bring so much; None: as much as
         the one before."""
         self._most = most or self._most
@@ -74,7 +74,7 @@ class Responses:
                 line = self._stream.line(allowed + 1)
                 self._count(0 if pieces else 1, len(line))
                 if not line.endswith(b"\n"):
-                    raise Lost("the connection was dropped")
+                    raise ConnectionLost("the connection was dropped")
                 if line in _BLANK and (not pieces or wire.is_unclosed(pieces[0])):
                     self.odd += bool(pieces)
                     continue
@@ -84,7 +84,7 @@ class Responses:
                 if length is None:
                     return pieces
                 if len(pieces) > 2 * _LITERALS:
-                    raise Hopeless(f"sends more than {_LITERALS} literals in one response")
+                    raise PermanentLoss(f"sends more than {_LITERALS} literals in one response")
                 pieces.append(self._literal(length))
         except BaseException:
             close(pieces)
@@ -102,11 +102,11 @@ class Responses:
         if left.rows < 0:
             what = f"{most.rows:,} responses"
         more = f"; {most.setting} allows more" if most.setting else ""
-        raise Hopeless(f"sends more than {what} in answer to one command{more}")
+        raise PermanentLoss(f"sends more than {what} in answer to one command{more}")
 
     def _literal(self, length: int) -> wire.Literal:
         if length > self._most.literal:
-            raise Hopeless(
+            raise PermanentLoss(
                 f"announces {length:,} bytes at once, and scan.largest_message allows "
                 f"{self._most.literal:,}"
             )
@@ -115,7 +115,7 @@ class Responses:
         if length < SPOOL:
             content = self._stream.read(length)
             if len(content) < length:
-                raise Lost("the connection was dropped in the middle of a message")
+                raise ConnectionLost("the connection was dropped in the middle of a message")
             return content
         where = tempfile.gettempdir()
         status = os.statvfs(where)
@@ -130,7 +130,7 @@ class Responses:
             while length:
                 chunk = self._stream.read(min(length, CHUNK))
                 if not chunk:
-                    raise Lost("the connection was dropped in the middle of a message")
+                    raise ConnectionLost("the connection was dropped in the middle of a message")
                 length -= len(chunk)
                 try:
                     spool.write(chunk)

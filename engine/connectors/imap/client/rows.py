@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from engine.connectors.imap import identity
-from engine.connectors.imap.client.connection import Refused
+from engine.connectors.imap.client.connection import CommandRefused
 from engine.connectors.imap.client.overview import Counts
 from engine.connectors.imap.client.session import Session, TakeRow, says_gone
 from engine.connectors.imap.client.wire import MAX_NUMBER, MAX_UID, UidSet, Value, uid_sets
@@ -32,7 +32,7 @@ _EXTRA = 100_000
 """So many more messages than were counted aren't believed."""
 
 
-class Row(NamedTuple):
+class FetchRow(NamedTuple):
     """A message in a folder."""
 
     guid: bytes
@@ -93,7 +93,7 @@ class Rows:
     def __init__(
         self, session: Session, name: bytes, counts: Counts, known: Prints, where: str
     ) -> None:
-        self.by_uid: dict[int, Row] = {}
+        self.by_uid: dict[int, FetchRow] = {}
         self.unsure: set[int] = set()
         """Messages that are there, of which the server doesn't tell what it usually does: they may
         be known by other identities."""
@@ -126,7 +126,7 @@ class Rows:
         refused = False
         try:
             self._session.fetch([all_uids(self._counts)], items, self._take)
-        except Refused as error:
+        except CommandRefused as error:
             if says_gone(error.status):
                 raise
             refused = True
@@ -175,9 +175,9 @@ class Rows:
             told = (row.get("RFC822.SIZE"), row.get("INTERNALDATE"))
             marks = tuple(value.decode("latin-1") for value in told if isinstance(value, bytes))
         if "FLAGS" in row:
-            self.by_uid[uid] = Row(guid, flags_of(row["FLAGS"]), marks)
+            self.by_uid[uid] = FetchRow(guid, flags_of(row["FLAGS"]), marks)
         elif before:
-            self.by_uid[uid] = Row(guid, before.flags, marks)
+            self.by_uid[uid] = FetchRow(guid, before.flags, marks)
 
     def _guess(self, uid: int) -> None:
         """Names a message of which the server doesn't say what it is by its place."""
@@ -189,7 +189,7 @@ class Rows:
         """The UIDs that are there; None where the server doesn't tell."""
         try:
             return self._session.present()
-        except Refused as error:
+        except CommandRefused as error:
             if says_gone(error.status):
                 raise
             return None
@@ -234,7 +234,7 @@ class Rows:
             part = waiting.pop()
             try:
                 self._session.fetch(uid_sets(part), items, take)
-            except Refused as error:
+            except CommandRefused as error:
                 if says_gone(error.status):
                     raise
             left = [uid for uid in part if not has(uid)]

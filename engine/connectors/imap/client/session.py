@@ -10,19 +10,25 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from engine import __version__
-from engine.connectors.imap.client.connection import Command, Connection, Refused, Response, Upload
+from engine.connectors.imap.client.connection import (
+    Command,
+    CommandRefused,
+    Connection,
+    Response,
+    Upload,
+)
 from engine.connectors.imap.client.overview import (
     Counts,
     CountsTaker,
     Overview,
     OverviewTaker,
 )
-from engine.connectors.imap.client.responses import MOST, Most
+from engine.connectors.imap.client.responses import MOST, ResponseLimits
 from engine.connectors.imap.client.wire import (
     MAX_NUMBER,
     Data,
-    Nonsense,
-    Status,
+    ProtocolError,
+    StatusResponse,
     UidSet,
     Value,
     count,
@@ -139,7 +145,7 @@ class Session:
             plain: list[Command] = [[b'LIST "" "*"'], [b'LSUB "" "*"']]
             ended[asks] = self._connection.run_all(plain, found.take, most)[0]
         if ended[asks].word != "OK":
-            raise Refused(ended[asks])
+            raise CommandRefused(ended[asks])
         asked = [name for name in found.folders if found.folders[name].selectable]
         if at_once:
             asked = [name for name in asked if name not in found.counts]
@@ -168,7 +174,7 @@ class Session:
         if not found.validity:
             found = self.examine(b"INBOX")._replace(guid=found.guid)
         if not (found.validity or found.guid):
-            raise Nonsense("it doesn't say which mailbox the inbox is")
+            raise ProtocolError("it doesn't say which mailbox the inbox is")
         return found
 
     def answers(self, name: bytes) -> bool:
@@ -204,7 +210,7 @@ class Session:
         counts = CountsTaker()
         status = self._connection.run_all(commands, counts.take)[-1]
         if status.word != "OK":
-            raise Refused(status)
+            raise CommandRefused(status)
         found = counts.found
         self._messages = found.messages if counts.counted else self._bounds.messages
         self._counted = found.messages
@@ -223,7 +229,7 @@ class Session:
         if not examined.counted:
             present = self.present()
             if present is None:
-                raise Nonsense("it doesn't say how many messages there are")
+                raise ProtocolError("it doesn't say how many messages there are")
             found = found._replace(messages=present.count(MAX_NUMBER))
         return found._replace(validity=found.validity or said.validity)
 
@@ -251,7 +257,7 @@ class Session:
             if response.name == "FETCH" and response.values:
                 try:
                     row = pairs(response.values[0])
-                except Nonsense:
+                except ProtocolError:
                     return
                 uid = count(row.get("UID"))
                 if uid:  # else nobody knows whose row it is
@@ -270,7 +276,7 @@ class Session:
             commands, took, self._most(content=b"BODY" in items)
         ):
             if status.word != "OK":
-                raise Refused(status)
+                raise CommandRefused(status)
 
     def present(self) -> UidSet | None:
         """The UIDs of all messages in the open folder; None where the server says OK and doesn't
@@ -294,7 +300,7 @@ class Session:
         self._connection.run(b"UID SEARCH %sALL" % how, take=take, most=self._most())
         try:
             return UidSet(found) if told else None
-        except Nonsense:
+        except ProtocolError:
             return None
 
     def lacks(self, present: UidSet | None, uid: int) -> bool:
@@ -314,7 +320,7 @@ class Session:
         if isinstance(response, Data):
             self._note(response)
 
-    def _most_folders(self) -> Most:
+    def _most_folders(self) -> ResponseLimits:
         folders = self._bounds.folders
         return MOST._replace(
             rows=MOST.rows + 2 * folders,
@@ -322,7 +328,7 @@ class Session:
             setting="most_folders",
         )
 
-    def _most(self, *, content: bool = False) -> Most:
+    def _most(self, *, content: bool = False) -> ResponseLimits:
         """What may come of the open folder: a row for each message, and what nobody asked for."""
         messages = min(self._messages, self._bounds.messages)
         return MOST._replace(
@@ -386,7 +392,7 @@ def argument(name: bytes) -> list[bytes | Upload]:
     return [Upload(name, len(name)) if form is None else form]
 
 
-def says_gone(status: Status) -> bool:
+def says_gone(status: StatusResponse) -> bool:
     """Whether a refusal says that there is no such folder (RFC 5530). Dovecot 2.3 and Cyrus say so
     in words; in Dovecot a folder that was deleted stays in the list while others are below it."""
     if status.code:
@@ -394,7 +400,7 @@ def says_gone(status: Status) -> bool:
     return status.word == "NO" and status.text.startswith(_GONE)
 
 
-def refusal(status: Status) -> str:
+def refusal(status: StatusResponse) -> str:
     """What a NO or BAD means to an administrator."""
     busy = {"UNAVAILABLE", "LIMIT", "INUSE", "OVERQUOTA"}
     hint = "; if that lasts, lower imap.connections" if status.code in busy else ""

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from engine.connectors.imap.client.login import credentials
 from engine.connectors.imap.client.stream import Stream
-from engine.connectors.imap.options import Options
+from engine.connectors.imap.options import ImapOptions
 from engine.domain.errors import ItemUnreadable
 from engine.system.masking import Mask
 from engine.system.text import reason, shown
@@ -47,7 +47,7 @@ class _Trouble(Exception):
     """What went wrong."""
 
 
-def read_scripts(options: Options, account: str, login: str) -> Scripts:
+def read_scripts(options: ImapOptions, account: str, login: str) -> Scripts:
     """All scripts of an account. Raises ItemUnreadable, and SourceUnavailable where the password
     can't be had."""
     endpoint = options.endpoint
@@ -66,7 +66,7 @@ def read_scripts(options: Options, account: str, login: str) -> Scripts:
         raise ItemUnreadable(f"{where}: {error}") from None
 
 
-def _read(client: _Client, options: Options, login: str, secret: str) -> Scripts:
+def _read(client: _Client, options: ImapOptions, login: str, secret: str) -> Scripts:
     client.answer()  # the greeting
     context = options.endpoint.context
     if context is not None:

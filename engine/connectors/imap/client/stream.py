@@ -31,11 +31,11 @@ LONG = 60
 STEADY = 64 << 10
 
 
-class Stalled(OSError):
+class ServerStalled(OSError):
     """A server takes too long."""
 
 
-class Slow(Stalled):
+class ServerSlow(ServerStalled):
     """It does something, and comes to no end."""
 
 
@@ -66,14 +66,14 @@ class Pace:
         now = time.monotonic()
         silent = self._last + self.silence - now
         if silent <= 0:
-            raise Stalled(f"no answer within {self.silence:g} seconds")
+            raise ServerStalled(f"no answer within {self.silence:g} seconds")
         slow = min(
             SLOW * self.silence + self._moved / SLOWEST,
             LONG * self.silence + self._moved / STEADY,
         )
         late = self.began + slow - now
         if late <= 0:
-            raise Slow(
+            raise ServerSlow(
                 f"too slow: {self._moved:,} bytes in {now - self.began:.0f} seconds, and no end"
             )
         return min(silent, late)

@@ -70,11 +70,11 @@ _QUOTABLE = re.compile(rb"[\x01-\x09\x0b\x0c\x0e-\x7f]*")
 _ATOM = re.compile(rb"[A-Za-z0-9_./:-]+")
 
 
-class Nonsense(Exception):
+class ProtocolError(Exception):
     """The server sent what isn't IMAP."""
 
 
-class Status(NamedTuple):
+class StatusResponse(NamedTuple):
     """A response that says how something went (RFC 3501, section 7.1)."""
 
     tag: bytes
@@ -97,7 +97,7 @@ class Status(NamedTuple):
         return f"{self.word} {code}{text}".strip()[:300]
 
 
-class Garbled(NamedTuple):
+class GarbledLine(NamedTuple):
     """A line that can't be understood. Where the next one begins is known."""
 
     text: bytes
@@ -132,12 +132,12 @@ def is_left_over(text: bytes) -> bool:
     return _LEFT_OVER.match(text) is not None
 
 
-def parse(pieces: Sequence[Piece]) -> Status | Data:
+def parse(pieces: Sequence[Piece]) -> StatusResponse | Data:
     """A response, which isn't a continuation request. Raises Nonsense."""
     text = _text_of(pieces[0])
     status = _STATUS.match(text.rstrip(b"\r\n"))
     if status:
-        return Status(
+        return StatusResponse(
             status["tag"],
             status["word"].decode().upper(),
             (status["code"] or b"").decode("latin-1").upper(),
@@ -151,7 +151,7 @@ def parse(pieces: Sequence[Piece]) -> Status | Data:
         pieces, flags = _without_flags(pieces)
     values = _values(pieces)
     if len(values) < 2 or values[0] != b"*":
-        raise Nonsense(_excerpt(text))
+        raise ProtocolError(_excerpt(text))
     number = 0
     name = values[1]
     rest = values[2:]
@@ -160,9 +160,9 @@ def parse(pieces: Sequence[Piece]) -> Status | Data:
         number = MAX_NUMBER if len(name) > _DIGITS else min(int(name), MAX_NUMBER)
         name, rest = rest[0], rest[1:]
     if not isinstance(name, bytes):
-        raise Nonsense(_excerpt(text))
+        raise ProtocolError(_excerpt(text))
     if len(pieces) > 1 and name.upper() == b"FETCH" and not _is_proper(rest):
-        raise Nonsense(_excerpt(text))
+        raise ProtocolError(_excerpt(text))
     if flags is not None and rest and isinstance(rest[0], list):
         rest[0] += [b"FLAGS", flags]
     return Data(name.decode("latin-1").upper(), number, rest)
@@ -183,7 +183,7 @@ def _named(pieces: Sequence[Piece]) -> Data:
     literal = None
     if len(pieces) > 1:
         if not isinstance(pieces[1], bytes):
-            raise Nonsense(_excerpt(text))
+            raise ProtocolError(_excerpt(text))
         literal = pieces[1]
         text = _ANNOUNCED.sub(b"", text) + _text_of(pieces[2])
     text = text.rstrip(b"\r\n")
@@ -191,11 +191,11 @@ def _named(pieces: Sequence[Piece]) -> Data:
     if name == "STATUS":
         status = lines.status(text, literal)
         if status is None:
-            raise Nonsense(_excerpt(text))
+            raise ProtocolError(_excerpt(text))
         return Data(name, 0, [status[0], *_values([status[1]])])
     listed = lines.listed(text, literal)
     if listed is None:
-        raise Nonsense(_excerpt(text))
+        raise ProtocolError(_excerpt(text))
     attributes: list[Value] = list(listed.attributes)
     return Data(name, 0, [attributes, listed.separator or None, listed.name])
 
@@ -223,13 +223,13 @@ def _values(pieces: Sequence[Piece]) -> list[Value]:
     for index in range(0, len(pieces), 2):
         text = _text_of(pieces[index])
         if index and not _AFTER.match(text):
-            raise Nonsense(_excerpt(text))
+            raise ProtocolError(_excerpt(text))
         position, end = 0, len(text.rstrip(b"\r\n "))
         while position < end:
             match = _TOKEN.match(text, position)
             kind = match.lastgroup if match else None
             if match is None:
-                raise Nonsense(_excerpt(text))
+                raise ProtocolError(_excerpt(text))
             position = match.end()
             if kind == "atom":
                 atom = match["atom"].rstrip(b"\r\n")
@@ -237,23 +237,23 @@ def _values(pieces: Sequence[Piece]) -> list[Value]:
             elif kind == "open":
                 opened += 1
                 if opened > _LISTS:
-                    raise Nonsense(f"more than {_LISTS:,} lists in one response")
+                    raise ProtocolError(f"more than {_LISTS:,} lists in one response")
                 inner = []
                 stack[-1].append(inner)
                 stack.append(inner)
             elif kind == "close":
                 stack.pop()
                 if not stack:
-                    raise Nonsense(_excerpt(text))
+                    raise ProtocolError(_excerpt(text))
                 inner = stack[-1]
             elif kind == "quoted":
                 inner.append(lines.unquoted(match["quoted"]))
             elif index + 1 < len(pieces) and position >= end:
                 inner.append(pieces[index + 1])
             else:
-                raise Nonsense(_excerpt(text))
+                raise ProtocolError(_excerpt(text))
     if len(stack) != 1:
-        raise Nonsense(_excerpt(bytes(pieces[0]) if isinstance(pieces[0], bytes) else b""))
+        raise ProtocolError(_excerpt(bytes(pieces[0]) if isinstance(pieces[0], bytes) else b""))
     return top
 
 
@@ -265,7 +265,7 @@ def pairs(values: Value) -> dict[str, Value]:
     """The list `(NAME value NAME value ...)` of FETCH and STATUS, names in capitals. A name without
     a value, and what stands where a name should, are passed over. Raises Nonsense."""
     if not isinstance(values, list):
-        raise Nonsense("a list of names and values is expected")
+        raise ProtocolError("a list of names and values is expected")
     found: dict[str, Value] = {}
     name = ""
     for value in values:
@@ -273,7 +273,7 @@ def pairs(values: Value) -> dict[str, Value]:
             isinstance(value, bytes) and value.upper() in _ITEMS and not name.startswith("BODY")
         ):
             if name == "UID" and found.get(name, value) != value:
-                raise Nonsense("two UIDs in one row")
+                raise ProtocolError("two UIDs in one row")
             found[name] = value
             name = ""
         else:
@@ -287,14 +287,14 @@ def number(value: Value) -> int:
         found = int(value)
         if found <= MAX_NUMBER:
             return found
-    raise Nonsense("a number is expected")
+    raise ProtocolError("a number is expected")
 
 
 def count(value: Value) -> int:
     """A number that one can do without: 0 where it isn't one."""
     try:
         return number(value)
-    except Nonsense:
+    except ProtocolError:
         return 0
 
 
