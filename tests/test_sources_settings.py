@@ -131,7 +131,7 @@ def test_only_sources_of_the_same_place_are_compared() -> None:
 
 
 def test_an_option_on_a_command_line_is_refused_where_it_is_not_utf_8() -> None:
-    with pytest.raises(UsageError, match="'account=%ff' is not UTF-8 where it has %"):
+    with pytest.raises(UsageError, match="account: is not UTF-8 where it has %"):
         parse_source("maildir:/x?account=%ff")
 
 
@@ -272,3 +272,9 @@ def test_the_commands_say_which_form_it_is(tmp_path: Path) -> None:
     ran = engine("scan", *where, "--json")
     assert (ran.err, ran.json["account_events"]) == ("", [])
     assert engine("config", *where, "get", "sources.mail.kind").out == "maildir\n"
+
+
+def test_what_was_taken_for_a_password_is_not_told() -> None:
+    with pytest.raises(UsageError, match="there is no setting password") as told:
+        parse_source("imaps:mail.example.com?login=backup&password=geheim")
+    assert "geheim" not in str(told.value)

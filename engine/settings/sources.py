@@ -139,7 +139,9 @@ def parse(spec: str, kinds: Kinds) -> SourceTable:
     shown = f"{match[2]}:{match[3]}"
     if kind.location.check(location) is None:
         raise UsageError(f"{spec!r} is not a source: {match[2]}: takes {kind.location.allowed}")
-    return SourceTable(match[1] or shown, match[2], location, _query(shown, query, kind))
+    return SourceTable(
+        match[1] or shown, match[2], location, _query(f"{match[2]}:{location}", query, kind)
+    )
 
 
 def require_name(name: str) -> None:
@@ -215,11 +217,11 @@ def _query(spec: str, query: str, kind: SourceKind) -> dict[str, Value]:
     for part in filter(None, query.split("&")):
         key, equals, text = part.partition("=")
         if not equals or key in found:
-            raise UsageError(f"{spec}: {part!r} is not KEY=VALUE, or is there twice")
+            raise UsageError(f"{spec}: {key!r} is not KEY=VALUE, or is there twice")
         try:
             text = unquote(text, errors="strict")
         except UnicodeDecodeError as error:
-            raise UsageError(f"{spec}: {part!r} is not UTF-8 where it has %") from error
+            raise UsageError(f"{spec}: {key}: is not UTF-8 where it has %") from error
         found[key] = parsed(option(kind, key, f"{spec}: ").setting, text, f"{spec}: ")
     return found
 
