@@ -51,10 +51,10 @@ def run(*words: object, status: int | None = 0, **options: Any) -> Ran:
         env=options.pop("env", None) or environment(),
         **options,
     )
-    text = [data.decode("utf-8", "surrogateescape") for data in (done.stdout, done.stderr)]
+    out, err = [data.decode("utf-8", "surrogateescape") for data in (done.stdout, done.stderr)]
     if status is not None:
-        assert done.returncode == status, (words, done.returncode, *text)
-    return Ran(done.returncode, *text, words)
+        assert done.returncode == status, (words, done.returncode, out, err)
+    return Ran(done.returncode, out, err, words)
 
 
 def engine(*words: object, status: int | None = 0, **options: Any) -> Ran:

@@ -165,8 +165,8 @@ def build(directory: Path) -> Path:
     """Compiles `faults.c` to a library in the directory, and returns it."""
     library = directory / "faults.so"
     source = Path(__file__).with_suffix(".c")
-    command = ["cc", "-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o", library, source, "-ldl"]
-    subprocess.run(command, check=True)
+    words = ["cc", "-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o", library, source, "-ldl"]
+    subprocess.run([str(word) for word in words], check=True)
     return library
 
 
@@ -228,7 +228,7 @@ def _make_small() -> None:
 
     recording.GROUP_MESSAGES = items.BATCH = blobs.BATCH = shrinking.BATCH = GROUP
     history.PART = GROUP
-    shrinking.PACK_SIZE = PACK
+    shrinking.PACK_SIZE = PACK  # type: ignore[attr-defined]
     defaults = PackWriter.__init__.__kwdefaults__
     assert defaults
     defaults["pack_size"] = PACK
@@ -268,15 +268,15 @@ class _Steps:
             self._step("within a write")
             return half + pwrite(descriptor, data[half:], offset + half)
 
-        def syncing_data(descriptor: int) -> None:
+        def syncing_data(fd: Any) -> None:
             self._step("before a sync")
-            fdatasync(descriptor)
-            self._durable[_path(descriptor)] = os.fstat(descriptor).st_size
+            fdatasync(fd)
+            self._durable[_path(fd)] = os.fstat(fd).st_size
 
-        def syncing(descriptor: int) -> None:
+        def syncing(fd: Any) -> None:
             self._step("before a sync of a directory")
-            fsync(descriptor)
-            directory = _path(descriptor)
+            fsync(fd)
+            directory = _path(fd)
             self._unnamed -= {name for name in self._unnamed if os.path.dirname(name) == directory}
 
         def cutting(descriptor: int, length: int) -> None:
@@ -298,9 +298,9 @@ class _Steps:
                 self._step("before a commit")
             self._step("after a commit")
 
-        os.open, os.pwrite, os.unlink = opening, writing, removing  # type: ignore[assignment]
+        os.open, os.pwrite, os.unlink = opening, writing, removing
         os.fdatasync, os.fsync, os.ftruncate = syncing_data, syncing, cutting
-        Environment.write = committing  # type: ignore[method-assign]
+        Environment.write = committing  # type: ignore[assignment, method-assign]
 
     def _watch(self, descriptor: int) -> None:
         """A pack that was there before is durable as it was."""

@@ -425,5 +425,7 @@ FAULTS: dict[str, Fault] = {
     "case": _recased,
     "flags": _flagged,
 }
-STARTS = (b"UID FETCH", b"UID FETCH .*BODY", b"UID FETCH .*FLAGS", b"UID SEARCH", b"EXAMINE")
-STARTS += (b"LIST", b"STATUS", b"NAMESPACE", b"UID", b"")
+STARTS = (
+    *(b"UID FETCH", b"UID FETCH .*BODY", b"UID FETCH .*FLAGS", b"UID SEARCH", b"EXAMINE"),
+    *(b"LIST", b"STATUS", b"NAMESPACE", b"UID", b""),
+)

@@ -181,9 +181,9 @@ def test_any_instant_can_be_looked_at_as_soon_as_the_mount_returns(
     seconds = []
     for instant in instants(store, 5):
         began = time.monotonic()
-        command = [SCRIPTS / "timefs", "mount", "-b", store.backup, point]
+        words = [SCRIPTS / "timefs", "mount", "-b", store.backup, point]
         try:
-            subprocess.run(command, check=True, env=environment())
+            subprocess.run([str(word) for word in words], check=True, env=environment())
             listed = run("ls", point / instant / "alice" / "INBOX")
             seconds.append(time.monotonic() - began)
             assert listed.count(".eml") >= store.messages // FOLDERS - store.scans

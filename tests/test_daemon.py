@@ -607,11 +607,12 @@ def test_whoever_tells_of_trouble_has_not_hung(mail: Mail) -> None:
         realtime = RealTime(Context(backup, Figures(), teller), Deaf())
         realtime.pulse = LifeSign(10, lambda: now[0])
         realtime.pulse.begin()
-        for tell in (
+        tells: tuple[Callable[[], None], ...] = (
             lambda: realtime.trouble("", "the source is gone"),
             lambda: realtime.trouble("alice@example.com", "can't be read"),
             lambda: realtime.recorded("alice@example.com", Tally()),
-        ):
+        )
+        for tell in tells:
             now[0] += 11
             assert not realtime.pulse.healthy
             tell()

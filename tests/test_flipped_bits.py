@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.blobs import DirectoryVolume
 from engine.blobs import pack as packs
 from engine.blobs.verification import verify
 from engine.check import bits, check
@@ -30,8 +31,10 @@ def filled(small: SmallBackup) -> SmallBackup:
 
 
 def pack_of(small: SmallBackup) -> tuple[int, Path]:
-    (stored,) = small.backup.volume.list()
-    return stored.id, small.backup.volume.path_of(stored.id)
+    volume = small.backup.volume
+    assert isinstance(volume, DirectoryVolume)
+    (stored,) = volume.list()
+    return stored.id, volume.path_of(stored.id)
 
 
 def places(small: SmallBackup) -> list[int]:

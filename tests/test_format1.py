@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import tarfile
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -59,7 +58,7 @@ class Former:
 
 
 @pytest.fixture(scope="module")
-def former(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Former]:
+def former(tmp_path_factory: pytest.TempPathFactory) -> Former:
     return Former(tmp_path_factory.mktemp("former"))
 
 

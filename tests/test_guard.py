@@ -6,16 +6,19 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from engine.backup import Backup
 from engine.connectors.maildir.events import MaildirEvents
+from engine.connectors.maildir.mailbox import MaildirMailbox
 from engine.connectors.maildir.source import MaildirSource
-from engine.connectors.source import AccountList, Mailbox
+from engine.connectors.source import AccountList
 from engine.domain.errors import BlobDamaged, Conflict, ItemUnreadable, StorageFull, explained
 from engine.scan.follow import agenda, rescans
 from engine.scan.follow import follower as follower_module
+from engine.scan.follow.job import look_at
 from engine.scan.smart import NamedSource, Result, ScanOptions, SourcesMissing, scan
 from engine.system.clock import SystemClock
 from engine.system.stop import Stop
@@ -57,17 +60,17 @@ class Broken(MaildirSource):
             raise self._error
         return super().accounts()
 
-    def mailbox(self, account: str) -> Mailbox:
+    def mailbox(self, account: str) -> MaildirMailbox:
         if account == "bob" and self._where == "mailbox":
             raise self._error
         mailbox = super().mailbox(account)
         if account == "bob" and self._where == "folders":
             mailbox.folders = self._fail  # type: ignore[method-assign]
         if account == "bob" and self._where == "fetch":
-            mailbox.fetch = self._fail  # type: ignore[method-assign]
+            mailbox.fetch = self._fail  # type: ignore[assignment, method-assign]
         return mailbox
 
-    def _fail(self, *_: object) -> None:
+    def _fail(self, *_: object) -> NoReturn:
         raise self._error
 
 
@@ -126,7 +129,7 @@ def test_whatever_a_look_raises_is_that_accounts_trouble(
     monkeypatch.setattr(follower_module, "TICK", 0.05)
     for module in (agenda, rescans):
         monkeypatch.setattr(module, "FIRST_PAUSE", 0.05)
-    look_at, failing = follower_module.look_at, True
+    failing = True
 
     def look(backup: Backup, source: NamedSource, look: agenda.DueScan, *rest: object) -> bool:
         if look.job.account == "bob" and failing:

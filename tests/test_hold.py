@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from engine.domain.errors import EngineError, UsageError
@@ -89,7 +91,11 @@ def test_a_second_hold_keeps_the_first(small: SmallBackup) -> None:
 
 def test_names_that_mean_nothing(small: SmallBackup) -> None:
     account_with_deleted(small, "alice@example.com")
-    for deed in (lambda n: hold(small.backup, n, ""), lambda n: release(small.backup, n)):
+    deeds: tuple[Callable[[list[str]], object], ...] = (
+        lambda names: hold(small.backup, names, ""),
+        lambda names: release(small.backup, names),
+    )
+    for deed in deeds:
         with pytest.raises(UsageError, match="no account 'zoe'"):
             deed(["zoe"])
     with pytest.raises(UsageError, match="is not on hold"):

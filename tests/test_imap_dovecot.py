@@ -78,7 +78,7 @@ def append(
     client: imaplib.IMAP4, content: bytes, folder: str = "INBOX", flags: str = "", date: str = ""
 ) -> None:
     when = f'"{date}"' if date else None
-    answer = client.append(folder, f"({flags})", when, content)  # type: ignore[arg-type]
+    answer = client.append(folder, f"({flags})", when, content)
     assert answer[0] == "OK", answer
 
 
@@ -150,7 +150,7 @@ def test_a_long_message_is_not_read_before_somebody_does(
     long = letter(1, 3 << 20)
     with server.client(account) as client:
         append(client, long)
-    bodies = []
+    bodies: list[tuple[Any, ...]] = []
     run_all = Connection.run_all
 
     def watched(self: Connection, commands: Any, *rest: Any) -> Any:
@@ -489,7 +489,7 @@ def test_an_account_with_nothing_new_costs_three_round_trips(
     with closing(opened.mailbox(account)) as mailbox:
         folders = mailbox.folders().folders
         cursors = {folder.path: mailbox.listing(folder.path).cursor for folder in folders}
-    trips = []
+    trips: list[str] = []
     for name in ("run_all", "authenticate"):
         monkeypatch.setattr(Connection, name, _told(getattr(Connection, name), trips))
     with closing(opened.mailbox(account)) as mailbox:

@@ -74,7 +74,7 @@ def test_a_folder_that_is_listed_and_gone_is_only_the_parent_of_others() -> None
         with closing(open_source(server.spec([ALICE]), ManualClock(0)).mailbox(ALICE)) as opened:
             assert [folder.real for folder in opened.folders().folders] == [True] * 4
             client.delete("F")
-            assert b"F" in b" ".join(client.list()[1])
+            assert any(b"F" in row for row in client.list()[1] if isinstance(row, bytes))
             found = {folder.path: folder.real for folder in opened.folders().folders}
             assert found == {("F",): False, ("F", "G"): True, INBOX: True, ("Sent",): True}
             assert opened.listing(("F",)).items == []

@@ -52,8 +52,8 @@ class Session:
         manner_ = self.server.manner
         self.server.folders[b"INBOX"] = Folder(11)
         for validity, name in enumerate(self.chance.sample(NAMES, 2), 12):
-            folder = manner_.prefix + name.encode().replace(b"/", manner_.separator)
-            self.server.folders[folder] = Folder(validity)
+            raw = manner_.prefix + name.encode().replace(b"/", manner_.separator)
+            self.server.folders[raw] = Folder(validity)
         for folder in self.server.folders.values():
             for _ in range(self.chance.randrange(1, 6)):
                 self._deliver(folder)

@@ -49,11 +49,11 @@ class Scanned:
         self.desk = desk
         self.spec = f"maildir:{location}"
 
-    def scan(self, **options: bool) -> Result:
+    def scan(self) -> Result:
         """As a command does it: with a source that knows nothing yet."""
         self.desk.clock.advance(3600 * SECOND)
         named = [NamedSource(self.spec, open_source(self.spec, ManualClock(LATE)))]
-        return scan(self.desk.backup, named, ScanOptions(**options), Stop())
+        return scan(self.desk.backup, named, ScanOptions(), Stop())
 
 
 def problems(result: Result) -> list[str]:

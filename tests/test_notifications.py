@@ -210,7 +210,7 @@ class Desk:
         self.settings = Settings(sources=("maildir:/x",), notify_command=str(script))
 
     def notifier(self, **changes: object) -> Notifier:
-        settings = replace(self.settings, **changes)  # type: ignore[arg-type]
+        settings = replace(self.settings, **changes)
         return Notifier(self.path, settings, self.clock, self.complaints.append)
 
     def sent(self) -> list[str]:

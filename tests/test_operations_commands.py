@@ -169,7 +169,9 @@ def test_following_ends_with_what_is_followed(
     one = worker()
     until(lambda: operations.find(small.path, one.id).counts, "progress is shown")
     words = [SCRIPTS / "engine", "operations", "-b", small.path, "show", "--follow", one.id]
-    following = subprocess.Popen(words, stdout=subprocess.PIPE, env=environment(), text=True)
+    following = subprocess.Popen(
+        [str(word) for word in words], stdout=subprocess.PIPE, env=environment(), text=True
+    )
     assert following.stdout
     first = following.stdout.readline()
     assert first.startswith(f"{one.id}  running")
@@ -190,7 +192,7 @@ def test_on_a_terminal_one_line_is_written_over(
     one = worker()
     leader, follower = os.openpty()
     words = [SCRIPTS / "engine", "operations", "-b", small.path, "show", one.id, "--follow"]
-    following = subprocess.Popen(words, stdout=follower, env=environment())
+    following = subprocess.Popen([str(word) for word in words], stdout=follower, env=environment())
     os.close(follower)
     shown = os.read(leader, 1000)
     assert shown.startswith(f"\r{one.id}  running".encode())

@@ -211,9 +211,9 @@ def reads_and_counts(version: int, tmp_path: Path, quick: Server) -> None:
         assert len(done["failed"]) == (1 if version else 0)
         assert seen(server, "bob") == before  # it has the keys
         target = server.spec(["carol"])
-        words = (*words[:6], "--account", "carol", "--target", target, "--json")
+        elsewhere = (*words[:6], "--account", "carol", "--target", target, "--json")
         for more in ("--dry-run", "--json"):
-            (done,) = quick(*words, more, status=1).json["accounts"]
+            (done,) = quick(*elsewhere, more, status=1).json["accounts"]
             assert (len(done["restored"]), len(done["failed"])) == (0, 12)
         assert "Error" not in (server.root / "log").read_text()
 

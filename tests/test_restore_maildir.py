@@ -30,7 +30,7 @@ from engine.connectors.maildir.delivery_names import (
 from engine.connectors.maildir.folders import path_below
 from engine.connectors.maildir.names import MAX_KEYWORDS, flags_of, parse_keywords
 from engine.connectors.maildir.target import MaildirTarget
-from engine.connectors.target import Delivery, TargetMailbox, Wanted
+from engine.connectors.target import Delivery, Subscribing, TargetMailbox, Wanted
 from engine.connectors.targets import open_target
 from engine.domain.errors import (
     BlobDamaged,
@@ -245,6 +245,7 @@ def test_a_new_folder_is_named_in_utf_8_where_the_others_are(tmp_path: Path) -> 
         ".R&D",
     }
     with opened(box) as mailbox:
+        assert isinstance(mailbox, Subscribing)
         assert mailbox.subscribe([("Ärzte", "Öl & Gas")], begin=True) == 1
     assert (box / "subscriptions").read_bytes() == "V\t2\n\nÄrzte\tÖl & Gas\n".encode()
     latin = Maildir(tmp_path / "latin").root
@@ -318,6 +319,7 @@ def test_what_root_makes_belongs_to_the_mailbox(tmp_path: Path) -> None:
     put(box.root, ("Work",), letter(RAW, "todo"))
     put(box.root, INBOX, letter())
     with opened(box.root) as mailbox:
+        assert isinstance(mailbox, Subscribing)
         mailbox.subscribe([("Work",)], begin=True)
     made = [path for path in box.root.rglob("*") if path.parent != box.root or "Work" in path.name]
     assert len(made) == 8
@@ -426,6 +428,7 @@ def test_subscriptions_are_added_once(tmp_path: Path) -> None:
     )
     box = Maildir(tmp_path / "box").root
     with opened(box) as mailbox:
+        assert isinstance(mailbox, Subscribing)
         assert mailbox.subscribe([INBOX]) == 0
         assert not (box / "subscriptions").exists()
         assert mailbox.subscribe([INBOX], begin=True) == 1
@@ -447,6 +450,7 @@ def keyword_in(box: Path) -> None:
 
 def subscription_in(box: Path) -> None:
     with opened(box) as mailbox:
+        assert isinstance(mailbox, Subscribing)
         assert mailbox.subscribe([("Sent",)]) == 1
 
 
@@ -549,6 +553,7 @@ def bring(path: Path) -> list[EngineError]:
                         except (DeliveryFailed, TargetFull) as error:
                             errors.append(error)
                 folder.sync()
+            assert isinstance(mailbox, Subscribing)
             mailbox.subscribe([("Work", "Apollo")], begin=True)
         except (DeliveryFailed, TargetFull) as error:
             errors.append(error)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -19,6 +20,7 @@ import pytest
 from engine.connectors.maildir import dotlock, quota
 from engine.connectors.maildir.target import MaildirTarget
 from engine.connectors.ownership import owner_beside
+from engine.connectors.target import Subscribing
 from engine.domain.errors import DeliveryFailed
 from engine.system.clock import ManualClock
 from tests.faults import Server
@@ -45,6 +47,7 @@ def restored(box: Path) -> Outcome:
             folder.deliver(letter(RAW, "todo", "\\Seen"))
             folder.sync()
             lost, problems = folder.lost, list(folder.problems)
+        assert isinstance(mailbox, Subscribing)
         try:
             mailbox.subscribe([("Work",)], begin=True)
         except DeliveryFailed as error:
@@ -151,14 +154,14 @@ def test_a_lock_that_names_no_process_is_waited_for_once_in_a_mailbox(
 ) -> None:
     monkeypatch.setattr(dotlock, "PATIENCE", 0.3)
     waits: list[float] = []
-    monkeypatch.setattr(dotlock.time, "sleep", lambda seconds: waits.append(seconds))
+    monkeypatch.setattr(time, "sleep", lambda seconds: waits.append(seconds))
     now = [0.0]
 
     def clock() -> float:
         now[0] += 0.01
         return now[0]
 
-    monkeypatch.setattr(dotlock.time, "monotonic", clock)
+    monkeypatch.setattr(time, "monotonic", clock)
     box = Maildir(tmp_path / "box")
     folders = [("F", str(number)) for number in range(20)]
     for path in folders:

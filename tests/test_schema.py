@@ -195,8 +195,8 @@ def test_an_error_after_the_document_has_none_of_its_own(house: House) -> None:
 
 def test_the_validator_sees_what_is_wrong() -> None:
     rules = of("hold")
-    held = {"account": ALICE, "item": "k3f9q2", "since": "2024-05-01T00:00:00.000000Z"}
-    held |= {"reason": None, "deleted": None}
+    held: dict[str, object] = {"account": ALICE, "item": "k3f9q2", "reason": None, "deleted": None}
+    held["since"] = "2024-05-01T00:00:00.000000Z"
     assert not faults([held], rules)
     for change in ({"since": "today"}, {"item": 5}, {"reason": True}, {"more": 1}, {"deleted": ""}):
         assert faults([held | change], rules), change

@@ -148,7 +148,7 @@ def test_two_servers_with_different_logins_are_in_one_backup_path(
     (tmp_path / "own").write_text(f"{PASSWORD}\n")
     for server, account in ((one, ALICE), (two, BOB)):
         with server.client(account) as client:
-            client.append("INBOX", "", None, letter(len(account)))  # type: ignore[arg-type]
+            client.append("INBOX", "", None, letter(len(account)))
     where = "-b", tmp_path / "backup"
     second = two.spec([BOB], method="each", password_file=tmp_path / "own", timeout=9)
     engine("init", *where, "--source", f"one={one.spec([ALICE])}", "--source", second)

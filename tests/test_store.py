@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -101,6 +101,9 @@ class Counting:
 
     def list(self) -> Iterator[StoredPack]:
         return self._volume.list()
+
+    def held(self, packs: Collection[int]) -> Volume:
+        return self._volume.held(packs)
 
 
 # Reading

@@ -45,8 +45,8 @@ def members(stream: Stream) -> Iterator[tuple[TarMember, bytes]]:
         yield member, b"".join(iter(lambda: reader.read(1000), b""))
 
 
-def told(raw: bytes, **options: int) -> list[tuple[TarMember, bytes]]:
-    return list(members(Stream(raw, **options)))
+def told(raw: bytes, step: int = 1 << 30) -> list[tuple[TarMember, bytes]]:
+    return list(members(Stream(raw, step=step)))
 
 
 def packed(*files: tuple[tarfile.TarInfo, bytes], form: int = tarfile.PAX_FORMAT) -> bytes:

@@ -164,7 +164,7 @@ def aged(base: Path) -> list[Path]:
 
 def traces(paths: list[Path]) -> dict[Path, tuple[int, ...]]:
     """What reading, writing and listing leave behind. Leaves nothing behind itself."""
-    found = {}
+    found: dict[Path, tuple[int, ...]] = {}
     for path in paths:
         status = path.lstat()
         times = (status.st_atime_ns, status.st_mtime_ns, status.st_ctime_ns)

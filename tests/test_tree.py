@@ -614,7 +614,7 @@ def test_files_keep_their_attributes_for_ever(small: SmallBackup) -> None:
     inbox, work = small.folder(account, "INBOX"), small.folder(account, "Work")
     message = small.message(account, inbox, letter(1))
     look = looker(small)
-    seen = {}
+    seen: dict[int, Node] = {}
     for step in (
         lambda: small.change(account, message, flags=("\\Seen",)),
         lambda: small.change(account, message, folder=work),

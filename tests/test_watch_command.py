@@ -9,6 +9,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -126,6 +127,10 @@ def test_a_backup_of_nothing_is_refused(tmp_path: Path) -> None:
     assert "not a backup path" in ran.err
 
 
+def holds(folder: Path, number: int) -> bool:
+    return len(list(folder.iterdir())) == number
+
+
 def test_what_is_delivered_is_seen_in_a_mount(post: Post, tmp_path: Path) -> None:
     with watching(post) as process:
         with mounted(post.path, tmp_path / "mount") as mount:
@@ -133,7 +138,7 @@ def test_what_is_delivered_is_seen_in_a_mount(post: Post, tmp_path: Path) -> Non
             alice = post.maildir("alice")
             for number in range(1, 4):
                 alice.deliver(LETTER)
-                until(lambda number=number: len(list(inbox.iterdir())) == number, "the delivery")
+                until(partial(holds, inbox, number), "the delivery")
         assert ended(process, signal.SIGTERM)[0] == 0
 
 

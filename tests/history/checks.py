@@ -15,7 +15,7 @@ from tests.history.known import NOTHING, Account, Known
 from tests.history.server import AccountShown, Shown
 from tests.remembered import Memory
 
-TOLD = {
+TOLD: dict[int, str] = {
     Action.CREATE: "created",
     Action.RETURN: "created",
     Action.CHANGE: "changed",

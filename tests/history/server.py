@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import count
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 from zlib import crc32
 
 from tests.maildrop import INBOX, Maildir
@@ -23,6 +23,7 @@ FolderPath = tuple[str, ...]
 
 
 _MARKS = count()
+_Value = TypeVar("_Value")
 
 
 class Message(NamedTuple):
@@ -140,9 +141,8 @@ class Server:
     def rename(self, account: str, path: str, target: str) -> None:
         """A folder is renamed, or moved, with all that is below it."""
         self._maildir(account).rename_folder(path, target)
-        for values in (self.mailboxes[account].folders, self.mailboxes[account].marks):
-            for name in below(values, path):
-                values[target + name.removeprefix(path)] = values.pop(name)
+        _rename_keys(self.mailboxes[account].folders, path, target)
+        _rename_keys(self.mailboxes[account].marks, path, target)
 
     def remove(self, account: str, path: str) -> None:
         """A folder is deleted, with all that is below it."""
@@ -237,3 +237,9 @@ def shown(mailbox: Mailbox) -> AccountShown:
 def parents(path: FolderPath) -> Iterator[FolderPath]:
     """The folders that hold a folder."""
     return (path[:length] for length in range(1, len(path)))
+
+
+def _rename_keys(values: dict[str, _Value], path: str, target: str) -> None:
+    """What is known of a folder, and of all that is below it, is known by their new paths."""
+    for name in below(values, path):
+        values[target + name.removeprefix(path)] = values.pop(name)
