@@ -15,6 +15,7 @@ from engine.connectors.sources import open_source
 from engine.journal.keys import MAX_SEQUENCE
 from engine.journal.reader import Reader
 from engine.scan.follow.follower import Follower
+from engine.scan.follow.listener import Listener
 from engine.scan.follow.rescans import Scan
 from engine.scan.report import Tally
 from engine.scan.smart import NamedSource
@@ -31,7 +32,7 @@ State = dict[str, dict[str, Folder]]
 """Account -> folder -> messages."""
 
 
-class Heard:
+class Heard(Listener):
     """A listener that remembers."""
 
     def __init__(self) -> None:

@@ -161,7 +161,9 @@ class Client:
     def _folders(self) -> tuple[set[str], set[str]]:
         """The folders that can be opened, and the names above them."""
         rows = self._acting.list()[1]
-        matches = [match for row in rows if (match := _LIST.fullmatch(row))]
+        matches = [
+            match for row in rows if isinstance(row, bytes) and (match := _LIST.fullmatch(row))
+        ]
         assert len(matches) == len(rows), rows
         listed = {match[2].decode() for match in matches if b"\\Noselect" not in match[1]}
         # Dovecot goes on to list a folder that was deleted if there are others below it.

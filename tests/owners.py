@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from engine.backup import Backup, create
 from engine.blobs.writer import DeferredWriter
@@ -142,7 +143,7 @@ class Hall:
         is in the past."""
         self._clock.advance(7_200_000_000)
 
-    def scan(self, **options: bool) -> Result:
+    def scan(self, **options: Any) -> Result:
         self._clock.advance(1_000_000)
         return scan(self.backup, [self._source()], ScanOptions(**options), Stop())
 

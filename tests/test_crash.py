@@ -273,7 +273,8 @@ def traced_scan(backup: Path, trace: Path, *, kill_at: int | None = None) -> str
     """Scans under strace, and returns what that wrote of CALLS."""
     names = ",".join(CALLS)
     inject = [] if kill_at is None else ["-e", f"inject={names}:signal=KILL:when={kill_at}"]
-    command = ["strace", "-f", "-qq", "-e", "signal=none", "-o", trace, "-e", f"trace={names}"]
+    command = ["strace", "-f", "-qq", "-e", "signal=none", "-o", str(trace)]
+    command += ["-e", f"trace={names}"]
     subprocess.run(
         [*command, *inject, SCRIPTS / "engine", "scan", "-b", backup],
         env=environment(PYTHONDONTWRITEBYTECODE="1"),

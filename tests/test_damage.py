@@ -243,8 +243,8 @@ def test_a_damaged_identity_is_no_backup_to_work_with_until_it_is_repaired(
     with Backup(backup) as opened:
         repaired = opened.journal.environment.identity()
     assert (repaired.backup, repaired.server) == (former.backup, former.server)
-    for words, fate in answers(quick, backup).items():
-        assert fate == wanted[words] or words == ("status",), words
+    for asked, fate in answers(quick, backup).items():
+        assert fate == wanted[asked] or asked == ("status",), asked
     quick("check", "--deep", "-b", backup)
 
 

@@ -9,6 +9,7 @@ import subprocess
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -22,6 +23,7 @@ from engine.exchange.export import form
 from engine.exchange.export.choice import AccountChoice
 from engine.exchange.export.export import WantedExport, to_directory
 from engine.exchange.export.form import ExportedRow, ExportEnd, ExportHead
+from engine.exchange.export.plan import make_plan
 from engine.exchange.imports.unpacking import unpack
 from engine.journal.removal import Removal
 from engine.system.progress import Progress
@@ -101,7 +103,8 @@ def test_an_instant_is_exported_as_it_was(small: SmallBackup, tmp_path: Path) ->
     small.close()
     head = export(small.path, tmp_path / "out", instant=before, history=False).head
     assert head.instant == before
-    subjects = {m["Subject"] for m in mailbox.Maildir(*tmp_path.glob("out/accounts/*/Maildir"))}
+    (maildir,) = tmp_path.glob("out/accounts/*/Maildir")
+    subjects = {message["Subject"] for message in mailbox.Maildir(maildir)}
     assert subjects == {"Letter 1", "Letter 3"}
     with pytest.raises(UsageError, match="nothing was recorded by then"):
         export(small.path, tmp_path / "other", instant=1, history=False)
@@ -190,7 +193,7 @@ def test_a_purge_in_between_makes_it_begin_anew(
 ) -> None:
     with small.backup.reader() as reader:
         gone = next(t.item for _, t in reader.transactions(1, 99) if t.action == 5)
-    plan = exporting.make_plan
+    plan = make_plan
     calls = []
 
     def planning(*args: object) -> object:
@@ -238,7 +241,7 @@ def archive(path: Path, head: bytes, *members: tuple[tarfile.TarInfo, bytes]) ->
 
 
 def head(**changes: int) -> bytes:
-    values = {"files": 100, "bytes": 10_000} | changes
+    values: dict[str, Any] = {"files": 100, "bytes": 10_000} | changes
     return form.document(
         ExportHead(
             id="0" * 32,
@@ -313,7 +316,7 @@ def test_more_than_fits_is_refused_before_it_is_written(tmp_path: Path) -> None:
 def test_an_export_goes_through_a_pipe(small: SmallBackup, tmp_path: Path) -> None:
     small.close()
     with (tmp_path / "piped.tar.zst").open("wb") as file:
-        words = [SCRIPTS / "engine", "export", "-b", small.path, "--history", "-"]
+        words = [str(SCRIPTS / "engine"), "export", "-b", str(small.path), "--history", "-"]
         subprocess.run(words, stdout=file, check=True, env=environment())
     engine("init", "-b", tmp_path / "new", "--source", f"maildir:{tmp_path}/mail/{{account}}")
     ran = engine("import", "-b", tmp_path / "new", tmp_path / "piped.tar.zst", "--json")

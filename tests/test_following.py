@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -63,6 +64,9 @@ def steps(small: SmallBackup) -> Iterator[tuple[str, Callable[[], object]]]:
     def note(name: str, item: int) -> None:
         at[name] = item
 
+    def arrive(number: int) -> None:
+        note(str(number), small.message(at["alice"], at["INBOX"], letter(number)))
+
     def again(name: str, kind: Kind, folder: int) -> None:
         with small.backup.journal.commit(at["alice"]) as commit:
             small.clock.advance(MINUTE)
@@ -73,10 +77,7 @@ def steps(small: SmallBackup) -> Iterator[tuple[str, Callable[[], object]]]:
     yield "another", lambda: note("Work", small.folder(at["alice"], "Work"))
     yield "one in it", lambda: note("Deep", small.folder(at["alice"], "Deep", at["Work"]))
     for number in range(4):
-        yield (
-            "a message",
-            lambda n=number: note(str(n), small.message(at["alice"], at["INBOX"], letter(n))),
-        )
+        yield "a message", partial(arrive, number)
     yield "one below", lambda: note("low", small.message(at["alice"], at["Deep"], letter(9)))
     change = small.change
     yield "a flag", lambda: change(at["alice"], at["0"], flags=("\\Seen",))

@@ -321,11 +321,12 @@ def test_a_file_that_is_open_already_is_not_pushed(mounted: Mounted) -> None:
 
 def test_a_file_that_is_opened_twice_at_once_is_not_pushed(mounted: Mounted) -> None:
     inode = with_message(mounted, letter(1))
+    context: Any = None
 
     async def open_twice() -> None:
         async with trio.open_nursery() as nursery:
             for _ in range(2):
-                nursery.start_soon(mounted.handlers.open, inode, os.O_RDONLY, None)
+                nursery.start_soon(mounted.handlers.open, inode, os.O_RDONLY, context)
 
     trio.run(open_twice)
     assert mounted.kernel.pushed == []

@@ -17,7 +17,7 @@ import pytest
 
 from engine.connectors.imap import mailbox as imap_mailbox
 from engine.connectors.imap.mailbox import ImapMailbox
-from engine.connectors.source import Source
+from engine.connectors.source import Mailbox, Source
 from engine.connectors.sources import open_source
 from engine.domain.errors import (
     EngineError,
@@ -74,7 +74,7 @@ def opened(tmp_path: Path) -> Iterator[Opener]:
         yield Opener(tmp_path, stack)
 
 
-def uids(mailbox: ImapMailbox) -> list[str]:
+def uids(mailbox: Mailbox) -> list[str]:
     return sorted(item.locator for item in mailbox.listing(INBOX).items)
 
 
@@ -107,6 +107,7 @@ def test_only_headers_that_arent_known_are_asked_for(opened: Opener) -> None:
         b"UID FETCH 1:199,201:255,512:600 (UID RFC822.SIZE INTERNALDATE BODY.PEEK[HEADER])"
     ]
     assert {item.locator for item in found.items} >= {"UID 1", "UID 600"}
+    assert found.gone
     assert found.gone(b"whatever/7.200")
     assert not found.gone(b"whatever/7.201")
     assert not found.gone(b"whatever/8.200"), "that is another life of the folder"
@@ -402,6 +403,7 @@ def test_numbers_that_dont_add_up_lead_to_a_listing(opened: Opener, capability: 
         assert found is None, "one less, and it isn't told which"
     else:
         assert found is not None
+        assert found.gone
         assert [uid for uid in (1, 2, 3) if found.gone(b"x/7.%d" % uid)] == [2]
     assert mailbox.changes(INBOX, b"of another source") is None
 

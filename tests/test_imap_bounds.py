@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.connectors.imap.client import connection, login, session, stream
+from engine.connectors.imap.client import connection, login, responses, session, stream
 from engine.connectors.imap.client.connection import Connection, Endpoint
 from engine.connectors.imap.client.responses import ConnectionLost
 from engine.connectors.imap.source import ImapSource
@@ -75,7 +75,7 @@ ENDLESS = {
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fewer responses than usual are too many."""
-    most = connection.MOST._replace(rows=5000)
+    most = responses.MOST._replace(rows=5000)
     for module in (connection, session):
         monkeypatch.setattr(module, "MOST", most)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from contextlib import suppress
+from typing import BinaryIO
 
 import pytest
 from hypothesis import given
@@ -69,7 +70,8 @@ def test_responses_are_values(line: bytes, name: str, amount: int, values: list[
 
 def test_literals_stand_where_they_were_announced() -> None:
     file = io.BytesIO(b"long")
-    pieces = [b"* 1 FETCH (BODY[] {4}\r\n", file, b' X "{9}" Y ~{2}\r\n', b"\0)", b")\r\n"]
+    pieces: list[bytes | BinaryIO] = [b"* 1 FETCH (BODY[] {4}\r\n", file]
+    pieces += [b' X "{9}" Y ~{2}\r\n', b"\0)", b")\r\n"]
     parsed = parse(pieces)
     assert isinstance(parsed, Data)
     row = pairs(parsed.values[0])

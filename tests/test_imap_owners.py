@@ -40,7 +40,7 @@ class Post:
         with self.server.client(name) as client:
             for number in numbers:
                 head = f"Message-ID: <{owner}.{number}@example.com>\r\nSubject: {owner}\r\n"
-                client.append("INBOX", "", "", f"{head}\r\n{number}\r\n".encode())  # type: ignore[arg-type]
+                client.append("INBOX", "", "", f"{head}\r\n{number}\r\n".encode())
 
     def source(self) -> NamedSource:
         spec = self.server.spec(sorted(self.names))

@@ -455,7 +455,7 @@ def test_a_folder_that_comes_while_the_mailbox_is_gone_through_is_found(
 
         return as_it_was()
 
-    monkeypatch.setattr(folders.os, "scandir", late)
+    monkeypatch.setattr(os, "scandir", late)
     found = mailbox.folders()
     assert [folder.path for folder in found.folders] == [INBOX, ("Past",), ("Work",)]
     assert found.complete

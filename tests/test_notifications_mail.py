@@ -157,7 +157,7 @@ class Post:
             notify_smtp=f"127.0.0.1:{port}" if port else "",
             notify_smtp_security="none",
         )
-        settings = replace(settings, **changes)  # type: ignore[arg-type]
+        settings = replace(settings, **changes)
         Notifier(self.path, settings, ManualClock(START), self.complaints.append).tell(EVENT)
 
     def close(self) -> None:

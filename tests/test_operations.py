@@ -34,9 +34,8 @@ DAY = 86_400_000_000
 
 
 def record(**given: Any) -> OperationRecord:
-    return OperationRecord(
-        **{"id": "0000001", "kind": "scan", "start": START, "pid": 1, "host": "mx"} | given
-    )
+    usual: dict[str, Any] = dict(id="0000001", kind="scan", start=START, pid=1, host="mx")
+    return OperationRecord(**usual | given)
 
 
 # Records and IDs

@@ -191,8 +191,8 @@ def asking() -> Iterator[Callable[[str, str, str], tuple[int, str, list[tuple[st
     asked: list[tuple[str, str, str]] = []
     answers: list[str] = []
 
-    def answer(*words: str) -> str:
-        asked.append(words)  # type: ignore[arg-type]
+    def answer(address: str, login: str, password: str) -> str:
+        asked.append((address, login, password))
         return answers.pop()
 
     def ask(name: str, password: str, said: str) -> tuple[int, str, list[tuple[str, str, str]]]:
@@ -200,9 +200,12 @@ def asking() -> Iterator[Callable[[str, str, str], tuple[int, str, list[tuple[st
         answers[:] = [said]
         typed = f"{name}\0{password}\0" + "0\0"
         place.write_bytes(typed.encode())
-        words = ["bash", "-c", 'exec 3<"$1" && exec bash "$2" printenv USER', "-", place, program]
+        script = 'exec 3<"$1" && exec bash "$2" printenv USER'
         ran = subprocess.run(
-            words, env={**os.environ, "TCPREMOTEIP": "::1"}, capture_output=True, timeout=30
+            ["bash", "-c", script, "-", str(place), str(program)],
+            env={**os.environ, "TCPREMOTEIP": "::1"},
+            capture_output=True,
+            timeout=30,
         )
         return ran.returncode, ran.stdout.decode().removesuffix("\n"), list(asked)
 

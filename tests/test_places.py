@@ -299,8 +299,8 @@ def test_a_backup_of_a_newer_version_is_refused_by_all(tmp_path: Path, quick: Se
         assert ran.err.count("\n") == 1
         assert f"newer version (format {FORMAT + 1}, this one reads up to {FORMAT})" in ran.err
     needs("/dev/fuse")
-    ran = timefs("mount", "-b", backup, tmp_path / "mnt", status=3)
-    assert "newer version" in ran.err
+    refused = timefs("mount", "-b", backup, tmp_path / "mnt", status=3)
+    assert "newer version" in refused.err
 
 
 def test_a_backup_of_another_machine_is_mounted_but_not_written(

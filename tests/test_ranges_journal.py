@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.domain.model import ROOT, Version
+from engine.domain.model import ROOT, DeletedEntry, Entry, Version
 from engine.journal.changes import ChangeType, Happened, deletions, happened, shown
 from engine.journal.deleted import DeletedListing
 from engine.journal.range_tree import RangeTree, accounts_listing
@@ -139,9 +139,10 @@ def check_listing(
         )
         names.append(dead.name)
     assert len(set(names)) == len(names)
-    for item, sequence, version, *_ in [*listing.living, *listing.dead]:
-        assert item not in placed, "shown twice"
-        placed[item] = Placed(folder, sequence, version)
+    shown: list[Entry | DeletedEntry] = [*listing.living, *listing.dead]
+    for one in shown:
+        assert one.item not in placed, "shown twice"
+        placed[one.item] = Placed(folder, one.sequence, one.version)
 
 
 def told(done: Happened) -> object:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from engine.domain.model import ROOT, Version
+from engine.domain.model import ROOT, Recorded, Version
 from engine.journal.keys import MAX_SEQUENCE
 from engine.journal.records import Outline
 from tests.backups import SmallBackup, letter
@@ -69,7 +69,7 @@ def test_an_edition_is_found_by_its_last_record(small: SmallBackup) -> None:
     small.message(account, inbox, letter(1))  # edition 2
     small.change(account, message, flags=("\\Answered",))
     with small.backup.reader() as reader:
-        expected = {}
+        expected: dict[int, Recorded] = {}
         for recorded in reader.history(message):
             edition = recorded.version.edition if recorded.version else max(expected)
             expected[edition] = recorded

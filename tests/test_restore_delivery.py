@@ -5,10 +5,11 @@ from __future__ import annotations
 import gzip
 import threading
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 
 import pytest
 
+from engine.connectors.source import MailboxIdentity
 from engine.connectors.target import Delivery
 from engine.domain.errors import DeliveryFailed, EngineError, SourceUnavailable, TargetFull
 from engine.domain.paths import FolderPath
@@ -48,6 +49,9 @@ class Obedient:
         self.made: list[FolderPath] = []
         self.shown: list[FolderPath] = []
 
+    def identity(self) -> MailboxIdentity:
+        return MailboxIdentity("", "")
+
     def refuses(self, kind: int, form: str) -> str:
         return "nobody can read it" if form == self.unreadable else ""
 
@@ -84,9 +88,7 @@ class Obedient:
     def close(self) -> None: ...
 
 
-def planned(
-    small: SmallBackup, folder: str = "INBOX", contents: Sequence[bytes] | None = None
-) -> Plan:
+def planned(small: SmallBackup, folder: str = "INBOX", contents: list[bytes] | None = None) -> Plan:
     account = small.account("alice")
     inbox = small.folder(account, folder)
     wanted = [letter(number) for number in range(MESSAGES)] if contents is None else contents

@@ -170,7 +170,7 @@ class Picky(Script):
             self.commands.append(command)
             uid = int(command.split()[2].partition(b":")[0])
             if uid <= len(self.taken):
-                kept = b" ".join(filter(self.keeps, self.taken[uid - 1][1]))
+                kept = b" ".join(flag for flag in self.taken[uid - 1][1] if self.keeps(flag))
                 return b"* %d FETCH (UID %d FLAGS (%s))\r\n" % (uid, uid, kept) + done
             return done
         if verb == b"APPEND":
@@ -520,8 +520,11 @@ def test_folders_that_a_server_takes_for_others_are_restored_once_and_in_order(
         assert len(done["skipped"]) == 3 * len(names)
         with server.client("dora") as client:
             assert client.select("INBOX/x" if kind == "dovecot /" else "INBOX.x")[0] == "OK"
+            rows = client.fetch("1:*", "INTERNALDATE")[1]
             dates = [
-                imaplib.Internaldate2tuple(row) for row in client.fetch("1:*", "INTERNALDATE")[1]
+                date
+                for row in rows
+                if isinstance(row, bytes) and (date := imaplib.Internaldate2tuple(row))
             ]
-    assert len(dates) == 3
+    assert len(dates) == len(rows) == 3
     assert dates == sorted(dates)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -41,7 +42,7 @@ class Site:
         create(root / "backup", [self.spec])
         self.backup = Backup(root / "backup", write=True)
 
-    def scan(self, **options: bool) -> Result:
+    def scan(self, **options: Any) -> Result:
         source = open_source(self.spec, self.backup.clock, self.backup.settings)
         named = [NamedSource(self.spec, source)]
         return scan(self.backup, named, ScanOptions(**options), Stop())

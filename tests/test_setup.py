@@ -103,7 +103,7 @@ class Machine:
             "REAL_PYTHON": os.path.realpath("/proc/self/exe"),
             "CI": "true" if ci else "",
         }
-        command = [self.project / "scripts" / "setup", *words]
+        command = [os.fspath(self.project / "scripts" / "setup"), *words]
         done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=DEADLINE)
         assert done.returncode == status, done
         return Ran(done.returncode, done.stdout, done.stderr)

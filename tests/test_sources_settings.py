@@ -115,7 +115,7 @@ class Compared(dict[str, Value]):
         Compared.times += 1
         return super().__eq__(other)
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None
 
 
 def test_only_sources_of_the_same_place_are_compared() -> None:

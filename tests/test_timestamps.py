@@ -76,7 +76,8 @@ CHANGES = {zone.key: changes(zone, 1880) for zone in ZONES}
 def zoned_times(draw: st.DrawFn) -> tuple[ZoneInfo, int]:
     """A zone and an instant, often close to one of the zone's clock changes."""
     zone = draw(st.sampled_from(ZONES))
-    if CHANGES[zone.key] and draw(st.booleans()):
+    close: bool = draw(st.booleans())
+    if close and CHANGES[zone.key]:
         change = draw(st.sampled_from(CHANGES[zone.key])) * 10**6
         return zone, change + draw(st.integers(-9000 * 10**6, 9000 * 10**6))
     return zone, draw(st.integers(micros(4, 1, 1), micros(9998, 1, 1)))

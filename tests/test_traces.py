@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from engine.backup import Backup
 from engine.blobs import encode_location
+from engine.blobs.directory import DirectoryVolume
 from engine.check import check
 from engine.journal import copies
 from engine.journal.scrubbing import scrub
@@ -116,6 +117,7 @@ def _spoil(backup: Backup) -> None:
             blobs = ((digest, encode_location(place)) for digest, place in flushed.blobs)
             commit.index(blobs, flushed.lengths, flushed.needed)
     place = backup.location(digest)
+    assert isinstance(backup.volume, DirectoryVolume)
     with backup.volume.path_of(place.pack).open("r+b") as file:
         file.seek(place.record + 100)
         file.write(b"????")

@@ -22,6 +22,8 @@ from engine.domain.model import Action
 from engine.journal.keys import MAX_SEQUENCE
 from engine.scan.follow import agenda, rescans
 from engine.scan.follow import follower as follower_module
+from engine.scan.follow.job import look_at
+from engine.scan.follow.queue import Queue
 from engine.scan.smart import NamedSource, Result, ScanOptions, known_accounts, scan
 from engine.system.stop import Stop
 from tests.commands import engine, until
@@ -282,7 +284,7 @@ def test_an_account_that_fails_is_told_and_tried_again_and_others_go_on(
     post: Post, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bob = post.maildir("bob")
-    look_at, failing = follower_module.look_at, True
+    failing = True
 
     def look(backup: Backup, source: NamedSource, look: object, *rest: object) -> bool:
         if look.job.account == "bob" and failing:  # type: ignore[attr-defined]
@@ -322,7 +324,7 @@ def test_a_defect_of_a_part_ends_it_with_what_was_raised(
     def take(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(follower_module.Queue, "take", take)
+    monkeypatch.setattr(Queue, "take", take)
     source = NamedSource(post.spec, open_source(post.spec, post.backup.clock))
     follower = follower_module.Follower(post.backup, [source])
     with pytest.raises(ZeroDivisionError):

@@ -99,7 +99,7 @@ def test_a_new_hint_brings_what_failed_forward() -> None:
     agenda.put(ALICE, SENT, now + 5)
     look = agenda.take(now + 5 + FIRST_PAUSE)
     assert look is not None
-    assert look.folders == {INBOX, SENT}
+    assert look.folders == frozenset((INBOX, SENT))
     agenda.done(look)
     assert agenda.take(now + 10_000) is None
     assert len(agenda) == 0

@@ -335,7 +335,7 @@ def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = tmp_path_factory.mktemp("shim") / "shim.c"
     source.write_text(SHIM)
     library = source.with_suffix(".so")
-    command = ["cc", "-shared", "-fPIC", "-Wall", "-Werror", "-o", library, source]
+    command = ["cc", "-shared", "-fPIC", "-Wall", "-Werror", "-o", str(library), str(source)]
     subprocess.run(command, check=True)
     return library
 

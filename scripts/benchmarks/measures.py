@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 
 from scripts.benchmarks import copies, delivery, imap, reading, scans, upkeep
@@ -58,7 +59,7 @@ def tar(workshop: Workshop, name: str) -> Values:
     for suffixes, plain in _variants(name):
         with (
             _cold(workshop, name, plain=plain) as (mount, mail),
-            Watch(lambda process=mount.process: rss_anon(process)) as memory,
+            Watch(partial(rss_anon, mount.process)) as memory,
         ):
             cold, warm = (run(command._replace(directory=mail), output=True) for _ in range(2))
         for done in (cold, warm):

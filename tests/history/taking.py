@@ -45,8 +45,10 @@ class Taking:
             retention_accounts_days=int(accounts),
         )
         now = backup.clock.now()
-        limits = [now - int(days) * DAY if int(days) else 0 for days in (data, accounts)]
-        going = due(memory, *limits, self.held)
+        items_until, accounts_until = (
+            now - int(days) * DAY if int(days) else 0 for days in (data, accounts)
+        )
+        going = due(memory, items_until, accounts_until, self.held)
         done = True
         with _failing(backup.journal.environment, cut):
             try:
