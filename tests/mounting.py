@@ -25,13 +25,13 @@ if extension:
 from pathlib import Path
 from engine.domain.timestamps import local_zone
 from timefs.fuse import handlers
-from timefs.fuse.handlers import Owner
+from timefs.fuse.handlers import MountOwner
 from timefs.fuse.mount import Mount, serve
 import os
 logging.basicConfig(format="%(message)s", level=logging.WARNING)
 exec(prelude)
 mount = Mount(
-    Path(backup), Path(point), local_zone("UTC", {}), Owner(os.getuid(), os.getgid()), at or None
+    Path(backup), Path(point), local_zone("UTC", {}), MountOwner(os.getuid(), os.getgid()), at or None
 )
 serve(mount, lambda: print("ready", flush=True))
 """
