@@ -31,7 +31,11 @@ import os
 logging.basicConfig(format="%(message)s", level=logging.WARNING)
 exec(prelude)
 mount = Mount(
-    Path(backup), Path(point), local_zone("UTC", {}), MountOwner(os.getuid(), os.getgid()), at or None
+    Path(backup),
+    Path(point),
+    local_zone("UTC", {}),
+    MountOwner(os.getuid(), os.getgid()),
+    at or None,
 )
 serve(mount, lambda: print("ready", flush=True))
 """

@@ -15,7 +15,7 @@ import pytest
 from msgspec.structs import replace
 
 from engine.backup import Backup, create
-from engine.connectors.maildir import mailbox
+from engine.connectors.maildir import directories, mailbox
 from engine.connectors.sources import open_source
 from engine.domain.model import Action, Version
 from engine.journal.keys import MAX_SEQUENCE
@@ -78,7 +78,8 @@ def _living(reader: Reader) -> Iterator[Version]:
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    monkeypatch.setattr(mailbox, "SETTLING", 0)  # this file system counts finely
+    for module in (directories, mailbox):  # this file system counts finely
+        monkeypatch.setattr(module, "SETTLING", 0)
     made = Site(tmp_path)
     yield made
     made.backup.close()
