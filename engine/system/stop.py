@@ -89,14 +89,15 @@ class Stop:
 
 
 class _Reached:
-    """Some interrupts that are set together, once."""
+    """Some interrupts that are set together, once. Without a lock, for a signal's handler may come
+    in between."""
 
     def __init__(self, interrupts: tuple[Interrupt, ...]) -> None:
         self._waiting = list(interrupts)
         self._set: list[Interrupt] = []
+        self._over = False
 
     def set(self) -> None:
-        """Without a lock, for a signal's handler may come in between."""
         while self._waiting:
             try:
                 interrupt = self._waiting.pop()
@@ -104,8 +105,18 @@ class _Reached:
                 return
             interrupt.set()
             self._set.append(interrupt)
+            if self._over:  # what was just ended has come to `clear` before it was noted here
+                self._take_back()
 
     def clear(self) -> None:
+        self._over = True
         self._waiting.clear()
+        self._take_back()
+
+    def _take_back(self) -> None:
         while self._set:
-            self._set.pop().clear()
+            try:
+                interrupt = self._set.pop()
+            except IndexError:
+                return
+            interrupt.clear()
