@@ -398,6 +398,10 @@ class Stage:
         """A step that waits for words in the log."""
         return lambda: None if words in self.log.getvalue() else "again"
 
+    def over(self, job: str) -> Callable[[], str | None]:
+        """A step that waits until a job runs no longer: until then it isn't begun again."""
+        return lambda: "again" if job in [t.name for t in threading.enumerate()] else None
+
     def at(self, hours: float) -> Callable[[], None]:
         """A step that sets the clock, by hours from the beginning."""
         return lambda: setattr(self.clock, "time", NIGHT + int(hours * 3600 * MICROS))
@@ -437,6 +441,7 @@ def test_the_scan_of_each_day(stage: Stage) -> None:
             lambda: None,
             stage.at(4),
             stage.logged("scan-done"),
+            stage.over("scan"),
             stage.at(28.01),
             lambda: None if stage.scans() == 2 else "again",
         )
@@ -478,6 +483,7 @@ def test_a_scan_that_fails_is_told_and_made_again_the_next_day(stage: Stage) -> 
         lambda: root.rename(root.with_name("gone")) and None,
         stage.at(4),
         stage.logged("failed part=scan"),
+        stage.over("scan"),
         lambda: root.with_name("gone").rename(root) and None,
         stage.at(28),
         stage.logged("scan-done"),
