@@ -225,8 +225,3 @@ def rebuild(environment: Environment, txn: Txn, folder: int) -> None:
 def keyframe_due(stats: FolderStats) -> bool:
     """Whether a folder with these stats should get a keyframe now."""
     return stats.events > max(stats.entries, FLOOR)
-
-
-def latest_entries(environment: Environment, txn: Txn, folder: int) -> Entries:
-    """The folder's entries after the last transaction."""
-    return replay(environment, txn, folder, MAX_SEQUENCE)

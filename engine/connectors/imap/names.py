@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, timezone
 
 from engine.connectors.imap.client.wire import Value
@@ -100,10 +99,3 @@ def date_of(value: Value) -> int:
     except (ValueError, OverflowError):
         return 0
     return max(0, since // timedelta(microseconds=1))
-
-
-def text_list(values: Sequence[Value]) -> list[str]:
-    """Strings of a response as text; what isn't one is left out."""
-    return [
-        value.decode("utf-8", "backslashreplace") for value in values if isinstance(value, bytes)
-    ]
