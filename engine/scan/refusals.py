@@ -21,6 +21,14 @@ MANY = 5
 refused."""
 
 
+def all_empty(source: str, accounts: int) -> SourceEmpty:
+    """What is said of a source whose accounts with messages show none at once."""
+    return SourceEmpty(
+        f"{source}: all {accounts} accounts that had messages are empty: is the mail volume "
+        "mounted? 'engine scan --accept-empty' if they are really gone"
+    )
+
+
 class Refusals:
     """What is refused of one smart scan."""
 
@@ -122,10 +130,7 @@ class Refusals:
             if source.name == subject.origin and (name in had or name not in known)
         )
         if had and not any(self._shows_messages(n) for n in others):
-            raise SourceEmpty(
-                f"{subject.origin}: all {len(had) + 1} accounts that had messages are empty: is "
-                "the mail volume mounted? 'engine scan --accept-empty' if they are really gone"
-            )
+            raise all_empty(subject.origin, len(had) + 1)
 
     def _source_of(self, account: KnownAccount) -> str:
         """The name of the source that an account comes from; what is recorded of it, where that is

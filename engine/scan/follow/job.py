@@ -12,7 +12,7 @@ from contextlib import closing
 from engine.backup import Backup
 from engine.blobs.writer import PackWriter
 from engine.connectors.source import MailboxIdentity
-from engine.domain.errors import MailboxReplaced, SourceEmpty
+from engine.domain.errors import MailboxReplaced
 from engine.scan.account import scan_account
 from engine.scan.comparison import Subject
 from engine.scan.folder_cache import FolderCache
@@ -31,6 +31,7 @@ from engine.scan.recognition import (
     recognised,
     what_is_shared,
 )
+from engine.scan.refusals import all_empty
 from engine.scan.report import Tally
 from engine.scan.smart import NamedSource
 from engine.scan.survey import Files
@@ -103,10 +104,7 @@ def _refuse_emptied(backup: Backup, source: NamedSource, subject: Subject) -> No
             return
         others += 1
     if others:
-        raise SourceEmpty(
-            f"{source.name}: all {others + 1} accounts that had messages are empty: is the mail "
-            "volume mounted? 'engine scan --accept-empty' if they are really gone"
-        )
+        raise all_empty(source.name, others + 1)
 
 
 def _with_messages(backup: Backup, source: NamedSource, but: int | None) -> Iterator[str]:
